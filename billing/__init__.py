@@ -1,0 +1,1 @@
+"""The domain: pure values and functions about money, on the standard library alone."""

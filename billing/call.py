@@ -1,0 +1,151 @@
+"""A finished call: what the provider reported, and what became of it here."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+
+from billing.errors import NoTariff
+from billing.ledger import (
+    Account,
+    EntryKind,
+    Outcome,
+    Posting,
+    Transfer,
+    call_key,
+    wallet_account,
+)
+from billing.tariff import Charge, Tariff, rate_call, tariff_at
+from billing.wallet import Wallet
+
+# A report whose two statements of the duration differ by more than this is not believed.
+DURATION_TOLERANCE_SECONDS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class EndedCall:
+    """What Vapi says about a call that has ended; nothing personal in it.
+
+    `provider_ended` marks facts read from Vapi's API for a call whose status is `ended`: there, a
+    missing `started_at` means that the call never connected. In a webhook it means nothing.
+    """
+
+    call_id: str
+    assistant_id: str | None = None
+    phone_number_id: str | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    reported_seconds: Decimal | None = None
+    ended_reason: str | None = None
+    provider_ended: bool = False
+
+
+class CallState(StrEnum):
+    """Where a call stands. All but the first two wait, as a parked workflow."""
+
+    SETTLED = "settled"
+    DISCARDED = "discarded"
+    DEBT_LIMIT = "debt_limit"
+    UNKNOWN_ASSISTANT = "unknown_assistant"
+    UNKNOWN_DURATION = "unknown_duration"
+    NO_TARIFF = "no_tariff"
+
+
+@dataclass(frozen=True, slots=True)
+class CallBill:
+    """What became of one call: its state, and the charge and the posting where it came that far."""
+
+    call_id: str
+    state: CallState
+    org_id: str | None = None
+    charge: Charge | None = None
+    posting: Posting | None = None
+
+
+def duration_seconds(call: EndedCall) -> Decimal | None:
+    """Say how long the call took: `ended_at - started_at`, exact to the microsecond.
+
+    None when that is unknown: a time is missing, they run backwards, or Vapi's own (undocumented)
+    `durationSeconds` says something else. Zero only when Vapi's API says that the call ended and
+    never started.
+    """
+    if call.started_at is None or call.ended_at is None:
+        return Decimal(0) if call.provider_ended and call.started_at is None else None
+    elapsed = call.ended_at - call.started_at
+    seconds = elapsed.days * 86_400 + elapsed.seconds + Decimal(elapsed.microseconds) / 1_000_000
+    if seconds < 0 or _contradicted(call, seconds):
+        return None
+    return seconds
+
+
+def rate(call: EndedCall, wallet: Wallet | None, tariffs: Iterable[Tariff]) -> Charge | CallState:
+    """Rate a call for the wallet it belongs to, or say what is missing to do so.
+
+    The tariff is the one in effect when the call started (or ended, if it never connected).
+    """
+    if wallet is None:
+        return CallState.UNKNOWN_ASSISTANT
+    seconds = duration_seconds(call)
+    moment = call.started_at or call.ended_at
+    if seconds is None or moment is None:
+        return CallState.UNKNOWN_DURATION
+    try:
+        return rate_call(tariff_at(tariffs, wallet.org_id, wallet.currency, moment), seconds)
+    except NoTariff:
+        return CallState.NO_TARIFF
+
+
+def call_charge(call: EndedCall, org_id: str, charge: Charge) -> Transfer:
+    """Draw up the charge for a call: from the wallet to usage, down to the debt limit."""
+    occurred_at = call.ended_at or call.started_at
+    if occurred_at is None:
+        raise ValueError(f"call {call.call_id} was rated without knowing when it took place")
+    return Transfer(
+        key=call_key(call.call_id),
+        kind=EntryKind.CALL,
+        org_id=org_id,
+        debit_account=wallet_account(org_id),
+        credit_account=Account.USAGE_CALLS,
+        amount=charge.amount,
+        occurred_at=occurred_at,
+        cause=f"vapi call {call.call_id}",
+        actor="system",
+        refusable=True,
+        note=charge.explain(),
+    )
+
+
+def bill(
+    call_id: str, org_id: str | None, rated: Charge | CallState, posting: Posting | None
+) -> CallBill:
+    """Say what became of a call that was rated and, if it costs something, posted."""
+    if isinstance(rated, CallState):
+        return CallBill(call_id, rated, org_id)
+    refused = posting is not None and posting.outcome is Outcome.REFUSED
+    state = CallState.DEBT_LIMIT if refused else CallState.SETTLED
+    return CallBill(call_id, state, org_id, rated, posting)
+
+
+def _contradicted(call: EndedCall, seconds: Decimal) -> bool:
+    if call.provider_ended or call.reported_seconds is None:
+        return False
+    return abs(call.reported_seconds - seconds) > DURATION_TOLERANCE_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """A call as callwallet knows it: the facts, where it stands, what it cost, and who settled it.
+
+    `workflow_id` names the workflow that saw it last: `call/{id}`, or `inbox/drain` in a flood.
+    """
+
+    position: int
+    call: EndedCall
+    state: CallState
+    org_id: str | None
+    charge: Charge | None
+    workflow_id: str
+    note: str
+    first_seen_at: datetime
+    updated_at: datetime

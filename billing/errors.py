@@ -1,0 +1,48 @@
+"""Refusals: what callwallet answers "no" to, for good, with a stable code and an HTTP status."""
+
+from typing import ClassVar
+
+
+class BillingError(Exception):
+    """A final refusal. Trying again with the same input gives the same answer."""
+
+    code: ClassVar[str] = "refused"
+    status: ClassVar[int] = 422
+    title: ClassVar[str] = "The request was refused"
+
+
+class NotFound(BillingError):
+    """Nothing is known under this id."""
+
+    code = "not_found"
+    status = 404
+    title = "Nothing is known under this id"
+
+
+class Conflict(BillingError):
+    """The id is taken by something else; what exists was not changed."""
+
+    code = "conflict"
+    status = 409
+    title = "Something else has this id"
+
+
+class CurrencyMismatch(BillingError):
+    """Two amounts in different currencies cannot be added; convert them by a tariff first."""
+
+    code = "currency_mismatch"
+    title = "The currencies differ"
+
+
+class NoTariff(BillingError):
+    """No tariff was in effect for this organisation at that time."""
+
+    code = "no_tariff"
+    title = "No tariff was in effect"
+
+
+class InvalidAmount(BillingError):
+    """The amount is outside what the operation allows."""
+
+    code = "invalid_amount"
+    title = "The amount is not allowed"

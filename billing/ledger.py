@@ -1,0 +1,109 @@
+"""The ledger: transfers between two accounts under keys that can never be used twice."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from billing.money import Money
+
+
+class EntryKind(StrEnum):
+    """What an entry is for."""
+
+    CALL = "call"
+    TOPUP = "topup"
+
+
+class Outcome(StrEnum):
+    """The three answers to every money operation."""
+
+    APPLIED = "applied"
+    DUPLICATE = "duplicate"
+    REFUSED = "refused"
+
+
+class Account(StrEnum):
+    """The accounts that are not wallets."""
+
+    USAGE_CALLS = "usage:calls"
+    STRIPE = "stripe"
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """An entry to be made: `amount` (positive) leaves `debit_account` for `credit_account`.
+
+    A wallet is an account like any other; `refusable` transfers stop at its debt limit.
+    """
+
+    key: str
+    kind: EntryKind
+    org_id: str
+    debit_account: str
+    credit_account: str
+    amount: Money
+    occurred_at: datetime
+    cause: str
+    actor: str
+    refusable: bool = False
+    reverses: str | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A transfer that was made, with the wallet's balance after it."""
+
+    entry_id: int
+    key: str
+    kind: EntryKind
+    org_id: str
+    debit_account: str
+    credit_account: str
+    amount: Money
+    balance_after: Money
+    occurred_at: datetime
+    recorded_at: datetime
+    cause: str
+    actor: str
+    reverses: str | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a transfer was refused: it would take the wallet `over_by` below its debt limit."""
+
+    code: str
+    would_be: Money
+    over_by: Money
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """The one answer of every money operation.
+
+    `entry` is the entry that was made, or the one that had been made before (`duplicate`), or None
+    (`refused`). Both balances are the wallet's, around this operation alone.
+    """
+
+    outcome: Outcome
+    entry: Entry | None
+    balance_before: Money
+    balance_after: Money
+    refusal: Refusal | None = None
+
+
+def wallet_account(org_id: str) -> str:
+    """Name the account of an organisation's wallet."""
+    return f"wallet:{org_id}"
+
+
+def call_key(call_id: str) -> str:
+    """Key the charge for a call."""
+    return f"call:{call_id}"
+
+
+def payment_credit_key(payment_id: str) -> str:
+    """Key the credit for a payment."""
+    return f"payment:{payment_id}:credit"

@@ -1,0 +1,50 @@
+"""Who pays: organisations, the numbers and assistants that are theirs, and keys to the API."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True)
+class Organization:
+    """A tenant of the platform."""
+
+    org_id: str
+    name: str
+    created_at: datetime
+
+
+class AgentKind(StrEnum):
+    """What of Vapi's names an organisation."""
+
+    ASSISTANT = "assistant"
+    PHONE_NUMBER = "phone_number"
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """A Vapi assistant or phone number that is registered to an organisation."""
+
+    agent_id: str
+    kind: AgentKind
+    org_id: str
+    created_at: datetime
+
+
+class Scope(StrEnum):
+    """What an API key may do: everything, or what concerns one organisation."""
+
+    OPERATOR = "operator"
+    ORGANIZATION = "organization"
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key to the API, without its secret; only a hash of that is kept."""
+
+    key_id: str
+    scope: Scope
+    org_id: str | None
+    label: str
+    created_at: datetime
+    revoked_at: datetime | None = None

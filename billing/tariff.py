@@ -1,0 +1,93 @@
+"""What a call costs: one table of rates with effective dates, and one exact calculation."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import ROUND_CEILING, Decimal
+from fractions import Fraction
+
+from billing.errors import NoTariff
+from billing.money import Currency, Money
+
+SECONDS_PER_MINUTE = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Tariff:
+    """A rate from `effective_from` on. A tariff that was used never changes; a new one follows it.
+
+    `rate_minor_per_minute` is in `currency`; `fx_rate` turns that into `wallet_currency`.
+    `org_id` is None for the default tariff of a wallet currency.
+    """
+
+    tariff_id: str
+    currency: Currency
+    rate_minor_per_minute: Decimal
+    increment_seconds: int
+    minimum_minor: int
+    fx_rate: Decimal
+    wallet_currency: Currency
+    effective_from: datetime
+    org_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """A rated call: every figure that the amount was computed from."""
+
+    amount: Money
+    rated: Money
+    billed_seconds: int
+    tariff_id: str
+
+    def explain(self) -> str:
+        """Say the arithmetic in one line, for operators and invoices."""
+        return (
+            f"{self.billed_seconds} s = {self.rated}, charged as {self.amount} ({self.tariff_id})"
+        )
+
+
+def rate_call(tariff: Tariff, duration_seconds: Decimal) -> Charge:
+    """Charge `duration_seconds` by the tariff: increments, rate and conversion, each rounded up.
+
+    Exact arithmetic: with 70 cents a minute, cents = ceil(seconds / 60 * 70), and for a wallet in
+    pounds pence = ceil(cents * 0.79). No time costs nothing; the minimum applies to any other call.
+    """
+    seconds = _billed_seconds(tariff, duration_seconds)
+    exact = Fraction(tariff.rate_minor_per_minute) * seconds / SECONDS_PER_MINUTE
+    rated_minor = max(_ceil(exact), tariff.minimum_minor) if seconds else 0
+    wallet_minor = _ceil(Fraction(tariff.fx_rate) * rated_minor)
+    return Charge(
+        amount=Money(wallet_minor, tariff.wallet_currency),
+        rated=Money(rated_minor, tariff.currency),
+        billed_seconds=seconds,
+        tariff_id=tariff.tariff_id,
+    )
+
+
+def tariff_at(
+    tariffs: Iterable[Tariff], org_id: str, wallet_currency: Currency, moment: datetime
+) -> Tariff:
+    """Choose the newest tariff in effect at `moment`; the organisation's own before the default.
+
+    Raises NoTariff when none was in effect.
+    """
+    candidates = [
+        tariff
+        for tariff in tariffs
+        if tariff.wallet_currency is wallet_currency
+        and tariff.org_id in (org_id, None)
+        and tariff.effective_from <= moment
+    ]
+    if not candidates:
+        raise NoTariff(f"no {wallet_currency} tariff for {org_id} at {moment.isoformat()}")
+    return max(candidates, key=lambda tariff: (tariff.org_id is not None, tariff.effective_from))
+
+
+def _billed_seconds(tariff: Tariff, duration_seconds: Decimal) -> int:
+    increments = (duration_seconds / tariff.increment_seconds).to_integral_value(ROUND_CEILING)
+    return int(increments) * tariff.increment_seconds
+
+
+def _ceil(exact: Fraction) -> int:
+    return -(-exact.numerator // exact.denominator)

@@ -1,0 +1,203 @@
+"""Calls: charge them in sets, and keep what became of each."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from pydantic import TypeAdapter
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing.call import CallBill, CallRecord, CallState, EndedCall, bill, call_charge, rate
+from billing.errors import NotFound
+from billing.ledger import Posting
+from billing.money import Currency, Money
+from billing.tariff import Charge
+from billing.wallet import Wallet
+from store import agents, ledger, tariffs, wallets
+from store.rowset import rowset
+from store.schema import calls as table
+
+FACTS = TypeAdapter(EndedCall)
+
+_TO_WRITE = tuple(
+    column for column in table.c if column.name not in ("position", "first_seen_at", "updated_at")
+)
+_FINAL = (CallState.SETTLED, CallState.DISCARDED)
+
+
+async def charge(
+    connection: AsyncConnection, calls: Sequence[EndedCall], workflow_id: str
+) -> list[CallBill]:
+    """Charge any number of calls, one after another; answers in the same order.
+
+    Both lanes come here. In the caller's transaction: finds the organisations, locks their wallets
+    in id order, rates, posts what a wallet can pay, and records where every call now stands, so
+    that a refused charge is known to wait in the same instant in which it is refused.
+    """
+    owners = await agents.owners(connection, calls)
+    locked = await wallets.lock(connection, set(owners.values()))
+    rates = await tariffs.for_organizations(connection, set(owners.values()))
+    discarded = await _discarded(connection, [call.call_id for call in calls])
+    rated = {
+        call.call_id: CallState.DISCARDED
+        if call.call_id in discarded
+        else rate(call, locked.get(owners.get(call.call_id, "")), rates)
+        for call in calls
+    }
+    postings = await _post(connection, locked, owners, rated, calls)
+    bills = [
+        bill(
+            call.call_id, owners.get(call.call_id), rated[call.call_id], postings.get(call.call_id)
+        )
+        for call in calls
+    ]
+    await _record(connection, zip(calls, bills, strict=True), workflow_id)
+    return bills
+
+
+async def waiting_for_money(
+    connection: AsyncConnection, org_id: str, limit: int
+) -> list[EndedCall]:
+    """List the calls that an organisation's wallet could not pay, oldest first."""
+    query = (
+        select(table.c.facts)
+        .where(table.c.org_id == org_id, table.c.state == CallState.DEBT_LIMIT)
+        .order_by(table.c.ended_at, table.c.call_id)
+        .limit(limit)
+    )
+    return [FACTS.validate_python(row.facts) for row in await connection.execute(query)]
+
+
+async def discard(
+    connection: AsyncConnection, call: EndedCall, workflow_id: str, note: str
+) -> bool:
+    """Record that a person gave this charge up; False when the call is settled already."""
+    row = {
+        "call_id": call.call_id,
+        "state": CallState.DISCARDED,
+        "facts": FACTS.dump_python(call, mode="json"),
+        "ended_at": call.ended_at,
+        "workflow_id": workflow_id,
+        "note": note,
+    }
+    done = await connection.execute(
+        insert(table)
+        .values(row)
+        .on_conflict_do_update(
+            index_elements=["call_id"],
+            set_={"state": CallState.DISCARDED, "note": note, "updated_at": func.now()},
+            where=table.c.state != CallState.SETTLED,
+        )
+    )
+    return bool(done.rowcount)
+
+
+async def read(connection: AsyncConnection, call_id: str) -> CallRecord:
+    """Read one call; raises NotFound."""
+    found = await connection.execute(select(table).where(table.c.call_id == call_id))
+    row = found.one_or_none()
+    if row is None:
+        raise NotFound(f"no call {call_id} has been received")
+    return _call_record(row)
+
+
+async def page(
+    connection: AsyncConnection,
+    org_id: str,
+    before: int | None,
+    limit: int,
+    state: CallState | None = None,
+) -> list[CallRecord]:
+    """List an organisation's calls, newest first, from the one before position `before`."""
+    query = select(table).where(table.c.org_id == org_id)
+    if before is not None:
+        query = query.where(table.c.position < before)
+    if state is not None:
+        query = query.where(table.c.state == state)
+    query = query.order_by(table.c.position.desc()).limit(limit)
+    return [_call_record(row) for row in await connection.execute(query)]
+
+
+async def _discarded(connection: AsyncConnection, call_ids: Collection[str]) -> set[str]:
+    query = select(table.c.call_id).where(
+        table.c.call_id == func.any(list(call_ids)), table.c.state == CallState.DISCARDED
+    )
+    return {row.call_id for row in await connection.execute(query)}
+
+
+async def _post(
+    connection: AsyncConnection,
+    locked: Mapping[str, Wallet],
+    owners: Mapping[str, str],
+    rated: Mapping[str, Charge | CallState],
+    calls: Iterable[EndedCall],
+) -> dict[str, Posting]:
+    """Post the charges that cost something; answers by call id."""
+    charges = [
+        (call, charge)
+        for call in calls
+        if isinstance(charge := rated[call.call_id], Charge) and charge.amount.amount_minor
+    ]
+    transfers = [call_charge(call, owners[call.call_id], charge) for call, charge in charges]
+    postings = await ledger.post_locked(connection, locked, transfers)
+    return {call.call_id: posting for (call, _), posting in zip(charges, postings, strict=True)}
+
+
+async def _record(
+    connection: AsyncConnection,
+    billed: Iterable[tuple[EndedCall, CallBill]],
+    workflow_id: str,
+) -> None:
+    given = rowset(_TO_WRITE, [_row(call, one, workflow_id) for call, one in billed])
+    statement = insert(table).from_select(given.c.keys(), select(given))
+    updated = {column.name: column for column in statement.excluded if column.name in given.c}
+    await connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["call_id"],
+            set_={**updated, "updated_at": func.now()},
+            where=table.c.state.not_in(_FINAL),
+        )
+    )
+
+
+def _row(call: EndedCall, one: CallBill, workflow_id: str) -> dict[str, Any]:
+    charge = one.charge
+    return {
+        "call_id": call.call_id,
+        "org_id": one.org_id,
+        "state": one.state,
+        "facts": FACTS.dump_python(call, mode="json", exclude_defaults=True),
+        "ended_at": call.ended_at,
+        "billed_seconds": charge and charge.billed_seconds,
+        "rated_minor": charge and charge.rated.amount_minor,
+        "rated_currency": charge and charge.rated.currency,
+        "amount_minor": charge and charge.amount.amount_minor,
+        "currency": charge and charge.amount.currency,
+        "tariff_id": charge and charge.tariff_id,
+        "workflow_id": workflow_id,
+        "note": charge.explain() if charge else "",
+    }
+
+
+def _call_record(row: Any) -> CallRecord:
+    return CallRecord(
+        position=row.position,
+        call=FACTS.validate_python(row.facts),
+        state=CallState(row.state),
+        org_id=row.org_id,
+        charge=None if row.amount_minor is None else _charge(row),
+        workflow_id=row.workflow_id,
+        note=row.note,
+        first_seen_at=row.first_seen_at,
+        updated_at=row.updated_at,
+    )
+
+
+def _charge(row: Any) -> Charge:
+    return Charge(
+        amount=Money(row.amount_minor, Currency(row.currency)),
+        rated=Money(row.rated_minor, Currency(row.rated_currency)),
+        billed_seconds=row.billed_seconds,
+        tariff_id=row.tariff_id,
+    )

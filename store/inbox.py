@@ -1,0 +1,133 @@
+"""The webhook inbox: accept in sets, hand out what is due, mark what has had its effect."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Column, Double, func, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing.call import EndedCall
+from billing.webhook import HANDED_OVER_GRACE_SECONDS, EventStatus, Source, WebhookEvent
+from store.calls import FACTS
+from store.rowset import rowset
+from store.schema import webhook_events as table
+
+_GIVEN = (table.c.source, table.c.key, table.c.type, table.c.subject, table.c.body, table.c.facts,
+          table.c.status)  # fmt: skip
+_DUE_IN_SECONDS = Column("due_in_seconds", Double)
+
+
+@dataclass(frozen=True, slots=True)
+class DueEvent:
+    """An accepted event that nothing has settled yet."""
+
+    event_id: int
+    source: Source
+    key: str
+    subject: str
+    call: EndedCall | None
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits in the inbox: how many events, and how long the oldest has been due."""
+
+    waiting: int
+    oldest_seconds: float
+
+
+async def accept(
+    connection: AsyncConnection, events: Iterable[WebhookEvent]
+) -> set[tuple[str, str]]:
+    """Store events, each once; returns (source, key) of those that are new."""
+    given = rowset((*_GIVEN, _DUE_IN_SECONDS), [_row(event) for event in events])
+    due_at = func.now() + given.c.due_in_seconds * func.make_interval(0, 0, 0, 0, 0, 0, 1)
+    values = select(*(given.c[column.name] for column in _GIVEN), due_at)
+    made = await connection.execute(
+        upsert(table)
+        .from_select([*(column.name for column in _GIVEN), "due_at"], values)
+        .on_conflict_do_nothing()
+        .returning(table.c.source, table.c.key)
+    )
+    return {(row.source, row.key) for row in made}
+
+
+async def take_due(connection: AsyncConnection, limit: int) -> list[DueEvent]:
+    """Lock up to `limit` events that are due, the longest first, until the transaction ends.
+
+    Events that another drain holds are passed over.
+    """
+    query = (
+        select(table.c.event_id, table.c.source, table.c.key, table.c.subject, table.c.facts)
+        .where(table.c.status == EventStatus.WAITING, table.c.due_at <= func.now())
+        .order_by(table.c.due_at, table.c.event_id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return [_due(row) for row in await connection.execute(query)]
+
+
+async def hand_over(connection: AsyncConnection, event_ids: Collection[int]) -> None:
+    """Leave these events to their own workflows for a while; they come back if those never come."""
+    later = func.now() + func.make_interval(0, 0, 0, 0, 0, 0, HANDED_OVER_GRACE_SECONDS)
+    await connection.execute(
+        update(table).where(table.c.event_id == func.any(list(event_ids))).values(due_at=later)
+    )
+
+
+async def handled(connection: AsyncConnection, event_ids: Collection[int]) -> None:
+    """Mark events whose effect is in this same transaction."""
+    await connection.execute(_handled().where(table.c.event_id == func.any(list(event_ids))))
+
+
+async def handled_by_key(
+    connection: AsyncConnection, source: Source, keys: Collection[str]
+) -> None:
+    """Mark events whose effect is in this same transaction, by their keys."""
+    await connection.execute(
+        _handled().where(table.c.source == source, table.c.key == func.any(list(keys)))
+    )
+
+
+async def backlog(connection: AsyncConnection) -> Backlog:
+    """Count what is due and not handled."""
+    due = table.c.due_at <= func.now()
+    oldest = func.extract("epoch", func.now() - func.min(table.c.due_at).filter(due))
+    query = select(func.count(), func.coalesce(oldest, 0)).where(
+        table.c.status == EventStatus.WAITING
+    )
+    waiting, oldest_seconds = (await connection.execute(query)).one()
+    return Backlog(waiting, float(oldest_seconds))
+
+
+def _handled() -> Any:
+    return (
+        update(table)
+        .where(table.c.status == EventStatus.WAITING)
+        .values(status=EventStatus.HANDLED, handled_at=func.now())
+    )
+
+
+def _row(event: WebhookEvent) -> dict[str, Any]:
+    return {
+        "source": event.source,
+        "key": event.key,
+        "type": event.type,
+        "subject": event.subject,
+        "body": event.body,
+        "facts": event.call and FACTS.dump_python(event.call, mode="json", exclude_defaults=True),
+        "status": event.status,
+        "due_in_seconds": event.due_in_seconds,
+    }
+
+
+def _due(row: Any) -> DueEvent:
+    return DueEvent(
+        event_id=row.event_id,
+        source=Source(row.source),
+        key=row.key,
+        subject=row.subject,
+        call=row.facts and FACTS.validate_python(row.facts),
+    )

@@ -1,0 +1,131 @@
+"""The ledger's tables: post transfers in sets, read entries back."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing.ledger import Entry, EntryKind, Outcome, Posting, Transfer
+from billing.money import Currency, Money
+from billing.wallet import Decision, Wallet, decide_all
+from store import wallets
+from store.rowset import rowset
+from store.schema import ledger_entries
+from store.schema import wallets as wallets_table
+
+_TO_INSERT = tuple(
+    column for column in ledger_entries.c if column.name not in ("entry_id", "recorded_at")
+)
+
+
+async def post(connection: AsyncConnection, transfers: Sequence[Transfer]) -> list[Posting]:
+    """Post transfers one after another, each key once for ever; answers in the same order.
+
+    Locks the wallets, reads which keys exist, lets `billing.wallet` decide, and writes the entries
+    and the balances in two statements, in the caller's transaction.
+    """
+    locked = await wallets.lock(connection, {transfer.org_id for transfer in transfers})
+    return await post_locked(connection, locked, transfers)
+
+
+async def post_locked(
+    connection: AsyncConnection, locked: Mapping[str, Wallet], transfers: Sequence[Transfer]
+) -> list[Posting]:
+    """Post transfers on wallets that this transaction has locked already."""
+    existing = await by_keys(connection, [transfer.key for transfer in transfers])
+    decisions = decide_all(locked, transfers, existing)
+    applied = [one for one in decisions if one.outcome is Outcome.APPLIED]
+    if applied:
+        existing |= await _insert(connection, applied)
+        await _set_balances(connection, applied)
+    return [_posting(one, existing.get(one.transfer.key)) for one in decisions]
+
+
+async def by_keys(connection: AsyncConnection, keys: Collection[str]) -> dict[str, Entry]:
+    """Read the entries that exist under any of these keys."""
+    query = select(ledger_entries).where(ledger_entries.c.key == func.any(list(keys)))
+    return {row.key: _entry(row) for row in await connection.execute(query)}
+
+
+async def page(
+    connection: AsyncConnection, org_id: str, before: int | None, limit: int
+) -> list[Entry]:
+    """List an organisation's entries, newest first, from the one before entry id `before`."""
+    table = ledger_entries.c
+    query = select(ledger_entries).where(table.org_id == org_id)
+    if before is not None:
+        query = query.where(table.entry_id < before)
+    query = query.order_by(table.entry_id.desc()).limit(limit)
+    return [_entry(row) for row in await connection.execute(query)]
+
+
+async def _insert(connection: AsyncConnection, applied: Iterable[Decision]) -> dict[str, Entry]:
+    given = rowset(_TO_INSERT, [_row(decision) for decision in applied])
+    made = await connection.execute(
+        insert(ledger_entries)
+        .from_select(given.c.keys(), select(given))
+        .returning(*ledger_entries.c)
+    )
+    return {row.key: _entry(row) for row in made}
+
+
+async def _set_balances(connection: AsyncConnection, applied: Iterable[Decision]) -> None:
+    """Write the last balance of each wallet; the decisions are in order."""
+    last = {one.transfer.org_id: one.balance_after.amount_minor for one in applied}
+    rows = [{"org_id": org_id, "balance_minor": balance} for org_id, balance in last.items()]
+    given = rowset((wallets_table.c.org_id, wallets_table.c.balance_minor), rows)
+    await connection.execute(
+        update(wallets_table)
+        .values(balance_minor=given.c.balance_minor, updated_at=func.now())
+        .where(wallets_table.c.org_id == given.c.org_id)
+    )
+
+
+def _row(decision: Decision) -> dict[str, Any]:
+    transfer = decision.transfer
+    return {
+        "key": transfer.key,
+        "kind": transfer.kind,
+        "org_id": transfer.org_id,
+        "debit_account": transfer.debit_account,
+        "credit_account": transfer.credit_account,
+        "amount_minor": transfer.amount.amount_minor,
+        "currency": transfer.amount.currency,
+        "balance_after_minor": decision.balance_after.amount_minor,
+        "occurred_at": transfer.occurred_at,
+        "cause": transfer.cause,
+        "actor": transfer.actor,
+        "reverses": transfer.reverses,
+        "note": transfer.note,
+    }
+
+
+def _entry(row: Any) -> Entry:
+    currency = Currency(row.currency)
+    return Entry(
+        entry_id=row.entry_id,
+        key=row.key,
+        kind=EntryKind(row.kind),
+        org_id=row.org_id,
+        debit_account=row.debit_account,
+        credit_account=row.credit_account,
+        amount=Money(row.amount_minor, currency),
+        balance_after=Money(row.balance_after_minor, currency),
+        occurred_at=row.occurred_at,
+        recorded_at=row.recorded_at,
+        cause=row.cause,
+        actor=row.actor,
+        reverses=row.reverses,
+        note=row.note,
+    )
+
+
+def _posting(decision: Decision, entry: Entry | None) -> Posting:
+    return Posting(
+        outcome=decision.outcome,
+        entry=entry if decision.outcome is not Outcome.REFUSED else None,
+        balance_before=decision.balance_before,
+        balance_after=decision.balance_after,
+        refusal=decision.refusal,
+    )

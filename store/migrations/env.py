@@ -1,0 +1,17 @@
+"""Alembic's entry: one connection, one transaction, and one migration at a time."""
+
+from alembic import context
+from sqlalchemy import Connection, text
+
+# Any number will do, as long as every `callwallet setup` takes the same lock.
+_SETUP_LOCK = 4_217_001
+
+
+def _migrate(connection: Connection) -> None:
+    context.configure(connection=connection, transaction_per_migration=False)
+    with context.begin_transaction():
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _SETUP_LOCK})
+        context.run_migrations()
+
+
+_migrate(context.config.attributes["connection"])
