@@ -1,0 +1,22 @@
+"""What can go wrong when the offline world starts."""
+
+from pathlib import Path
+
+
+class StackError(Exception):
+    """A part could not start; the message is for the person at the terminal."""
+
+
+class PortTaken(StackError):
+    """Another program listens on the port; the caller may choose another one."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(f"port {port} is in use by another program")
+        self.port = port
+
+
+class AlreadyRunning(StackError):
+    """A running process holds the state directory."""
+
+    def __init__(self, state: Path, holder: str) -> None:
+        super().__init__(f"{state} is in use by {holder}")
