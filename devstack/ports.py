@@ -27,6 +27,11 @@ class Ports:
         self._file = file
         self._explicit = {name: port for name, port in explicit.items() if port is not None}
         self._claims: dict[str, socket.socket] = {}
+        self._numbers: dict[str, int] = {}
+
+    def __getitem__(self, name: str) -> int:
+        """The number taken last; KeyError before the first time."""
+        return self._numbers[name]
 
     def take(self, name: str) -> int:
         """Claim the explicit port, or the one of last time, or a free one.
@@ -34,30 +39,28 @@ class Ports:
         Raises PortTaken when the explicit one is not free.
         """
         if name in self._claims:
-            return self._number(name)
+            return self[name]
         for port in self._candidates(name):
             if claim := _claim(port):
-                self._claims[name] = claim
+                self._claims[name], self._numbers[name] = claim, port
                 self._remember(name, port)
                 return port
         raise PortTaken(self._explicit.get(name, CANDIDATES.start))
 
     def drop(self, taken: PortTaken) -> None:
-        """Forget a port that a server could not bind; raises `taken` when it was explicit."""
-        if taken.port in self._explicit.values():
+        """Forget a port that a server could not bind; raises `taken` when it was not our choice."""
+        chosen = {self[name]: name for name in self._claims.keys() - self._explicit.keys()}
+        if taken.port not in chosen:
             raise taken
-        for name in [name for name in self._claims if self._number(name) == taken.port]:
-            self._claims.pop(name).close()
-            self._remember(name, None)
+        name = chosen[taken.port]
+        self._claims.pop(name).close()
+        self._remember(name, None)
 
     def close(self) -> None:
-        """Give the ports back."""
+        """Let others have the ports; their numbers stay known."""
         for claim in self._claims.values():
             claim.close()
         self._claims.clear()
-
-    def _number(self, name: str) -> int:
-        return int(self._claims[name].getsockname()[1])
 
     def _candidates(self, name: str) -> list[int]:
         if name in self._explicit:

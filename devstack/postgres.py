@@ -57,7 +57,7 @@ class EmbeddedPostgres:
     @property
     def port(self) -> int:
         """The port on 127.0.0.1, known from `start` on."""
-        return self._ports.take("postgres")
+        return self._ports["postgres"]
 
     @property
     def pid(self) -> int | None:
@@ -133,13 +133,14 @@ class EmbeddedPostgres:
 
     def _server(self) -> Program:
         self._disown_pid_file()
-        settings = {**SETTINGS, "port": str(self.port)}
+        port = self._ports.take("postgres")
+        settings = {**SETTINGS, "port": str(port)}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         return Program(
             "postgres",
             (str(binaries() / "postgres"), "-D", str(self._data), *options),
             self._log,
-            ports=(self.port,),
+            ports=(port,),
             stop_signal=signal.SIGINT,
             orphan_signal=signal.SIGINT,
             inherits=self._lock,

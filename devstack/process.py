@@ -166,6 +166,17 @@ class Service:
             self._note(self._child.program.name, f"runs again, pid {self._child.pid}")
 
 
+async def together(*starts: Awaitable[None]) -> None:
+    """Wait for all; at the first failure cancel the others, wait for their ends, and raise it."""
+    tasks = [asyncio.ensure_future(start) for start in starts]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 async def run(program: Program, seconds: float) -> str:
     """Run `program` to its end and return what it printed; stderr goes to its log.
 

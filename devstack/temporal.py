@@ -58,12 +58,12 @@ class EmbeddedTemporal:
     @property
     def address(self) -> str:
         """host:port of the gRPC frontend, known from `start` on."""
-        return f"{HOST}:{self._ports.take('temporal')}"
+        return f"{HOST}:{self._ports['temporal']}"
 
     @property
     def ui_url(self) -> str:
         """The web UI, known from `start` on."""
-        return f"http://{HOST}:{self._ports.take('temporal_ui')}"
+        return f"http://{HOST}:{self._ports['temporal_ui']}"
 
     @property
     def pid(self) -> int | None:

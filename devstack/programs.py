@@ -1,0 +1,96 @@
+"""How our own processes are started: programs, settings, and when each is ready."""
+
+import asyncio
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import httpx
+
+from devstack.ports import HOST, Ports
+from devstack.process import Program
+
+NAMESPACE = "billing"
+STAND_INS = ("stripe", "vapi", "slack")
+
+
+def base_url(ports: Ports, name: str) -> str:
+    """The address of one HTTP server of the stack."""
+    return f"http://{HOST}:{ports[name]}"
+
+
+def provider_settings(ports: Ports) -> dict[str, str]:
+    """Where API and worker find the stand-in providers."""
+    return {
+        "STRIPE_API_BASE": base_url(ports, "stripe"),
+        "VAPI_API_BASE": base_url(ports, "vapi"),
+        "SLACK_SINK_URL": base_url(ports, "slack"),
+        "SLACK_WEBHOOK_URL": base_url(ports, "slack") + "/services/T0/B0/callwallet",
+    }
+
+
+def providers(state: Path, ports: Ports, keys: Mapping[str, str]) -> Program:
+    """The stand-ins of Stripe, Vapi and Slack, which send their webhooks to our API."""
+    api = base_url(ports, "api")
+    numbers = {name: ports[name] for name in STAND_INS}
+    return Program(
+        "providers",
+        (
+            *python("devstack.providers", "--state", str(state / "providers.db")),
+            *(part for name, port in numbers.items() for part in (f"--{name}-port", str(port))),
+            *("--stripe-webhook-url", f"{api}/webhooks/stripe"),
+            *("--vapi-webhook-url", f"{api}/webhooks/vapi"),
+        ),
+        log(state, "providers"),
+        env=keys,
+        ports=tuple(numbers.values()),
+        stop_seconds=2.0,
+    )
+
+
+def api(state: Path, port: int, env: Mapping[str, str]) -> Program:
+    """The HTTP API."""
+    command = python("api")
+    return Program("api", command, log(state, "api"), env, ports=(port,), stop_seconds=3.0)
+
+
+def worker(state: Path, env: Mapping[str, str]) -> Program:
+    """The worker. What it has in hand when it must end is tried again after the next start."""
+    return Program("worker", python("worker"), log(state, "worker"), env, stop_seconds=4.0)
+
+
+def command(state: Path, env: Mapping[str, str], *arguments: str) -> Program:
+    """One call of the `callwallet` command."""
+    return Program("callwallet", python("cli", *arguments), log(state, "setup"), env)
+
+
+def python(module: str, *arguments: str) -> tuple[str, ...]:
+    """A module run by the interpreter that runs us."""
+    return (sys.executable, "-m", module, *arguments)
+
+
+def log(state: Path, name: str) -> Path:
+    """The log file of one process."""
+    return state / "logs" / f"{name}.log"
+
+
+async def all_listen(ports: Iterable[int]) -> bool:
+    """Whether every port accepts connections."""
+    for port in ports:
+        try:
+            _, writer = await asyncio.open_connection(HOST, port)
+        except OSError:
+            return False
+        writer.close()
+        await writer.wait_closed()
+    return True
+
+
+async def health(http: httpx.AsyncClient, api_url: str) -> dict[str, str] | None:
+    """What `/health` says of each service; None while it does not answer."""
+    try:
+        answer = await http.get(f"{api_url}/health")
+    except httpx.TransportError:
+        return None
+    services = answer.json()["services"]
+    return {name: str(status) for name, status in services.items()}
