@@ -1,0 +1,158 @@
+"""One SQLite file holds everything the stand-ins know, so a `kill -9` loses nothing.
+
+A provider that forgets on restart would hide the very bugs the stand-ins exist to show.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+JsonObject = dict[str, Any]
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS objects (
+    position INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind     TEXT NOT NULL,
+    id       TEXT NOT NULL,
+    owner    TEXT,
+    created  INTEGER NOT NULL,
+    updated  INTEGER NOT NULL,
+    data     TEXT NOT NULL,
+    UNIQUE (kind, id)
+);
+CREATE INDEX IF NOT EXISTS objects_created ON objects (kind, created, position);
+CREATE INDEX IF NOT EXISTS objects_owner ON objects (kind, owner, created, position);
+"""
+
+# kind and id name a row for ever; a second save replaces the JSON and keeps its place in the list.
+_SAVE = """
+INSERT INTO objects (kind, id, owner, created, updated, data) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (kind, id) DO UPDATE SET
+    owner = excluded.owner, updated = excluded.updated, data = excluded.data
+"""
+
+_PLACE = "(SELECT created, position FROM objects WHERE kind = ? AND id = ?)"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One object to save; `created` and `updated` are milliseconds since 1970."""
+
+    kind: str
+    id: str
+    created: int
+    updated: int
+    data: JsonObject
+    owner: str | None = None
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which objects of a kind to list, newest first.
+
+    `bounds` are (column, operator, milliseconds); `where` compares top-level JSON fields.
+    """
+
+    kind: str
+    owner: str | None = None
+    where: Mapping[str, str] = field(default_factory=dict)
+    bounds: Iterable[tuple[str, str, int]] = ()
+    after: str | None = None
+    before: str | None = None
+
+
+class Storage:
+    """The objects of all stand-ins by kind and id, in one SQLite file in WAL mode."""
+
+    def __init__(self, path: str) -> None:
+        self._connection = sqlite3.connect(path, isolation_level=None)
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = NORMAL")
+        self._connection.executescript(_SCHEMA)
+
+    def close(self) -> None:
+        """Write the WAL back and release the file."""
+        self._connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Make an answer and everything it changed one write; an inner one joins the outer."""
+        if self._connection.in_transaction:
+            yield
+            return
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+
+    def save(self, *rows: Row) -> None:
+        """Insert or replace objects, all or none."""
+        with self.transaction():
+            self._connection.executemany(
+                _SAVE,
+                (
+                    (r.kind, r.id, r.owner, r.created, r.updated, orjson.dumps(r.data).decode())
+                    for r in rows
+                ),
+            )
+
+    def get(self, kind: str, object_id: str) -> JsonObject | None:
+        """Read one object, or None."""
+        row = self._connection.execute(
+            "SELECT data FROM objects WHERE kind = ? AND id = ?", (kind, object_id)
+        ).fetchone()
+        return None if row is None else _decoded(row[0])
+
+    def delete(self, kind: str, object_id: str | None = None) -> None:
+        """Forget one object, or every object of the kind."""
+        self._connection.execute(
+            "DELETE FROM objects WHERE kind = ?1 AND id = coalesce(?2, id)", (kind, object_id)
+        )
+
+    def select(self, wanted: Filter, limit: int = -1) -> list[JsonObject]:
+        """List objects newest first; no limit unless one is given."""
+        return [_decoded(text) for text in self.select_json(wanted, limit)]
+
+    def select_json(self, wanted: Filter, limit: int = -1) -> list[str]:
+        """List like `select`, as JSON text: a thousand calls are passed on without being parsed."""
+        conditions, values = _conditions(wanted)
+        # Only column names and operators of this package are spliced in; every value is bound.
+        order = f"ORDER BY created {_order(wanted)}, position {_order(wanted)}"
+        sql = f"SELECT data FROM objects WHERE {conditions} {order} LIMIT ?"  # noqa: S608
+        rows = [text for (text,) in self._connection.execute(sql, (*values, limit))]
+        return rows[::-1] if wanted.before else rows
+
+
+def _decoded(text: str) -> JsonObject:
+    decoded: JsonObject = orjson.loads(text)
+    return decoded
+
+
+def _order(wanted: Filter) -> str:
+    return "ASC" if wanted.before else "DESC"
+
+
+def _conditions(wanted: Filter) -> tuple[str, list[str | int]]:
+    """Build the WHERE clause and its values."""
+    parts, values = ["kind = ?"], list[str | int]([wanted.kind])
+    if wanted.owner is not None:
+        parts.append("owner = ?")
+        values.append(wanted.owner)
+    for name, value in wanted.where.items():
+        parts.append("json_extract(data, ?) = ?")
+        values += [f"$.{name}", value]
+    for column, operator, milliseconds in wanted.bounds:
+        parts.append(f"{column} {operator} ?")
+        values.append(milliseconds)
+    for cursor, operator in ((wanted.after, "<"), (wanted.before, ">")):
+        if cursor is not None:
+            parts.append(f"(created, position) {operator} {_PLACE}")
+            values += [wanted.kind, cursor]
+    return " AND ".join(parts), values

@@ -1,0 +1,307 @@
+"""The Stripe stand-in: payments, checkout, refunds, customers and events over HTTP.
+
+Every request passes the same gates, in Stripe's order: key, route, parameters, idempotency, work.
+"""
+
+import base64
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from urllib.parse import parse_qsl
+
+import orjson
+import stripe
+import stripe.params.checkout
+from pydantic import ValidationError
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from devstack.providers import (
+    control,
+    stripe_cards,
+    stripe_checkout,
+    stripe_control,
+    stripe_customers,
+    stripe_errors,
+    stripe_objects,
+    stripe_payments,
+    stripe_refunds,
+)
+from devstack.providers.clock import Clock
+from devstack.providers.delivery import Courier, Delivery
+from devstack.providers.faults import STORED_STATUS, Faults, Misbehaving, pause
+from devstack.providers.storage import JsonObject, Storage
+from devstack.providers.stripe_account import Account
+from devstack.providers.stripe_errors import StripeError, invalid_request
+from devstack.providers.stripe_events import signed
+from devstack.providers.stripe_expand import expand
+from devstack.providers.stripe_idempotency import Answer, IdempotencyKeys
+from devstack.providers.stripe_params import Params, decode, validate
+
+Perform = Callable[[Account, Params, Params], JsonObject]
+
+
+_PAYMENT_REQUIRED = 402
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One endpoint: the SDK's type of its parameters, and what it does."""
+
+    method: str
+    path: str
+    params: type
+    perform: Perform
+
+
+def _retrieve(kind: str) -> Perform:
+    return lambda account, path, _: account.in_path(kind, path["id"])
+
+
+def _list_events(account: Account, _: Params, params: Params) -> JsonObject:
+    """GET /v1/events: those of the last 30 days."""
+    oldest = account.clock.seconds() - 30 * 24 * 3600
+    created = params.get("created", {})
+    if isinstance(created, dict):
+        created = created | {"gte": max(created.get("gte", 0), oldest)}
+    where = {"type": params["type"]} if "type" in params else {}
+    return account.page("event", "/v1/events", params | {"created": created}, where=where)
+
+
+_P = stripe.params
+_S = stripe.params.checkout
+_SESSIONS = "/v1/checkout/sessions"
+
+OPERATIONS = (
+    Operation("POST", "/v1/customers", _P.CustomerCreateParams, stripe_customers.create),
+    Operation("GET", "/v1/customers", _P.CustomerListParams, stripe_customers.list_customers),
+    Operation("GET", "/v1/customers/{id}", _P.CustomerRetrieveParams, _retrieve("customer")),
+    Operation("POST", "/v1/customers/{id}", _P.CustomerUpdateParams, stripe_customers.update),
+    Operation(
+        "GET",
+        "/v1/customers/{id}/payment_methods",
+        _P.CustomerPaymentMethodListParams,
+        stripe_cards.list_operation,
+    ),
+    Operation(
+        "GET", "/v1/payment_methods", _P.PaymentMethodListParams, stripe_cards.list_operation
+    ),
+    Operation(
+        "GET",
+        "/v1/payment_methods/{id}",
+        _P.PaymentMethodRetrieveParams,
+        _retrieve("payment_method"),
+    ),
+    Operation(
+        "POST",
+        "/v1/payment_methods/{id}/attach",
+        _P.PaymentMethodAttachParams,
+        stripe_cards.attach_operation,
+    ),
+    Operation(
+        "POST",
+        "/v1/payment_methods/{id}/detach",
+        _P.PaymentMethodDetachParams,
+        stripe_cards.detach_operation,
+    ),
+    Operation("POST", "/v1/payment_intents", _P.PaymentIntentCreateParams, stripe_payments.create),
+    Operation(
+        "GET", "/v1/payment_intents", _P.PaymentIntentListParams, stripe_payments.list_intents
+    ),
+    Operation(
+        "GET",
+        "/v1/payment_intents/{id}",
+        _P.PaymentIntentRetrieveParams,
+        _retrieve("payment_intent"),
+    ),
+    Operation(
+        "POST",
+        "/v1/payment_intents/{id}/confirm",
+        _P.PaymentIntentConfirmParams,
+        stripe_payments.confirm,
+    ),
+    Operation(
+        "POST",
+        "/v1/payment_intents/{id}/cancel",
+        _P.PaymentIntentCancelParams,
+        stripe_payments.cancel,
+    ),
+    Operation("GET", "/v1/charges", _P.ChargeListParams, stripe_payments.list_charges),
+    Operation("GET", "/v1/charges/{id}", _P.ChargeRetrieveParams, _retrieve("charge")),
+    Operation("POST", "/v1/refunds", _P.RefundCreateParams, stripe_refunds.create),
+    Operation("GET", "/v1/refunds", _P.RefundListParams, stripe_refunds.list_refunds),
+    Operation("GET", "/v1/refunds/{id}", _P.RefundRetrieveParams, _retrieve("refund")),
+    Operation("POST", _SESSIONS, _S.SessionCreateParams, stripe_checkout.create),
+    Operation("GET", _SESSIONS, _S.SessionListParams, stripe_checkout.list_sessions),
+    Operation("GET", _SESSIONS + "/{id}", _S.SessionRetrieveParams, stripe_checkout.retrieve),
+    Operation("POST", _SESSIONS + "/{id}/expire", _S.SessionExpireParams, stripe_checkout.expire),
+    Operation(
+        "GET",
+        _SESSIONS + "/{id}/line_items",
+        _S.SessionLineItemListParams,
+        stripe_checkout.list_line_items,
+    ),
+    Operation("GET", "/v1/events", _P.EventListParams, _list_events),
+    Operation("GET", "/v1/events/{id}", _P.EventRetrieveParams, _retrieve("event")),
+)
+
+
+def create_stripe(
+    storage: Storage,
+    clock: Clock,
+    *,
+    webhook_url: str | None = None,
+    webhook_secret: str = "whsec_stand_in",  # noqa: S107 - a stand-in's default
+    base_url: str = "",
+) -> Starlette:
+    """Build the stand-in. Without a webhook URL it makes events and delivers none."""
+
+    def sign(body: bytes, _: Delivery) -> dict[str, str]:
+        return signed(body, webhook_secret)
+
+    courier = Courier(storage, "stripe", url=webhook_url, sign=sign, retries=True)
+    account = Account(storage, clock, courier, base_url)
+    desk = _Desk(account, IdempotencyKeys(storage, clock))
+    faults = Faults(storage, "stripe")
+    routes: list[BaseRoute] = [
+        Route(operation.path, partial(desk.serve, operation), methods=[operation.method])
+        for operation in OPERATIONS
+    ]
+    routes += stripe_control.routes(account, desk.committed)
+    routes += control.clock_routes(clock, desk.let_time_pass)
+    routes += control.delivery_routes(courier)
+    routes += control.fault_routes(faults)
+    routes.append(control.health_route())
+    return Starlette(
+        routes=routes,
+        lifespan=control.lifespan(courier),
+        middleware=[Middleware(Misbehaving, faults=faults, error_body=stripe_errors.fault_body)],
+        exception_handlers={
+            ValidationError: control.refuse,
+            StripeError: _refused,
+            404: _unrecognized,
+            405: _unrecognized,
+        },
+    )
+
+
+class _Desk:
+    """Serves each request in one transaction: the work, its events and its idempotency key."""
+
+    def __init__(self, account: Account, keys: IdempotencyKeys) -> None:
+        self._account = account
+        self._keys = keys
+
+    async def serve(self, operation: Operation, request: Request) -> Response:
+        """Pass a request through every gate and answer it."""
+        _authenticate(request)
+        sent = await _sent(request)
+        params = validate(operation.params, sent)
+        key = request.headers.get("idempotency-key") if operation.method == "POST" else None
+        with self._keys.claim(key):
+            await pause(request.scope)
+            known = self._keys.replay(key, request.url.path, sent)
+            answer = known or self._work(operation, request, key, sent, params)
+        return _response(answer, key)
+
+    def _work(
+        self, operation: Operation, request: Request, key: str | None, sent: Params, params: Params
+    ) -> Answer:
+        """Do the work and keep the answer under the key, errors included."""
+        request_id = stripe_objects.new_id("req")
+        account = replace(self._account, request_id=request_id, idempotency_key=key)
+        asked = params.pop("expand", [])
+
+        def perform() -> JsonObject:
+            return expand(account, operation.perform(account, request.path_params, params), asked)
+
+        try:
+            with self._transaction():
+                answer = _as_stored(_attempt(perform, request_id), request)
+                self._keys.remember(key, request.url.path, sent, answer)
+        except StripeError as error:
+            answer = Answer(error.status, error.body, request_id)
+            self._keys.remember(key, request.url.path, sent, answer)
+        return answer
+
+    def committed(self, change: Callable[[], JsonObject]) -> Answer:
+        """Commit a change made on the control surface and send its webhooks."""
+        with self._transaction():
+            return _attempt(change, None)
+
+    def let_time_pass(self) -> None:
+        """Expire what the clock has run out on."""
+        with self._transaction():
+            stripe_checkout.expire_due(self._account)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Commit what happens inside and send its webhooks, or do neither."""
+        try:
+            with self._account.storage.transaction():
+                yield
+        except BaseException:
+            self._account.courier.forget()
+            raise
+        self._account.courier.release()
+
+
+def _attempt(perform: Callable[[], JsonObject], request_id: str | None) -> Answer:
+    """Turn work into an answer. A decline is one too: it has changed the payment."""
+    try:
+        return Answer(200, perform(), request_id)
+    except StripeError as error:
+        if error.status != _PAYMENT_REQUIRED:
+            raise
+        return Answer(error.status, error.body, request_id)
+
+
+def _as_stored(answer: Answer, request: Request) -> Answer:
+    """Replace the answer by the 500 that a `stored` fault wants the key to replay."""
+    status = request.scope.get(STORED_STATUS)
+    if status is None:
+        return answer
+    _, body = stripe_errors.fault_body(status)
+    return Answer(status, orjson.loads(body), answer.request_id)
+
+
+def _authenticate(request: Request) -> None:
+    """Accept a secret or restricted key, as Bearer or as the user name of Basic. Raises 401."""
+    scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
+    if scheme == "Basic":
+        credentials = base64.b64decode(credentials).decode().partition(":")[0]
+    if not credentials.startswith(("sk_", "rk_")):
+        raise stripe_errors.unauthorized()
+
+
+async def _sent(request: Request) -> Params:
+    """Read the parameters: the query of a GET, the form of a POST."""
+    raw = request.url.query if request.method == "GET" else (await request.body()).decode()
+    return decode(parse_qsl(raw, keep_blank_values=True))
+
+
+def _response(answer: Answer, key: str | None) -> Response:
+    headers = {"Stripe-Version": stripe_objects.API_VERSION}
+    headers["Request-Id"] = answer.request_id or ""
+    if key is not None:
+        headers["Idempotency-Key"] = key
+    if answer.replayed:
+        headers["Original-Request"] = headers["Request-Id"]
+        headers["Request-Id"] = stripe_objects.new_id("req")
+        headers["Idempotent-Replayed"] = "true"
+    return JSONResponse(answer.body, status_code=answer.status, headers=headers)
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, StripeError)  # noqa: S101 - Starlette passes only what is registered
+    headers = {"Request-Id": stripe_objects.new_id("req")}
+    return JSONResponse(error.body, status_code=error.status, headers=headers)
+
+
+async def _unrecognized(request: Request, _: Exception) -> Response:
+    message = f"Unrecognized request URL ({request.method}: {request.url.path})."
+    return await _refused(request, invalid_request(message, status=404))

@@ -1,0 +1,128 @@
+"""Cards: Stripe's test payment methods, and what each does when it is charged.
+
+Names and decline codes are those of docs.stripe.com/testing.
+"""
+
+from dataclasses import dataclass
+
+from devstack.providers import stripe_objects
+from devstack.providers.storage import JsonObject, Row
+from devstack.providers.stripe_account import Account
+from devstack.providers.stripe_errors import invalid_request, no_such
+from devstack.providers.stripe_params import Params
+
+_BEHAVIOUR = "card_behaviour"
+_DECLINED = "Your card was declined."
+
+
+@dataclass(frozen=True)
+class Decline:
+    """How a card refuses: Stripe's error code, decline code and message."""
+
+    code: str
+    decline_code: str
+    message: str = _DECLINED
+
+
+AUTHENTICATION_REQUIRED = Decline(
+    "authentication_required",
+    "authentication_required",
+    "Your card was declined. This transaction requires authentication.",
+)
+
+_TEST_CARDS: dict[str, Decline | None] = {
+    "pm_card_visa": None,
+    "pm_card_mastercard": None,
+    "pm_card_authenticationRequired": AUTHENTICATION_REQUIRED,
+    "pm_card_chargeDeclined": Decline("card_declined", "generic_decline"),
+    "pm_card_chargeDeclinedInsufficientFunds": Decline(
+        "card_declined", "insufficient_funds", "Your card has insufficient funds."
+    ),
+    "pm_card_chargeDeclinedLostCard": Decline("card_declined", "lost_card"),
+    "pm_card_chargeDeclinedStolenCard": Decline("card_declined", "stolen_card"),
+    "pm_card_chargeDeclinedFraudulent": Decline("card_declined", "fraudulent"),
+    "pm_card_chargeDeclinedExpiredCard": Decline(
+        "expired_card", "expired_card", "Your card has expired."
+    ),
+    "pm_card_chargeDeclinedIncorrectCvc": Decline(
+        "incorrect_cvc", "incorrect_cvc", "Your card's security code is incorrect."
+    ),
+    "pm_card_chargeDeclinedProcessingError": Decline(
+        "processing_error", "processing_error", "An error occurred while processing your card."
+    ),
+}
+
+
+def behaviour_of(name: str) -> str:
+    """Return the test card's canonical name (`pm_card_visa_chargeDeclined` is also accepted).
+
+    Raises StripeError for a name that is no test card.
+    """
+    canonical = name.replace("pm_card_visa_", "pm_card_")
+    if canonical not in _TEST_CARDS:
+        raise no_such("PaymentMethod", name, "payment_method")
+    return canonical
+
+
+def card_for(account: Account, name: str, customer: str | None) -> JsonObject:
+    """Return the card of an id, or make one from a test card's name. Raises StripeError."""
+    saved = account.find("payment_method", name)
+    if saved is None:
+        behaviour = behaviour_of(name)
+        saved = account.save(stripe_objects.payment_method(account.clock.seconds(), None))
+        set_behaviour(account, saved["id"], behaviour)
+    if saved["customer"] not in (None, customer):
+        raise invalid_request(
+            f"The provided PaymentMethod {name} is attached to another Customer.",
+            param="payment_method",
+        )
+    return saved
+
+
+def set_behaviour(account: Account, card_id: str, behaviour: str) -> None:
+    """Make a saved card act like a test card from now on, as when it runs out of money."""
+    data = {"behaviour": behaviour_of(behaviour)}
+    account.storage.save(Row(kind=_BEHAVIOUR, id=card_id, created=0, updated=0, data=data))
+
+
+def decline_of(account: Account, card_id: str) -> Decline | None:
+    """Tell how the card refuses, or None if it pays."""
+    stored = account.storage.get(_BEHAVIOUR, card_id) or {"behaviour": "pm_card_visa"}
+    return _TEST_CARDS[stored["behaviour"]]
+
+
+def attach(account: Account, card: JsonObject, customer: str) -> JsonObject:
+    """Save the card on the customer, once."""
+    if card["customer"] == customer:
+        return card
+    attached = account.save(card | {"customer": customer})
+    account.emit("payment_method.attached", attached)
+    return attached
+
+
+def attach_operation(account: Account, path: Params, params: Params) -> JsonObject:
+    """POST /v1/payment_methods/{id}/attach."""
+    account.in_param("customer", params["customer"], "customer")
+    return attach(account, card_for(account, path["id"], params["customer"]), params["customer"])
+
+
+def detach_operation(account: Account, path: Params, _: Params) -> JsonObject:
+    """POST /v1/payment_methods/{id}/detach."""
+    card = account.in_path("payment_method", path["id"])
+    if card["customer"] is None:
+        raise invalid_request(
+            "The payment method you provided is not attached to a customer so detachment is "
+            "impossible."
+        )
+    detached = account.save(card | {"customer": None})
+    account.emit("payment_method.detached", detached)
+    return detached
+
+
+def list_operation(account: Account, path: Params, params: Params) -> JsonObject:
+    """GET /v1/payment_methods?customer= and GET /v1/customers/{id}/payment_methods."""
+    if "id" in path:
+        account.in_path("customer", path["id"])
+        url = f"/v1/customers/{path['id']}/payment_methods"
+        return account.page("payment_method", url, params, owner=path["id"])
+    return account.page("payment_method", "/v1/payment_methods", params, owner=params["customer"])

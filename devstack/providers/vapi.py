@@ -1,0 +1,140 @@
+"""The Vapi stand-in: calls, listed with Vapi's own quirks, and the server messages about them.
+
+`GET /call` follows docs.vapi.ai/api-reference/calls/list: a plain array, newest first, at most
+1000, no cursor, no page, no sort, no duration. A message is sent once and, by default, never again.
+"""
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from devstack.providers import control, vapi_control
+from devstack.providers.clock import Clock
+from devstack.providers.delivery import Courier, Delivery
+from devstack.providers.faults import Faults, Misbehaving, pause
+from devstack.providers.storage import Filter, Storage
+from devstack.providers.vapi_messages import AuthMode, auth_headers
+
+_OPERATORS = {"Gt": ">", "Ge": ">=", "Lt": "<", "Le": "<="}
+
+
+class CallQuery(BaseModel):
+    """The query of `GET /call`. Anything else is refused, `page`, `cursor` and `sort` included."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str | None = None
+    assistantId: str | None = None  # noqa: N815 - Vapi's names
+    phoneNumberId: str | None = None  # noqa: N815
+    limit: int = Field(default=100, ge=0, le=1000)
+    createdAtGt: AwareDatetime | None = None  # noqa: N815
+    createdAtGe: AwareDatetime | None = None  # noqa: N815
+    createdAtLt: AwareDatetime | None = None  # noqa: N815
+    createdAtLe: AwareDatetime | None = None  # noqa: N815
+    updatedAtGt: AwareDatetime | None = None  # noqa: N815
+    updatedAtGe: AwareDatetime | None = None  # noqa: N815
+    updatedAtLt: AwareDatetime | None = None  # noqa: N815
+    updatedAtLe: AwareDatetime | None = None  # noqa: N815
+
+    def filter(self) -> Filter:
+        """Translate the query for the storage."""
+        bounds = [
+            (column, operator, _milliseconds(moment))
+            for column in ("created", "updated")
+            for suffix, operator in _OPERATORS.items()
+            if (moment := getattr(self, f"{column}At{suffix}")) is not None
+        ]
+        named = {"id": self.id, "phoneNumberId": self.phoneNumberId}
+        where = {name: value for name, value in named.items() if value is not None}
+        return Filter(vapi_control.CALL, owner=self.assistantId, where=where, bounds=bounds)
+
+
+def create_vapi(
+    storage: Storage,
+    clock: Clock,
+    *,
+    api_key: str | None = None,
+    webhook_url: str | None = None,
+    webhook_secret: str = "vapi_stand_in",  # noqa: S107 - a stand-in's default
+    auth: AuthMode = "bearer",
+) -> Starlette:
+    """Build the stand-in. It accepts any bearer key unless one is given."""
+
+    def sign(body: bytes, delivery: Delivery) -> dict[str, str]:
+        mode: AuthMode = delivery.auth or auth  # type: ignore[assignment]
+        return auth_headers(mode, webhook_secret, body)
+
+    async def list_calls(request: Request) -> Response:
+        await pause(request.scope)
+        if not _authorized(request, api_key):
+            return _error(401, "Unauthorized", _INVALID_KEY)
+        try:
+            query = CallQuery.model_validate(dict(request.query_params))
+        except ValidationError as error:
+            return _error(400, "Bad Request", _complaints(error))
+        found = storage.select_json(query.filter(), query.limit)
+        return Response("[" + ",".join(found) + "]", media_type="application/json")
+
+    async def get_call(request: Request) -> Response:
+        await pause(request.scope)
+        if not _authorized(request, api_key):
+            return _error(401, "Unauthorized", _INVALID_KEY)
+        call = storage.get(vapi_control.CALL, request.path_params["id"])
+        if call is None:
+            return _error(404, "Not Found", "Couldn't Get Call. Call Does Not Exist.")
+        return JSONResponse(call)
+
+    courier = Courier(storage, "vapi", url=webhook_url, sign=sign, retries=False)
+    faults = Faults(storage, "vapi")
+    return Starlette(
+        routes=[
+            Route("/call", list_calls, methods=["GET"]),
+            Route("/call/{id}", get_call, methods=["GET"]),
+            *vapi_control.routes(storage, clock, courier, sign),
+            *control.clock_routes(clock, lambda: None),
+            *control.delivery_routes(courier),
+            *control.fault_routes(faults),
+            control.health_route(),
+        ],
+        lifespan=control.lifespan(courier),
+        middleware=[Middleware(Misbehaving, faults=faults, error_body=_fault_body)],
+        exception_handlers={ValidationError: control.refuse},
+    )
+
+
+_INVALID_KEY = (
+    "Invalid Key. Hot tip, you may be using the private key instead of the public key, "
+    "or vice versa."
+)
+
+
+def _authorized(request: Request, api_key: str | None) -> bool:
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    return scheme == "Bearer" and bool(key) and api_key in (None, key)
+
+
+def _error(status: int, name: str, message: str | list[str]) -> Response:
+    body = {"message": message, "error": name, "statusCode": status}
+    return JSONResponse(body, status_code=status)
+
+
+def _complaints(error: ValidationError) -> list[str]:
+    """Word a bad query as Vapi's validator does."""
+    return [
+        f"property {found['loc'][0]} should not exist"
+        if found["type"] == "extra_forbidden"
+        else f"{found['loc'][0]}: {found['msg']}"
+        for found in error.errors(include_url=False)
+    ]
+
+
+def _fault_body(status: int) -> tuple[str, bytes]:
+    body = JSONResponse({"message": "The stand-in was told to fail.", "statusCode": status}).body
+    return "application/json", bytes(body)
+
+
+def _milliseconds(moment: AwareDatetime) -> int:
+    return round(moment.timestamp() * 1000)
