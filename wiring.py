@@ -1,0 +1,134 @@
+"""Settings and clients: the one file that reads the environment."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import httpx
+import stripe
+import structlog
+from pydantic import SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.envconfig import ClientConfig
+from temporalio.service import RetryConfig
+
+from store import engine as store_engine
+
+STRIPE_VERSION = "2026-10-28.endive"
+PROVIDER_TIMEOUT_SECONDS = 20.0
+log = structlog.get_logger()
+
+
+class Settings(BaseSettings):
+    """What the environment says. Secrets that check webhooks may be several, separated by commas:
+    while one is replaced, both are live.
+    """
+
+    model_config = SettingsConfigDict(frozen=True)
+
+    database_url: str
+    temporal_address: str = "localhost:7233"
+    temporal_namespace: str = "billing"
+    temporal_ui_url: str = "http://localhost:8080"
+    stripe_api_key: SecretStr
+    stripe_api_base: str = "https://api.stripe.com"
+    stripe_webhook_secret: SecretStr
+    vapi_api_key: SecretStr
+    vapi_api_base: str = "https://api.vapi.ai"
+    vapi_webhook_secret: SecretStr
+    api_host: str = "127.0.0.1"
+    api_port: int = 8000
+    own_workflow_rate: float = 20.0
+    log_json: bool = False
+
+    @field_validator("stripe_webhook_secret", "vapi_webhook_secret")
+    @classmethod
+    def _not_empty(cls, value: SecretStr) -> SecretStr:
+        if not secrets_in(value):
+            raise ValueError("must hold a secret: without one every webhook would be refused")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """Connections to everything outside but Temporal."""
+
+    engine: AsyncEngine
+    stripe: stripe.StripeClient
+    vapi: httpx.AsyncClient
+
+
+def secrets_in(value: SecretStr) -> tuple[bytes, ...]:
+    """Split a setting that may hold several live secrets."""
+    return tuple(one.strip().encode() for one in value.get_secret_value().split(",") if one.strip())
+
+
+@asynccontextmanager
+async def open_clients(settings: Settings, name: str) -> AsyncIterator[Clients]:
+    """Open what the worker uses; nothing is connected until it is used."""
+    stripe.enable_telemetry = False
+    http = stripe.HTTPXClient(timeout=PROVIDER_TIMEOUT_SECONDS)
+    engine = store_engine.connect(settings.database_url, application_name=f"callwallet {name}")
+    async with httpx.AsyncClient(
+        base_url=settings.vapi_api_base,
+        headers={"Authorization": f"Bearer {settings.vapi_api_key.get_secret_value()}"},
+        timeout=PROVIDER_TIMEOUT_SECONDS,
+    ) as vapi:
+        yield Clients(engine, stripe_client(settings, http), vapi)
+        await http.close_async()  # type: ignore[no-untyped-call]  # stripe leaves it untyped
+        await engine.dispose()
+
+
+def stripe_client(settings: Settings, http: stripe.HTTPClient) -> stripe.StripeClient:
+    """Make a client that never retries by itself: Temporal does, where operators see it."""
+    return stripe.StripeClient(
+        settings.stripe_api_key.get_secret_value(),
+        base_addresses={"api": settings.stripe_api_base},
+        http_client=http,
+        max_network_retries=0,
+        stripe_version=STRIPE_VERSION,
+    )
+
+
+async def connect_temporal(settings: Settings, *, lazy: bool = False) -> Client:
+    """Connect to Temporal; unless `lazy`, wait for it as long as it takes.
+
+    Everything else about the connection (TLS, API key, profiles) is Temporal's own environment
+    configuration. A lazy client gives up on a call within seconds, for senders who wait.
+    """
+    config = ClientConfig.load_client_connect_config()
+    config["target_host"] = settings.temporal_address
+    config["namespace"] = settings.temporal_namespace
+    retries = RetryConfig(max_elapsed_time_millis=1500, max_retries=3) if lazy else None
+    while True:
+        try:
+            return await Client.connect(
+                **config, data_converter=pydantic_data_converter, lazy=lazy, retry_config=retries
+            )
+        except RuntimeError as error:
+            log.warning("waiting for Temporal", address=settings.temporal_address, error=str(error))
+            await asyncio.sleep(1)
+
+
+def set_up_logging(settings: Settings) -> None:
+    """Log events as lines for people, or as JSON for machines."""
+    renderer = (
+        structlog.processors.JSONRenderer()
+        if settings.log_json
+        else structlog.dev.ConsoleRenderer()
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            renderer,
+        ]
+    )
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)

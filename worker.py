@@ -1,0 +1,99 @@
+"""The worker: runs the workflows, and the activities on both task queues."""
+
+import asyncio
+import signal
+from datetime import timedelta
+
+import structlog
+from temporalio.client import Client
+from temporalio.worker import Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from activities.calls import CallActivities
+from activities.inbox import InboxActivities
+from activities.payments import PaymentActivities
+from activities.refusals import RefusalInterceptor
+from activities.stripe import StripeActivities
+from activities.vapi import VapiActivities
+from wiring import Clients, Settings, connect_temporal, open_clients, set_up_logging
+from workflows.bill_call import BillCall
+from workflows.collect import Collect
+from workflows.drain_inbox import DrainInbox
+from workflows.options import BILLING_QUEUE, PROVIDERS_QUEUE
+from workflows.settle_payment import SettlePayment
+
+WORKFLOWS = (BillCall, Collect, DrainInbox, SettlePayment)
+_GRACE = timedelta(seconds=15)
+log = structlog.get_logger()
+
+
+def build_workers(
+    temporal: Client, clients: Clients, queues: tuple[str, ...] = (BILLING_QUEUE, PROVIDERS_QUEUE)
+) -> list[Worker]:
+    """Make a worker a task queue: one for workflows and PostgreSQL, one for the providers."""
+    builders = {BILLING_QUEUE: _billing_worker, PROVIDERS_QUEUE: _providers_worker}
+    return [builders[queue](temporal, clients) for queue in queues]
+
+
+def _billing_worker(temporal: Client, clients: Clients) -> Worker:
+    calls, payments = CallActivities(clients.engine), PaymentActivities(clients.engine)
+    return Worker(
+        temporal,
+        task_queue=BILLING_QUEUE,
+        workflows=WORKFLOWS,
+        activities=[
+            calls.bill_call,
+            calls.collect,
+            calls.discard_call,
+            payments.settle_payment,
+            InboxActivities(clients.engine).drain,
+        ],
+        interceptors=[RefusalInterceptor()],
+        workflow_runner=sandbox(),
+        max_concurrent_activities=20,
+        graceful_shutdown_timeout=_GRACE,
+    )
+
+
+def _providers_worker(temporal: Client, clients: Clients) -> Worker:
+    return Worker(
+        temporal,
+        task_queue=PROVIDERS_QUEUE,
+        activities=[
+            StripeActivities(clients.stripe).fetch_payment,
+            VapiActivities(clients.vapi).fetch_call,
+        ],
+        interceptors=[RefusalInterceptor()],
+        max_concurrent_activities=20,
+        graceful_shutdown_timeout=_GRACE,
+    )
+
+
+def sandbox() -> SandboxedWorkflowRunner:
+    """Make the sandbox: what workflows import for its types alone is not loaded again for each."""
+    return SandboxedWorkflowRunner(
+        restrictions=SandboxRestrictions.default.with_passthrough_modules("activities", "billing")
+    )
+
+
+async def main(queues: tuple[str, ...] = (BILLING_QUEUE, PROVIDERS_QUEUE)) -> None:
+    """Run until told to stop; what is under way then gets a few seconds to finish."""
+    settings = Settings()
+    set_up_logging(settings)
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with open_clients(settings, "worker") as clients:
+        temporal = await connect_temporal(settings)
+        workers = build_workers(temporal, clients, queues)
+        running = [asyncio.create_task(worker.run()) for worker in workers]
+        log.info("worker is running", queues=queues, namespace=settings.temporal_namespace)
+        await asyncio.wait(
+            [asyncio.create_task(stop.wait()), *running], return_when=asyncio.FIRST_COMPLETED
+        )
+        await asyncio.gather(*(worker.shutdown() for worker in workers))
+        await asyncio.gather(*running)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -63,6 +63,11 @@ class CallBill:
     posting: Posting | None = None
 
 
+def call_workflow_id(call_id: str) -> str:
+    """Name the workflow of a call; it is how operators find it, so the domain knows it."""
+    return f"call/{call_id}"
+
+
 def duration_seconds(call: EndedCall) -> Decimal | None:
     """Say how long the call took: `ended_at - started_at`, exact to the microsecond.
 
@@ -149,3 +154,19 @@ class CallRecord:
     note: str
     first_seen_at: datetime
     updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class DiscardedCall:
+    """A person's decision to give a charge up: who, and why."""
+
+    call: EndedCall
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """Calls that waited and wait no more, or for another reason; `more` may still be collected."""
+
+    call_ids: tuple[str, ...]
+    more: bool

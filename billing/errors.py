@@ -46,3 +46,24 @@ class InvalidAmount(BillingError):
 
     code = "invalid_amount"
     title = "The amount is not allowed"
+
+
+class CallMissing(NotFound):
+    """Vapi does not know the call."""
+
+    code = "call_missing"
+    title = "Vapi does not know the call"
+
+
+class CallNotEnded(Conflict):
+    """Vapi says that the call has not ended, so there is nothing to charge yet."""
+
+    code = "call_not_ended"
+    title = "The call has not ended"
+
+
+class PaymentMissing(NotFound):
+    """Stripe does not know the payment."""
+
+    code = "payment_missing"
+    title = "Stripe does not know the payment"

@@ -1,12 +1,11 @@
 """A card payment as Stripe has it now, and which ledger entries it calls for."""
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from billing.ledger import Account, EntryKind, Transfer, payment_credit_key, wallet_account
-from billing.money import Money
+from billing.ledger import Account, EntryKind, Posting, Transfer, payment_credit_key, wallet_account
+from billing.money import Currency, Money
 from billing.wallet import Wallet
 
 # The values of metadata `type` that callwallet writes on payments of its own.
@@ -38,6 +37,13 @@ class Payment:
         return self.org_id or self.session_org_id
 
 
+def received(payment: Payment) -> Money | None:
+    """Say what the card paid; None when that is in a currency that no wallet has."""
+    if payment.currency not in set(Currency):
+        return None
+    return Money(payment.received_minor, Currency(payment.currency))
+
+
 def is_ours(payment: Payment, wallet: Wallet | None) -> bool:
     """Say whether callwallet asked for this payment, as far as Stripe's data can say.
 
@@ -66,21 +72,18 @@ def mismatch(payment: Payment, wallet: Wallet | None) -> Mismatch | None:
     return next((problem for problem, found in checks if found), None)
 
 
-def due_entries(payment: Payment, wallet: Wallet, posted: Collection[str]) -> list[Transfer]:
-    """Compute the entries that this payment calls for and the ledger does not have.
+def due_entries(payment: Payment, wallet: Wallet) -> list[Transfer]:
+    """Compute the entries that this payment calls for, those that exist already among them.
 
-    A pure function of the payment and the keys already posted, so any order and repetition of
-    events ends in the same ledger. The payment must have passed `mismatch`.
+    A pure function of the payment, and every entry has a key of its own, so any order and
+    repetition of events ends in the same ledger. The payment must have passed `mismatch`.
     """
-    key = payment_credit_key(payment.payment_id)
-    if payment.status != "succeeded" or key in posted:
-        return []
-    return [_credit(payment, wallet, key)]
+    return [_credit(payment, wallet)] if payment.status == "succeeded" else []
 
 
-def _credit(payment: Payment, wallet: Wallet, key: str) -> Transfer:
+def _credit(payment: Payment, wallet: Wallet) -> Transfer:
     return Transfer(
-        key=key,
+        key=payment_credit_key(payment.payment_id),
         kind=EntryKind.TOPUP,
         org_id=wallet.org_id,
         debit_account=Account.STRIPE,
@@ -96,3 +99,17 @@ def _names_two_organizations(payment: Payment) -> bool:
     return None not in (payment.org_id, payment.session_org_id) and (
         payment.org_id != payment.session_org_id
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What looking at a payment came to: entries posted, nothing due, or a mismatch.
+
+    `ignored` marks a payment that callwallet did not ask for.
+    """
+
+    payment: Payment
+    org_id: str | None = None
+    postings: tuple[Posting, ...] = ()
+    mismatch: Mismatch | None = None
+    ignored: bool = False

@@ -10,6 +10,8 @@ OWN_LANE_GRACE_SECONDS = 15.0
 # A batch that could not settle an event gives the workflow that it hands it to this long.
 HANDED_OVER_GRACE_SECONDS = 60.0
 
+END_OF_CALL = "end-of-call-report"
+
 
 class Source(StrEnum):
     """Who sends webhooks."""
@@ -43,3 +45,25 @@ class WebhookEvent:
     status: EventStatus = EventStatus.WAITING
     due_in_seconds: float = 0.0
     call: EndedCall | None = None
+
+
+def call_event_key(call_id: str, message_type: str) -> str:
+    """Key a Vapi message, which has no id of its own: the call alone would lose later messages."""
+    return f"{call_id}:{message_type}"
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentHint:
+    """A Stripe event about a payment: a reason to look at it again. `key` is the event's id."""
+
+    payment_id: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """What a drain leaves to others: calls and payments that need workflows of their own."""
+
+    settled: int
+    calls: tuple[EndedCall, ...] = ()
+    payments: tuple[PaymentHint, ...] = ()

@@ -1,14 +1,24 @@
 """Calls: charge them in sets, and keep what became of each."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.call import CallBill, CallRecord, CallState, EndedCall, bill, call_charge, rate
+from billing.call import (
+    CallBill,
+    CallRecord,
+    CallState,
+    EndedCall,
+    bill,
+    call_charge,
+    call_workflow_id,
+    rate,
+)
 from billing.errors import NotFound
 from billing.ledger import Posting
 from billing.money import Currency, Money
@@ -16,9 +26,19 @@ from billing.tariff import Charge
 from billing.wallet import Wallet
 from store import agents, ledger, tariffs, wallets
 from store.rowset import rowset
+from store.schema import agents as agents_table
 from store.schema import calls as table
 
 FACTS = TypeAdapter(EndedCall)
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingCall:
+    """A call that could not be settled, and why."""
+
+    call: EndedCall
+    state: CallState
+
 
 _TO_WRITE = tuple(
     column for column in table.c if column.name not in ("position", "first_seen_at", "updated_at")
@@ -27,13 +47,14 @@ _FINAL = (CallState.SETTLED, CallState.DISCARDED)
 
 
 async def charge(
-    connection: AsyncConnection, calls: Sequence[EndedCall], workflow_id: str
+    connection: AsyncConnection, calls: Sequence[EndedCall], settled_by: str | None = None
 ) -> list[CallBill]:
     """Charge any number of calls, one after another; answers in the same order.
 
     Both lanes come here. In the caller's transaction: finds the organisations, locks their wallets
     in id order, rates, posts what a wallet can pay, and records where every call now stands, so
     that a refused charge is known to wait in the same instant in which it is refused.
+    `settled_by` names the workflow if it is another than the call's own.
     """
     owners = await agents.owners(connection, calls)
     locked = await wallets.lock(connection, set(owners.values()))
@@ -52,33 +73,47 @@ async def charge(
         )
         for call in calls
     ]
-    await _record(connection, zip(calls, bills, strict=True), workflow_id)
+    await _record(connection, zip(calls, bills, strict=True), settled_by)
     return bills
 
 
-async def waiting_for_money(
-    connection: AsyncConnection, org_id: str, limit: int
-) -> list[EndedCall]:
-    """List the calls that an organisation's wallet could not pay, oldest first."""
+async def waiting(connection: AsyncConnection, org_id: str, limit: int) -> dict[str, WaitingCall]:
+    """Read the calls that wait for an organisation, by id, oldest first.
+
+    They wait for its money; or for the registration of their assistant, and now it has one.
+    """
+    registered = select(agents_table.c.agent_id).where(agents_table.c.org_id == org_id)
     query = (
-        select(table.c.facts)
-        .where(table.c.org_id == org_id, table.c.state == CallState.DEBT_LIMIT)
+        select(table.c.call_id, table.c.facts, table.c.state)
+        .where(
+            or_(
+                and_(table.c.org_id == org_id, table.c.state == CallState.DEBT_LIMIT),
+                and_(
+                    table.c.state == CallState.UNKNOWN_ASSISTANT,
+                    or_(
+                        table.c.facts["assistant_id"].astext.in_(registered),
+                        table.c.facts["phone_number_id"].astext.in_(registered),
+                    ),
+                ),
+            )
+        )
         .order_by(table.c.ended_at, table.c.call_id)
         .limit(limit)
     )
-    return [FACTS.validate_python(row.facts) for row in await connection.execute(query)]
+    return {
+        row.call_id: WaitingCall(FACTS.validate_python(row.facts), CallState(row.state))
+        for row in await connection.execute(query)
+    }
 
 
-async def discard(
-    connection: AsyncConnection, call: EndedCall, workflow_id: str, note: str
-) -> bool:
+async def discard(connection: AsyncConnection, call: EndedCall, note: str) -> bool:
     """Record that a person gave this charge up; False when the call is settled already."""
     row = {
         "call_id": call.call_id,
         "state": CallState.DISCARDED,
         "facts": FACTS.dump_python(call, mode="json"),
         "ended_at": call.ended_at,
-        "workflow_id": workflow_id,
+        "workflow_id": call_workflow_id(call.call_id),
         "note": note,
     }
     done = await connection.execute(
@@ -147,9 +182,9 @@ async def _post(
 async def _record(
     connection: AsyncConnection,
     billed: Iterable[tuple[EndedCall, CallBill]],
-    workflow_id: str,
+    settled_by: str | None,
 ) -> None:
-    given = rowset(_TO_WRITE, [_row(call, one, workflow_id) for call, one in billed])
+    given = rowset(_TO_WRITE, [_row(call, one, settled_by) for call, one in billed])
     statement = insert(table).from_select(given.c.keys(), select(given))
     updated = {column.name: column for column in statement.excluded if column.name in given.c}
     await connection.execute(
@@ -161,8 +196,9 @@ async def _record(
     )
 
 
-def _row(call: EndedCall, one: CallBill, workflow_id: str) -> dict[str, Any]:
+def _row(call: EndedCall, one: CallBill, settled_by: str | None) -> dict[str, Any]:
     charge = one.charge
+    by_another = settled_by if one.state is CallState.SETTLED else None
     return {
         "call_id": call.call_id,
         "org_id": one.org_id,
@@ -175,7 +211,7 @@ def _row(call: EndedCall, one: CallBill, workflow_id: str) -> dict[str, Any]:
         "amount_minor": charge and charge.amount.amount_minor,
         "currency": charge and charge.amount.currency,
         "tariff_id": charge and charge.tariff_id,
-        "workflow_id": workflow_id,
+        "workflow_id": by_another or call_workflow_id(call.call_id),
         "note": charge.explain() if charge else "",
     }
 

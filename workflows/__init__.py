@@ -1,0 +1,1 @@
+"""Sequence and waiting: one file per process. What touches the world is an activity."""

@@ -1,0 +1,45 @@
+"""Charge calls on PostgreSQL: one transaction an activity, and the same again changes nothing."""
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio import activity
+
+from billing.call import CallBill, Collected, DiscardedCall, EndedCall
+from billing.webhook import END_OF_CALL, Source, call_event_key
+from store import calls, inbox
+
+# How many waiting charges are collected in one transaction.
+WAITING_BATCH = 200
+
+
+class CallActivities:
+    """What happens to calls in the ledger."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    @activity.defn
+    async def bill_call(self, call: EndedCall) -> CallBill:
+        """Charge one call, or record why it waits; its webhook is handled in the same instant."""
+        async with self._engine.begin() as connection:
+            [bill] = await calls.charge(connection, [call])
+            key = call_event_key(call.call_id, END_OF_CALL)
+            await inbox.handled_by_key(connection, Source.VAPI, [key])
+        return bill
+
+    @activity.defn
+    async def discard_call(self, decision: DiscardedCall) -> bool:
+        """Record that a person gave the charge up; False when it was charged in the meantime."""
+        async with self._engine.begin() as connection:
+            return await calls.discard(connection, decision.call, decision.note)
+
+    @activity.defn
+    async def collect(self, org_id: str) -> Collected:
+        """Charge a batch of the calls that wait for an organisation, oldest first.
+
+        An older call that the wallet cannot pay does not hold up a younger one that it can.
+        """
+        async with self._engine.begin() as connection:
+            waiting = await calls.waiting(connection, org_id, WAITING_BATCH)
+            bills = await calls.charge(connection, [one.call for one in waiting.values()])
+        changed = [bill.call_id for bill in bills if bill.state is not waiting[bill.call_id].state]
+        return Collected(tuple(changed), more=len(waiting) == WAITING_BATCH and bool(changed))

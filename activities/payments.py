@@ -1,0 +1,48 @@
+"""Settle payments on PostgreSQL: post what is due and not posted."""
+
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from temporalio import activity
+
+from billing.payment import Payment, Settlement, due_entries, is_ours, mismatch
+from billing.webhook import Source
+from store import inbox, ledger, wallets
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedPayment:
+    """A payment as Stripe has it, and the events that were known before it was fetched."""
+
+    payment: Payment
+    event_keys: tuple[str, ...] = ()
+
+
+class PaymentActivities:
+    """What happens to payments in the ledger."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    @activity.defn
+    async def settle_payment(self, fetched: FetchedPayment) -> Settlement:
+        """Post the entries that the payment calls for, and mark its events as handled."""
+        async with self._engine.begin() as connection:
+            settlement = await _settle(connection, fetched.payment)
+            await inbox.handled_by_key(connection, Source.STRIPE, fetched.event_keys)
+        return settlement
+
+
+async def _settle(connection: AsyncConnection, payment: Payment) -> Settlement:
+    owner = payment.owner or ""
+    wallet = (await wallets.lock(connection, [owner])).get(owner)
+    if not is_ours(payment, wallet):
+        return Settlement(payment, ignored=True)
+    if payment.status != "succeeded":
+        return Settlement(payment, org_id=payment.owner)
+    problem = mismatch(payment, wallet)
+    if problem is not None or wallet is None:
+        return Settlement(payment, org_id=payment.owner, mismatch=problem)
+    transfers = due_entries(payment, wallet)
+    postings = await ledger.post_locked(connection, {owner: wallet}, transfers)
+    return Settlement(payment, org_id=owner, postings=tuple(postings))

@@ -1,0 +1,140 @@
+"""Work that waits: why, since when, what is at stake, and what a person can do about it."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import assert_never
+
+from billing.call import CallBill, CallState
+from billing.money import Money
+from billing.payment import Mismatch, Settlement, received
+
+FAULT = "fault"
+# A fault that outlasted its retries is tried again this much later, doubling up to the longest.
+FIRST_HEAL = timedelta(seconds=30)
+LONGEST_HEAL = timedelta(hours=1)
+
+# Reasons that go away by themselves are tried again without anybody asking.
+_HEALING = frozenset({FAULT, "call_not_ended", CallState.UNKNOWN_DURATION})
+
+_ADVICE = {
+    CallState.DEBT_LIMIT: "It settles by itself, oldest first, when money arrives or the debt limit"
+    " is raised.",
+    CallState.UNKNOWN_ASSISTANT: "Register the assistant or the phone number to its organisation"
+    " (`PUT /v1/organizations/{org_id}/assistants/{id}`); it then settles by itself.",
+    CallState.UNKNOWN_DURATION: "Look the call up in Vapi's dashboard. Reprocess once Vapi shows"
+    " when it started and ended; discard it if it never took place.",
+    CallState.NO_TARIFF: "Add a tariff that was in effect when the call started, then reprocess.",
+    "call_not_ended": "Nothing to do: Vapi is asked again, ever more slowly.",
+    "call_missing": "Check that the Vapi API key is of the account that made the call, then"
+    " reprocess; discard it if the call was deleted.",
+    "payment_missing": "Check that the Stripe API key is of the account (and mode, live or test)"
+    " that sent the event, then reprocess; discard it if the payment is not ours.",
+    Mismatch.UNKNOWN_ORGANIZATION: "Create the organisation or correct the payment's metadata in"
+    " Stripe, then reprocess; or refund the payment in Stripe and discard.",
+    Mismatch.ORGANIZATION_MISMATCH: "The payment and its checkout session name two organisations."
+    " Correct the payment's metadata in Stripe, then reprocess.",
+    Mismatch.CURRENCY_MISMATCH: "The wallet is in another currency. Refund the payment in Stripe,"
+    " then discard.",
+    Mismatch.AMOUNT_MISMATCH: "More or less was paid than was asked for. Correct `amount_minor` in"
+    " the payment's metadata in Stripe, then reprocess; or refund it there and discard.",
+    FAULT: "It is tried again by itself, ever more slowly. Reprocess once the cause is mended.",
+}
+_ADVICE_FOR_OTHERS = "Mend the cause named above, then reprocess; or discard."
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """Why a workflow waits. `at_risk` is the money that is not where it should be, if known."""
+
+    reason: str
+    happened: str
+    org_id: str | None = None
+    at_risk: Money | None = None
+
+    @property
+    def heals(self) -> bool:
+        """Whether it makes sense to try again with nobody having done anything."""
+        return self.reason in _HEALING
+
+    @property
+    def advice(self) -> str:
+        """What a person can do."""
+        return _ADVICE.get(self.reason, _ADVICE_FOR_OTHERS)
+
+
+def heal_after(attempt: int) -> timedelta:
+    """Say how long to wait before the n-th try of its own (from 0), doubling up to an hour."""
+    doublings = min(attempt, 10)
+    return min(FIRST_HEAL * (1 << doublings), LONGEST_HEAL)
+
+
+def parked_call(bill: CallBill) -> Parked:
+    """Explain a call that could not be settled."""
+    return Parked(
+        reason=bill.state,
+        happened=_what_happened(bill),
+        org_id=bill.org_id,
+        at_risk=bill.charge.amount if bill.charge else None,
+    )
+
+
+def parked_payment(settlement: Settlement, problem: Mismatch) -> Parked:
+    """Explain a payment that should be ours and does not fit."""
+    payment = settlement.payment
+    return Parked(
+        reason=problem,
+        happened=f"Stripe holds {payment.received_minor} minor units of"
+        f" {payment.currency.upper()} from {payment.payment_id} for {payment.owner};"
+        f" {payment.expected_minor} were asked for. Nothing was credited.",
+        org_id=settlement.org_id,
+        at_risk=received(payment),
+    )
+
+
+def describe(parked: Parked, workflow_id: str, since: datetime, namespace: str) -> str:
+    """Write the page that an operator sees in the Temporal UI, in Markdown."""
+    command = f"temporal workflow signal --namespace {namespace} --workflow-id {workflow_id}"
+    return "\n".join(
+        (
+            f"## Parked: {parked.reason}",
+            f"**What happened.** {parked.happened}",
+            "",
+            f"**Organisation:** {parked.org_id or 'unknown'} · "
+            f"**Money at risk:** {parked.at_risk or 'unknown'} · "
+            f"**Since:** {since:%Y-%m-%d %H:%M:%S} UTC",
+            "",
+            f"**What to do.** {parked.advice}",
+            "",
+            "Signal it from this page (*Send a Signal*, one string: who you are and why), or:",
+            "```",
+            f"{command} --name reprocess --input '\"your name: why\"'",
+            f"{command} --name discard --input '\"your name: why\"'",
+            "```",
+        )
+    )
+
+
+def _what_happened(bill: CallBill) -> str:
+    match bill.state:
+        case CallState.DEBT_LIMIT:
+            return _over_the_limit(bill)
+        case CallState.UNKNOWN_ASSISTANT:
+            return "No organisation has registered the call's assistant or its phone number."
+        case CallState.UNKNOWN_DURATION:
+            return "Neither the report nor Vapi's API says how long the call took."
+        case CallState.NO_TARIFF:
+            return "No tariff was in effect for this organisation when the call started."
+        case CallState.SETTLED | CallState.DISCARDED:
+            return "Nothing: the call is done with."
+    assert_never(bill.state)
+
+
+def _over_the_limit(bill: CallBill) -> str:
+    posting, charge = bill.posting, bill.charge
+    if posting is None or posting.refusal is None or charge is None:
+        raise ValueError(f"call {bill.call_id} is said to be refused, without a refusal")
+    return (
+        f"The wallet cannot pay this call ({charge.explain()}): its balance of"
+        f" {posting.balance_before} would become {posting.refusal.would_be},"
+        f" {posting.refusal.over_by} below the debt limit. Nothing was charged."
+    )

@@ -1,0 +1,74 @@
+"""Vapi's JSON, read: what an end-of-call report and a call object say about an ended call.
+
+Only what billing needs is taken: no names, numbers, transcripts or recordings.
+Source: Vapi's API reference (server messages; `GET /call`).
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from billing.call import EndedCall
+
+
+def call_from_report(message: Mapping[str, Any], call_id: str) -> EndedCall:
+    """Read an `end-of-call-report`: its top level is final, its `call` may be an early snapshot.
+
+    A time that is missing or unreadable is unknown, and Vapi's API is asked for it.
+    """
+    call = message.get("call") or {}
+    return EndedCall(
+        call_id=call_id,
+        assistant_id=_text(call.get("assistantId")) or _text(_inner(message, "assistant", "id")),
+        phone_number_id=_text(call.get("phoneNumberId"))
+        or _text(_inner(message, "phoneNumber", "id")),
+        started_at=_moment(message.get("startedAt")),
+        ended_at=_moment(message.get("endedAt")),
+        reported_seconds=_decimal(message.get("durationSeconds")),
+        ended_reason=_text(message.get("endedReason")),
+    )
+
+
+def call_from_api(call: Mapping[str, Any]) -> EndedCall:
+    """Read a call whose `status` is `ended`; without `startedAt` it never connected."""
+    ended_at = _moment(call.get("endedAt")) or _moment(call.get("updatedAt"))
+    return EndedCall(
+        call_id=call["id"],
+        assistant_id=_text(call.get("assistantId")),
+        phone_number_id=_text(call.get("phoneNumberId")),
+        started_at=_moment(call.get("startedAt")),
+        ended_at=ended_at or _moment(call.get("createdAt")),
+        ended_reason=_text(call.get("endedReason")),
+        provider_ended=True,
+    )
+
+
+def _inner(message: Mapping[str, Any], name: str, field: str) -> object:
+    inner = message.get(name)
+    return inner.get(field) if isinstance(inner, Mapping) else None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _decimal(value: object) -> Decimal | None:
+    if not isinstance(value, int | float | str):
+        return None
+    try:
+        number = Decimal(str(value))
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None
+
+
+def _moment(value: object) -> datetime | None:
+    """Read an ISO 8601 time; one without an offset is UTC, as all of Vapi's are."""
+    if not isinstance(value, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment

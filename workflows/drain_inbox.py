@@ -1,0 +1,59 @@
+"""The batch lane, and the net under the other one: whatever waits in the inbox is settled."""
+
+import asyncio
+from datetime import timedelta
+
+from temporalio import workflow
+
+from activities.inbox import InboxActivities
+from billing.webhook import Drained
+from workflows import bill_call
+from workflows.bill_call import BillCall
+from workflows.options import DRAIN
+from workflows.reach import start
+from workflows.settle_payment import look_again_at
+
+WORKFLOW_ID = "inbox/drain"
+SUMMARY = "Settle the inbox in batches; sweep up what was never started"
+# Without a nudge it looks this often for events whose workflow was never started.
+SWEEP_EVERY = timedelta(seconds=10)
+
+
+@workflow.defn
+class DrainInbox:
+    """One for all, for ever: it drains when nudged, and otherwise sweeps."""
+
+    def __init__(self) -> None:
+        self._nudged = False
+
+    @workflow.signal(description="There is something in the inbox.")
+    def nudge(self) -> None:
+        """Drain now, or once more after the drain that is under way."""
+        self._nudged = True
+
+    @workflow.run
+    async def run(self) -> None:
+        """Drain, hand over what a batch cannot settle, wait; begin anew before it grows long."""
+        while not workflow.info().is_continue_as_new_suggested():
+            self._nudged = False
+            drained = await workflow.execute_activity_method(
+                InboxActivities.drain, summary="settle what is due", **DRAIN
+            )
+            await _hand_over(drained)
+            if not (drained.calls or drained.payments):
+                await self._wait()
+        workflow.continue_as_new()
+
+    async def _wait(self) -> None:
+        try:
+            await workflow.wait_condition(lambda: self._nudged, timeout=SWEEP_EVERY)
+        except TimeoutError:
+            return
+
+
+async def _hand_over(drained: Drained) -> None:
+    """Give each its own workflow; a call that has (had) one is seen to by that one."""
+    await asyncio.gather(
+        *(start(BillCall.run, call, bill_call.start_options(call)) for call in drained.calls),
+        *(look_again_at(hint) for hint in drained.payments),
+    )

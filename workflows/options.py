@@ -1,0 +1,60 @@
+"""Time-outs, retries and task queues, by name."""
+
+from datetime import timedelta
+from typing import TypedDict
+
+from temporalio.common import RetryPolicy, TypedSearchAttributes, WorkflowIDReusePolicy
+
+BILLING_QUEUE = "billing"
+PROVIDERS_QUEUE = "providers"
+
+
+class ActivityOptions(TypedDict, total=False):
+    """What an activity is called with, besides its name and argument."""
+
+    task_queue: str
+    start_to_close_timeout: timedelta
+    heartbeat_timeout: timedelta
+    retry_policy: RetryPolicy
+
+
+# Three tries from 2 s on, then a person is shown (and the workflow tries again by itself, slowly).
+_THREE_TRIES = RetryPolicy(initial_interval=timedelta(seconds=2), maximum_attempts=3)
+
+DATABASE = ActivityOptions(
+    task_queue=BILLING_QUEUE,
+    start_to_close_timeout=timedelta(seconds=15),
+    retry_policy=_THREE_TRIES,
+)
+PROVIDER = ActivityOptions(
+    task_queue=PROVIDERS_QUEUE,
+    start_to_close_timeout=timedelta(seconds=30),
+    retry_policy=_THREE_TRIES,
+)
+# Nobody can do anything about one drain: it is tried until the database is back.
+DRAIN = ActivityOptions(
+    task_queue=BILLING_QUEUE,
+    start_to_close_timeout=timedelta(minutes=10),
+    heartbeat_timeout=timedelta(seconds=20),
+    retry_policy=RetryPolicy(
+        initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=10)
+    ),
+)
+# The same for a step that closes a process, or that serves many.
+PATIENT = ActivityOptions(
+    task_queue=BILLING_QUEUE,
+    start_to_close_timeout=timedelta(seconds=15),
+    retry_policy=RetryPolicy(
+        initial_interval=timedelta(seconds=2), maximum_interval=timedelta(minutes=1)
+    ),
+)
+
+
+class StartOptions(TypedDict):
+    """How a process is started, by a client or by another process."""
+
+    id: str
+    task_queue: str
+    id_reuse_policy: WorkflowIDReusePolicy
+    static_summary: str
+    search_attributes: TypedSearchAttributes

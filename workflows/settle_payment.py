@@ -1,0 +1,84 @@
+"""Something happened to a payment: look at it at Stripe, and make the ledger agree."""
+
+from temporalio import workflow
+from temporalio.common import WorkflowIDReusePolicy
+
+from activities.payments import FetchedPayment, PaymentActivities
+from activities.stripe import StripeActivities
+from billing.parking import Parked, parked_payment
+from billing.payment import Settlement, received
+from billing.webhook import PaymentHint
+from workflows.attributes import RUNNING, BillingState
+from workflows.collect import collect_waiting
+from workflows.options import BILLING_QUEUE, DATABASE, PROVIDER, StartOptions
+from workflows.parking import Parking
+from workflows.reach import start_or_tell
+
+
+@workflow.defn
+class SettlePayment(Parking):
+    """One payment; as often as it is told to look again, and never twice at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._hints: list[str] = []
+
+    @workflow.signal(description="A Stripe event about this payment has arrived.")
+    def look_again(self, hint: PaymentHint) -> None:
+        """Look (again): what was fetched so far may be older than this event."""
+        self._hints.append(hint.key)
+        self._wake = True
+
+    @workflow.run
+    async def run(self, hint: PaymentHint) -> Settlement | None:
+        """Fetch and post until nothing new was heard meanwhile; park on what does not fit."""
+        self._hints.append(hint.key)
+        settlement = await self.until_settled(lambda: self._look(hint.payment_id))
+        while settlement is not None and self._hints:
+            settlement = await self.until_settled(lambda: self._look(hint.payment_id))
+        if settlement is None:
+            await self.close(BillingState.DISCARDED)
+            return None
+        await self.close(BillingState.SETTLED, settlement.org_id, received(settlement.payment))
+        return settlement
+
+    async def _look(self, payment_id: str) -> Settlement | Parked:
+        """Look once. The hints heard before the payment was fetched are answered by it."""
+        heard = tuple(self._hints)
+        payment = await workflow.execute_activity_method(
+            StripeActivities.fetch_payment, payment_id, summary="read it at Stripe", **PROVIDER
+        )
+        settlement = await workflow.execute_activity_method(
+            PaymentActivities.settle_payment,
+            FetchedPayment(payment, heard),
+            summary="post what is due",
+            **DATABASE,
+        )
+        self._hints = self._hints[len(heard) :]
+        if settlement.mismatch is not None:
+            return parked_payment(settlement, settlement.mismatch)
+        if settlement.postings and settlement.org_id is not None:
+            await collect_waiting(settlement.org_id)
+        return settlement
+
+
+def payment_workflow_id(payment_id: str) -> str:
+    """Name the workflow of a payment."""
+    return f"payment/{payment_id}"
+
+
+def start_options(payment_id: str) -> StartOptions:
+    """Say how a payment's process is started: again and again, but one at a time."""
+    return StartOptions(
+        id=payment_workflow_id(payment_id),
+        task_queue=BILLING_QUEUE,
+        id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+        static_summary=f"Settle payment {payment_id[:120]}",
+        search_attributes=RUNNING,
+    )
+
+
+async def look_again_at(hint: PaymentHint) -> None:
+    """See to it that a payment is looked at after this moment."""
+    options = start_options(hint.payment_id)
+    await start_or_tell(SettlePayment.run, hint, options, SettlePayment.look_again, hint)
