@@ -1,0 +1,1 @@
+"""An offline world on one machine: real servers, stand-in providers, and who keeps them running."""

@@ -47,13 +47,12 @@ def leave_root(owned: Path, program: Path) -> None:
 
     In a user namespace of our own root looks like nobody, and the files stay root's. Where a
     container forbids namespaces, or other users' directories lie on the way, we become nobody
-    and give it the files.
+    and give it the files; from then on they are not root's, and every start goes this way.
     """
     if _succeeds_in_a_fork(owned, program):
-        _give(owned, 0)
         _enter_user_namespace()
     else:
-        _give(owned, NOBODY)
+        _give_to_nobody(owned)
         _become_nobody()
 
 
@@ -98,11 +97,10 @@ def _become_nobody() -> None:
         libc().prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_DAC_OVERRIDE, 0, 0)
 
 
-def _give(directory: Path, owner: int) -> None:
-    """Own every file by `owner`: the data may come from a start that took the other way."""
+def _give_to_nobody(directory: Path) -> None:
     for path in (directory, *directory.rglob("*")):
-        if path.lstat().st_uid != owner:
-            os.chown(path, owner, owner, follow_symlinks=False)
+        if path.lstat().st_uid != NOBODY:
+            os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import httpx
 
 from devstack import lock, programs
 from devstack.credentials import Credentials
-from devstack.errors import AlreadyRunning
+from devstack.errors import AlreadyRunning, StackError
 from devstack.files import write_private
 from devstack.ports import HOST, Ports, on_free_ports
 from devstack.postgres import EmbeddedPostgres
@@ -133,6 +133,8 @@ class Stack:
             found["TEMPORAL_ADDRESS"] = self.temporal.address
             found["TEMPORAL_NAMESPACE"] = programs.NAMESPACE
             found["TEMPORAL_UI_URL"] = self.temporal.ui_url
+            # The user's own profiles (an API key, TLS) are for other servers than this one.
+            found["TEMPORAL_CONFIG_FILE"] = os.devnull
         if "providers" in self._names:
             found |= programs.provider_settings(self._ports) | self._credentials.providers()
         if "api" in self._names:
@@ -190,8 +192,10 @@ class Stack:
         if not self.operator_key:
             arguments = ("keys", "create", "--operator", "--label", "up")
             command = programs.command(self.state, self.settings(), *arguments)
-            printed = await run(command, SETUP_SECONDS)
-            self._credentials.keep_operator(printed.split()[-1])
+            printed = (await run(command, SETUP_SECONDS)).split()
+            if not printed:
+                raise StackError("`callwallet keys create` printed no key")
+            self._credentials.keep_operator(printed[-1])
         self._note("setup", f"done after {time.monotonic() - self._began:.1f} s")
 
     async def _api_answers(self) -> bool:
