@@ -5,6 +5,8 @@ import signal
 from datetime import timedelta
 
 import structlog
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
@@ -15,6 +17,7 @@ from activities.payments import PaymentActivities
 from activities.refusals import RefusalInterceptor
 from activities.stripe import StripeActivities
 from activities.vapi import VapiActivities
+from store import migrate
 from wiring import Clients, Settings, connect_temporal, open_clients, set_up_logging
 from workflows.bill_call import BillCall
 from workflows.collect import Collect
@@ -84,6 +87,7 @@ async def main(queues: tuple[str, ...] = (BILLING_QUEUE, PROVIDERS_QUEUE)) -> No
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with open_clients(settings, "worker") as clients:
+        await _require_schema(clients.engine)
         temporal = await connect_temporal(settings)
         workers = build_workers(temporal, clients, queues)
         running = [asyncio.create_task(worker.run()) for worker in workers]
@@ -93,6 +97,17 @@ async def main(queues: tuple[str, ...] = (BILLING_QUEUE, PROVIDERS_QUEUE)) -> No
         )
         await asyncio.gather(*(worker.shutdown() for worker in workers))
         await asyncio.gather(*running)
+
+
+async def _require_schema(engine: AsyncEngine) -> None:
+    """Refuse a schema that this code does not know; wait for a database that is away."""
+    while True:
+        try:
+            async with engine.connect() as connection:
+                return await migrate.require_current(connection)
+        except OperationalError as away:
+            log.warning("waiting for the database", error=type(away).__name__)
+            await asyncio.sleep(1)
 
 
 if __name__ == "__main__":

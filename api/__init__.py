@@ -1,0 +1,1 @@
+"""HTTP: webhooks from providers, and one router per noun."""

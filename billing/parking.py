@@ -20,7 +20,7 @@ _ADVICE = {
     CallState.DEBT_LIMIT: "It settles by itself, oldest first, when money arrives or the debt limit"
     " is raised.",
     CallState.UNKNOWN_ASSISTANT: "Register the assistant or the phone number to its organisation"
-    " (`PUT /v1/organizations/{org_id}/assistants/{id}`); it then settles by itself.",
+    " (`POST /v1/organizations/{org_id}/assistants`); it then settles by itself.",
     CallState.UNKNOWN_DURATION: "Look the call up in Vapi's dashboard. Reprocess once Vapi shows"
     " when it started and ended; discard it if it never took place.",
     CallState.NO_TARIFF: "Add a tariff that was in effect when the call started, then reprocess.",

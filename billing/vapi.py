@@ -11,6 +11,10 @@ from typing import Any
 
 from billing.call import EndedCall
 
+_LONGEST_TEXT = 200
+# A time outside these years is a mistake, and PostgreSQL's range is wider than Python's.
+_FIRST_YEAR, _LAST_YEAR = 2000, 2200
+
 
 def call_from_report(message: Mapping[str, Any], call_id: str) -> EndedCall:
     """Read an `end-of-call-report`: its top level is final, its `call` may be an early snapshot.
@@ -50,7 +54,10 @@ def _inner(message: Mapping[str, Any], name: str, field: str) -> object:
 
 
 def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
+    """Read an id; one that cannot be stored (empty, huge, with a NUL) is as good as none."""
+    if isinstance(value, str) and 0 < len(value) <= _LONGEST_TEXT and "\0" not in value:
+        return value
+    return None
 
 
 def _decimal(value: object) -> Decimal | None:
@@ -71,4 +78,5 @@ def _moment(value: object) -> datetime | None:
         moment = datetime.fromisoformat(value)
     except ValueError:
         return None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+    return moment if _FIRST_YEAR <= moment.year <= _LAST_YEAR else None

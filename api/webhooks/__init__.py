@@ -1,0 +1,1 @@
+"""Webhooks: verified on the raw bytes, stored in one durable write, answered."""

@@ -1,0 +1,52 @@
+"""Serve the API: `python -m api`."""
+
+import asyncio
+import sys
+
+import structlog
+import uvicorn
+import uvloop
+
+from api.app import create_app
+from api.problems import DATABASE_GONE
+from store import engine as store_engine
+from store import migrate
+from wiring import Settings, connect_temporal, secrets_in, set_up_logging
+
+log = structlog.get_logger()
+
+
+async def main() -> None:
+    """Refuse a schema that this code does not know; otherwise serve until told to stop."""
+    settings = Settings()
+    set_up_logging(settings)
+    engine = store_engine.connect(settings.database_url, application_name="callwallet api")
+    try:
+        async with engine.connect() as connection:
+            await migrate.require_current(connection)
+    except DATABASE_GONE as gone:
+        log.warning("starting without the database", error=type(gone).__name__)
+    except migrate.UnknownSchema as unknown:
+        sys.exit(f"callwallet: {unknown}")
+    app = create_app(
+        engine,
+        await connect_temporal(settings, lazy=True),
+        stripe_secrets=secrets_in(settings.stripe_webhook_secret),
+        vapi_secrets=secrets_in(settings.vapi_webhook_secret),
+        own_workflow_rate=settings.own_workflow_rate,
+    )
+    config = uvicorn.Config(
+        app,
+        host=settings.api_host,
+        port=settings.api_port,
+        http="httptools",
+        access_log=False,
+        timeout_graceful_shutdown=10,
+    )
+    await uvicorn.Server(config).serve()
+    await engine.dispose()
+
+
+if __name__ == "__main__":
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())

@@ -1,0 +1,63 @@
+"""The HTTP application, out of its connections."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.client import Client
+
+from api import api_keys, assistants, calls, entries, health, organizations, problems
+from api.intake import Intake
+from api.metrics import Metrics
+from api.services import Services
+from api.webhooks import stripe, vapi
+
+_DESCRIPTION = """Prepaid wallets for voice-AI platforms.
+
+Money is an integer count of minor units with a currency. Errors are RFC 9457 problem documents with
+a stable `code`. Lists come in pages: hand `next_cursor` back as `cursor`."""
+
+_ROUTERS = (
+    stripe.router,
+    vapi.router,
+    organizations.router,
+    entries.router,
+    calls.router,
+    assistants.router,
+    api_keys.router,
+    health.router,
+)
+
+
+def create_app(
+    engine: AsyncEngine,
+    temporal: Client,
+    *,
+    stripe_secrets: tuple[bytes, ...],
+    vapi_secrets: tuple[bytes, ...],
+    own_workflow_rate: float,
+) -> FastAPI:
+    """Make the application; it starts to accept with its lifespan."""
+    metrics = Metrics()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with Intake(engine, temporal, metrics, own_workflow_rate) as intake:
+            app.state.services = Services(
+                engine=engine,
+                temporal=temporal,
+                intake=intake,
+                metrics=metrics,
+                stripe_secrets=stripe_secrets,
+                vapi_secrets=vapi_secrets,
+                started_at=time.monotonic(),
+            )
+            yield
+
+    app = FastAPI(title="callwallet", version="0.1.0", description=_DESCRIPTION, lifespan=lifespan)
+    problems.install(app)
+    for router in _ROUTERS:
+        app.include_router(router)
+    return app

@@ -1,0 +1,35 @@
+"""Calls: what they cost, why, and which workflow saw to them."""
+
+from fastapi import APIRouter
+
+from api.dependencies import Key, Limit, Member, Transaction
+from api.pages import Before, Page, page
+from billing.call import CallRecord, CallState
+from billing.errors import NotFound
+from billing.organization import Scope
+from store import calls, wallets
+
+router = APIRouter(tags=["calls"])
+
+
+@router.get("/v1/organizations/{org_id}/calls")
+async def list_all(
+    org_id: Member,
+    transaction: Transaction,
+    cursor: Before = None,
+    limit: Limit = 50,
+    state: CallState | None = None,
+) -> Page[CallRecord]:
+    """List an organisation's calls, the last seen first."""
+    await wallets.read(transaction, org_id)
+    found = await calls.page(transaction, org_id, cursor, limit + 1, state)
+    return page(found, limit, lambda call: call.position)
+
+
+@router.get("/v1/calls/{call_id}")
+async def read(call_id: str, key: Key, transaction: Transaction) -> CallRecord:
+    """Read one call. A call of another organisation is as unknown as one that never was."""
+    call = await calls.read(transaction, call_id)
+    if key.scope is not Scope.OPERATOR and key.org_id != call.org_id:
+        raise NotFound(f"no call {call_id} has been received")
+    return call

@@ -1,0 +1,92 @@
+"""Group commit: webhooks that arrive together share one INSERT and one fsync."""
+
+import asyncio
+from typing import Self
+
+from sqlalchemy.exc import DataError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from billing.webhook import WebhookEvent
+from store import inbox, migrate
+
+FLUSHERS = 2
+MOST_AT_ONCE = 128
+FLUSH_TIMEOUT_SECONDS = 4.0
+
+
+class GroupCommit:
+    """An async context manager; `accept` returns when the event is on disk."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._waiting: list[tuple[WebhookEvent, asyncio.Future[bool]]] = []
+        self._arrived = asyncio.Event()
+        self._flushers: list[asyncio.Task[None]] = []
+        self._schema_is_known = False
+
+    async def __aenter__(self) -> Self:
+        self._flushers = [asyncio.create_task(self._flush_for_ever()) for _ in range(FLUSHERS)]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for flusher in self._flushers:
+            flusher.cancel()
+        await asyncio.gather(*self._flushers, return_exceptions=True)
+
+    async def accept(self, event: WebhookEvent) -> bool:
+        """Store an event durably; False when it had been stored before.
+
+        Raises what the database raised when it could not be stored, or when that is unknown.
+        """
+        stored: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting.append((event, stored))
+        self._arrived.set()
+        return await stored
+
+    async def _flush_for_ever(self) -> None:
+        while True:
+            await self._arrived.wait()
+            batch, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
+            if not self._waiting:
+                self._arrived.clear()
+            if batch:
+                await self._flush(batch)
+
+    async def _flush(self, batch: list[tuple[WebhookEvent, asyncio.Future[bool]]]) -> None:
+        """Store a batch and tell those who wait; one bad event fails alone."""
+        try:
+            new = await self._store([event for event, _ in batch])
+        except DataError as error:
+            if len(batch) == 1:
+                _fail(batch, error)
+                return
+            for one in batch:
+                await self._flush([one])
+        except Exception as error:  # noqa: BLE001  (not swallowed: each request gets it)
+            _fail(batch, error)
+        else:
+            _succeed(batch, new)
+
+    async def _store(self, events: list[WebhookEvent]) -> set[tuple[str, str]]:
+        """Insert in key order, so that two flushers with the same keys cannot deadlock."""
+        async with asyncio.timeout(FLUSH_TIMEOUT_SECONDS), self._engine.begin() as connection:
+            if not self._schema_is_known:
+                await migrate.require_current(connection)
+                self._schema_is_known = True
+            return await inbox.accept(connection, sorted(events, key=lambda one: one.key))
+
+
+def _succeed(
+    batch: list[tuple[WebhookEvent, asyncio.Future[bool]]], new: set[tuple[str, str]]
+) -> None:
+    for event, stored in batch:
+        identity = (event.source.value, event.key)
+        if not stored.done():
+            stored.set_result(identity in new)
+        new.discard(identity)
+
+
+def _fail(batch: list[tuple[WebhookEvent, asyncio.Future[bool]]], error: Exception) -> None:
+    for _, stored in batch:
+        if not stored.done():
+            stored.set_exception(error)

@@ -1,0 +1,207 @@
+"""Is it alive, is it ready, and what does it count."""
+
+import asyncio
+import time
+from collections.abc import Awaitable
+from enum import StrEnum
+from typing import TypeVar
+
+from fastapi import APIRouter, Depends, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import BaseModel, ConfigDict
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+from temporalio.client import Client
+
+from api.dependencies import operator
+from api.problems import DATABASE_GONE, TEMPORAL_GONE
+from api.services import Services
+from store import inbox, migrate
+from store.inbox import Backlog
+from store.migrate import UnknownSchema
+from workflows.options import BILLING_QUEUE
+
+router = APIRouter(tags=["health"])
+
+PROBE_TIMEOUT_SECONDS = 2.0
+# A worker polls at least once a minute; one that has not for longer is gone.
+POLLER_IS_GONE_SECONDS = 90.0
+INBOX_IS_LATE_SECONDS = 60.0
+Found = TypeVar("Found")
+
+
+class State(StrEnum):
+    """How something is."""
+
+    OK = "ok"
+    DEGRADED = "degraded"
+    ERROR = "error"
+
+
+class ServiceStates(BaseModel):
+    """What callwallet consists of."""
+
+    database: State
+    temporal: State
+    worker: State
+    webhook_inbox: State
+
+
+class Inbox(BaseModel):
+    """Webhooks that are not in the ledger or in a workflow yet."""
+
+    waiting: int | None
+    oldest_seconds: float | None
+
+
+class Workflows(BaseModel):
+    """Processes under way and processes that wait for somebody; Temporal counts them, roughly."""
+
+    running: int | None
+    parked: int | None
+
+
+class Health(BaseModel):
+    """`error` (with 503) when the database is gone, `degraded` when something else is."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "status": "ok",
+                    "services": {
+                        "database": "ok", "temporal": "ok", "worker": "ok", "webhook_inbox": "ok",
+                    },
+                    "uptime_seconds": 86400.0,
+                    "inbox": {"waiting": 0, "oldest_seconds": 0.0},
+                    "workflows": {"running": 3, "parked": 1},
+                }
+            ]
+        }
+    )  # fmt: skip
+
+    status: State
+    services: ServiceStates
+    uptime_seconds: float
+    inbox: Inbox
+    workflows: Workflows
+
+
+class Readiness(BaseModel):
+    """Whether this process can serve; `problems` says what is missing."""
+
+    ready: bool
+    problems: list[str]
+
+
+@router.get("/health", responses={503: {"model": Health}})
+async def health(request: Request, response: Response) -> Health:
+    """Say how the parts are."""
+    services = Services.of(request)
+    backlog, running, parked, polled = await asyncio.gather(
+        _probe(_backlog(services.engine)),
+        _probe(_count(services.temporal, "ExecutionStatus = 'Running'")),
+        _probe(_count(services.temporal, "BillingState = 'parked'")),
+        _probe(_worker_polls(services.temporal)),
+    )
+    states = ServiceStates(
+        database=State.ERROR if backlog is None else State.OK,
+        temporal=State.ERROR if running is None else State.OK,
+        worker=State.OK if polled else State.ERROR,
+        webhook_inbox=_inbox_state(backlog),
+    )
+    response.status_code = 503 if backlog is None else 200
+    return Health(
+        status=_overall(states),
+        services=states,
+        uptime_seconds=round(time.monotonic() - services.started_at, 1),
+        inbox=Inbox(
+            waiting=backlog and backlog.waiting, oldest_seconds=backlog and backlog.oldest_seconds
+        ),
+        workflows=Workflows(running=running, parked=parked),
+    )
+
+
+@router.get("/health/ready", responses={503: {"model": Readiness}})
+async def ready(request: Request, response: Response) -> Readiness:
+    """Say whether this process should be sent requests: schema, Temporal, secrets."""
+    services = Services.of(request)
+    problems = [
+        problem
+        for problem in (
+            await _schema_problem(services.engine),
+            await _temporal_problem(services.temporal),
+            None if services.stripe_secrets else "no Stripe webhook secret",
+            None if services.vapi_secrets else "no Vapi webhook secret",
+        )
+        if problem is not None
+    ]
+    response.status_code = 503 if problems else 200
+    return Readiness(ready=not problems, problems=problems)
+
+
+@router.get("/metrics", dependencies=[Depends(operator)], response_class=Response)
+async def metrics(request: Request) -> Response:
+    """Give Prometheus what this process has counted."""
+    return Response(Services.of(request).metrics.render(), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _probe(question: Awaitable[Found]) -> Found | None:
+    """Ask, but not for long; None when there is no answer."""
+    try:
+        async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
+            return await question
+    except (*DATABASE_GONE, *TEMPORAL_GONE):
+        return None
+
+
+async def _backlog(engine: AsyncEngine) -> Backlog:
+    async with engine.connect() as connection:
+        return await inbox.backlog(connection)
+
+
+async def _count(temporal: Client, query: str) -> int:
+    return (await temporal.count_workflows(query)).count
+
+
+async def _worker_polls(temporal: Client) -> bool:
+    described = await temporal.workflow_service.describe_task_queue(
+        DescribeTaskQueueRequest(
+            namespace=temporal.namespace,
+            task_queue=TaskQueue(name=BILLING_QUEUE),
+            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+        )
+    )
+    recent = time.time() - POLLER_IS_GONE_SECONDS
+    return any(poller.last_access_time.seconds > recent for poller in described.pollers)
+
+
+def _inbox_state(backlog: Backlog | None) -> State:
+    if backlog is None:
+        return State.ERROR
+    return State.DEGRADED if backlog.oldest_seconds > INBOX_IS_LATE_SECONDS else State.OK
+
+
+def _overall(states: ServiceStates) -> State:
+    if states.database is State.ERROR:
+        return State.ERROR
+    everything = (states.temporal, states.worker, states.webhook_inbox)
+    return State.OK if all(one is State.OK for one in everything) else State.DEGRADED
+
+
+async def _schema_problem(engine: AsyncEngine) -> str | None:
+    try:
+        async with asyncio.timeout(PROBE_TIMEOUT_SECONDS), engine.connect() as connection:
+            await migrate.require_current(connection)
+    except UnknownSchema as unknown:
+        return str(unknown)
+    except DATABASE_GONE as gone:
+        return f"the database does not answer ({type(gone).__name__})"
+    return None
+
+
+async def _temporal_problem(temporal: Client) -> str | None:
+    reached = await _probe(_count(temporal, "BillingState = 'parked'"))
+    return "Temporal does not answer" if reached is None else None

@@ -1,0 +1,135 @@
+"""Accept first: one durable write, then the right lane. Nothing else stands before the answer."""
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from enum import StrEnum
+from typing import Self
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.client import Client
+
+from api import processes
+from api.flood import LeakyBucket
+from api.group_commit import GroupCommit
+from api.metrics import Metrics
+from api.problems import DATABASE_GONE, TEMPORAL_GONE, Unavailable
+from billing.webhook import OWN_LANE_GRACE_SECONDS, EventStatus, PaymentHint, WebhookEvent
+from store.migrate import UnknownSchema
+from workflows.namespace import nudge_drain
+
+# More starts than this under way at once is Temporal falling behind: the drain takes the rest.
+MOST_STARTS = 64
+NUDGE_EVERY_SECONDS = 0.25
+_NUDGE_AGAIN_SECONDS = 1.0
+log = structlog.get_logger()
+
+
+class Accepted(StrEnum):
+    """The honest answers to a webhook."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    IGNORED = "ignored"
+
+
+class Intake:
+    """An async context manager around the inbox, the lanes and the nudges."""
+
+    def __init__(
+        self, engine: AsyncEngine, temporal: Client, metrics: Metrics, own_workflow_rate: float
+    ) -> None:
+        self._temporal = temporal
+        self._metrics = metrics
+        self._inbox = GroupCommit(engine)
+        self._flood = LeakyBucket(own_workflow_rate)
+        self._starts: set[asyncio.Task[None]] = set()
+        self._nudge_wanted = asyncio.Event()
+        self._nudge_wanted.set()  # an earlier process may have died between a write and a start
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        await self._stack.enter_async_context(self._inbox)
+        nudger = asyncio.create_task(self._nudge_for_ever())
+        self._stack.callback(nudger.cancel)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Let the starts that are under way finish; the drain would find them, but later."""
+        if self._starts:
+            await asyncio.wait(self._starts, timeout=NUDGE_EVERY_SECONDS * 8)
+        await self._stack.aclose()
+
+    async def accept(self, event: WebhookEvent) -> Accepted:
+        """Make an event durable and send it on its way.
+
+        Raises Unavailable when neither PostgreSQL nor Temporal could take it.
+        """
+        own_lane = event.call is None or not self._flood.overflows(time.monotonic())
+        due_in_seconds = OWN_LANE_GRACE_SECONDS if own_lane else 0.0
+        with self._metrics.accept_seconds.time():
+            accepted = await self._store(replace(event, due_in_seconds=due_in_seconds))
+        self._metrics.webhooks.labels(event.source, accepted).inc()
+        if accepted is Accepted.ACCEPTED and own_lane:
+            self._start_soon(event)
+        elif accepted is Accepted.ACCEPTED:
+            self._nudge_wanted.set()
+        return accepted
+
+    async def _store(self, event: WebhookEvent) -> Accepted:
+        try:
+            is_new = await self._inbox.accept(event)
+        except (*DATABASE_GONE, UnknownSchema) as error:
+            log.warning("inbox is away; going straight to Temporal", error=type(error).__name__)
+            return await self._start_instead(event)
+        if event.status is EventStatus.IGNORED:
+            return Accepted.IGNORED
+        return Accepted.ACCEPTED if is_new else Accepted.DUPLICATE
+
+    async def _start_instead(self, event: WebhookEvent) -> Accepted:
+        """Without PostgreSQL the workflow is the durable write; its activities wait."""
+        if event.status is EventStatus.IGNORED:
+            return Accepted.IGNORED
+        try:
+            is_new = await _start(self._temporal, event)
+        except TEMPORAL_GONE as error:
+            self._metrics.webhooks.labels(event.source, "unavailable").inc()
+            raise Unavailable("neither PostgreSQL nor Temporal answers") from error
+        return Accepted.ACCEPTED if is_new else Accepted.DUPLICATE
+
+    def _start_soon(self, event: WebhookEvent) -> None:
+        """Start the event's own workflow behind the answer; what fails here the drain finds."""
+        if len(self._starts) < MOST_STARTS:
+            task = asyncio.create_task(self._start_quietly(_start(self._temporal, event)))
+            self._starts.add(task)
+            task.add_done_callback(self._starts.discard)
+
+    async def _start_quietly(self, start: Coroutine[None, None, bool]) -> None:
+        try:
+            await start
+        except TEMPORAL_GONE as error:
+            log.warning("a start is left to the drain", error=str(error))
+            self._nudge_wanted.set()
+
+    async def _nudge_for_ever(self) -> None:
+        """Nudge the drain at most four times a second, and until it has heard."""
+        while True:
+            await self._nudge_wanted.wait()
+            self._nudge_wanted.clear()
+            pause = NUDGE_EVERY_SECONDS
+            try:
+                await nudge_drain(self._temporal)
+            except TEMPORAL_GONE:
+                self._nudge_wanted.set()
+                pause = _NUDGE_AGAIN_SECONDS
+            await asyncio.sleep(pause)
+
+
+async def _start(temporal: Client, event: WebhookEvent) -> bool:
+    """Start (or signal) the workflow of an event; False when the event says nothing new."""
+    if event.call is not None:
+        return await processes.bill(temporal, event.call)
+    return await processes.look_at_payment(temporal, PaymentHint(event.subject, event.key))

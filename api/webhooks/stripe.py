@@ -1,0 +1,51 @@
+"""Stripe's events: hints that something happened to a payment, which is then fetched."""
+
+import time
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from api.problems import Malformed
+from api.services import Services
+from api.webhooks import signatures
+from api.webhooks.reading import answer, name_at, parse_object, read_body
+from api.webhooks.receiving import WEBHOOK_RESPONSES, counted
+from billing.webhook import EventStatus, Source, WebhookEvent
+
+router = APIRouter(tags=["webhooks"])
+
+# Where each type of event names the payment that it is about.
+_PAYMENT_AT = {
+    "payment_intent.succeeded": "id",
+    "checkout.session.completed": "payment_intent",
+    "checkout.session.async_payment_succeeded": "payment_intent",
+}
+
+
+@router.post("/webhooks/stripe", responses=WEBHOOK_RESPONSES)
+async def receive(request: Request) -> Response:
+    """Take an event with a `Stripe-Signature` by any of the live signing secrets."""
+    services = Services.of(request)
+    with counted(services.metrics, Source.STRIPE):
+        body = await read_body(request)
+        signatures.verify_stripe(request.headers, body, services.stripe_secrets, time.time())
+        event = event_from(body)
+    return answer(await services.intake.accept(event), event.key)
+
+
+def event_from(body: bytes) -> WebhookEvent:
+    """Read an event; raises Malformed. One that names no payment of interest is ignored."""
+    event = parse_object(body)
+    key, event_type = name_at(event, "id"), name_at(event, "type")
+    if key is None or event_type is None:
+        raise Malformed("an event needs an id and a type")
+    where = _PAYMENT_AT.get(event_type)
+    payment_id = where and name_at(event, "data", "object", where)
+    return WebhookEvent(
+        source=Source.STRIPE,
+        key=key,
+        type=event_type,
+        subject=payment_id or "",
+        body=body.decode(),
+        status=EventStatus.WAITING if payment_id else EventStatus.IGNORED,
+    )
