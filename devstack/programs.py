@@ -87,10 +87,11 @@ async def all_listen(ports: Iterable[int]) -> bool:
 
 
 async def health(http: httpx.AsyncClient, api_url: str) -> dict[str, str] | None:
-    """What `/health` says of each service; None while it does not answer."""
+    """What `/health` says of each service; None while it does not answer, empty when in trouble."""
     try:
         answer = await http.get(f"{api_url}/health")
     except httpx.TransportError:
         return None
-    services = answer.json()["services"]
-    return {name: str(status) for name, status in services.items()}
+    if answer.headers.get("content-type") != "application/json":
+        return {}
+    return {name: str(status) for name, status in answer.json()["services"].items()}
