@@ -1,7 +1,8 @@
 """Run all stand-ins in one process, each on its own port of 127.0.0.1.
 
-Webhook secrets come from STRIPE_WEBHOOK_SECRET and VAPI_WEBHOOK_SECRET, because arguments show in
-`ps`. When all ports serve, one line of JSON with their addresses is written to standard output.
+Secrets come from the environment, because arguments show in `ps`: STRIPE_WEBHOOK_SECRET and
+VAPI_WEBHOOK_SECRET sign, STRIPE_API_KEY and VAPI_API_KEY are the only keys taken (any, if unset).
+When all ports serve, one line of JSON with their addresses is written to standard output.
 """
 
 import argparse
@@ -82,6 +83,7 @@ def _apps(arguments: argparse.Namespace, storage: Storage, stripe_url: str) -> d
         "stripe": create_stripe(
             storage,
             clock,
+            api_key=os.environ.get("STRIPE_API_KEY"),
             webhook_url=arguments.stripe_webhook_url,
             webhook_secret=os.environ.get("STRIPE_WEBHOOK_SECRET", "whsec_stand_in"),
             base_url=stripe_url,
@@ -89,6 +91,7 @@ def _apps(arguments: argparse.Namespace, storage: Storage, stripe_url: str) -> d
         "vapi": create_vapi(
             storage,
             clock,
+            api_key=os.environ.get("VAPI_API_KEY"),
             webhook_url=arguments.vapi_webhook_url,
             webhook_secret=os.environ.get("VAPI_WEBHOOK_SECRET", "vapi_stand_in"),
             auth=arguments.vapi_auth,

@@ -82,7 +82,10 @@ def fault_routes(faults: Faults) -> list[BaseRoute]:
 
 
 def delivery_routes(courier: Courier) -> list[BaseRoute]:
-    """Routes to read deliveries and to change how they travel; a POST changes what it names."""
+    """Routes to read deliveries and to change how they travel.
+
+    A POST changes what it names; a DELETE restores the start's policy and drops the backlog.
+    """
 
     async def show(_: Request) -> Response:
         policy = courier.policy.model_dump()
@@ -94,7 +97,7 @@ def delivery_routes(courier: Courier) -> list[BaseRoute]:
         return JSONResponse({"policy": courier.policy.model_dump()})
 
     async def reset(_: Request) -> Response:
-        courier.change(Policy(url=courier.policy.url))
+        courier.reset()
         return JSONResponse({"policy": courier.policy.model_dump()})
 
     path = "/_control/deliveries"

@@ -68,6 +68,7 @@ class Courier:
         self._storage = storage
         self._kind = f"{name}.delivery"
         self._policy_id = f"{name}.deliveries"
+        self._configured_url = url
         self._sign = sign
         self._retries = retries
         stored = storage.get("policy", self._policy_id) or {}
@@ -132,6 +133,15 @@ class Courier:
         data = policy.model_dump()
         self._storage.save(Row(kind="policy", id=self._policy_id, created=0, updated=0, data=data))
         self.resume()
+
+    def reset(self) -> None:
+        """Go back to the configured policy and drop what is still waiting or on its way."""
+        for task in self._tasks:
+            task.cancel()
+        self._active.clear()
+        for delivery in self._stored("waiting") + self._stored("sending"):
+            self._save(replace(delivery, state="dropped"))
+        self.change(Policy(url=self._configured_url))
 
     def deliveries(self) -> list[JsonObject]:
         """List every delivery, oldest first."""

@@ -154,18 +154,22 @@ def create_stripe(
     storage: Storage,
     clock: Clock,
     *,
+    api_key: str | None = None,
     webhook_url: str | None = None,
     webhook_secret: str = "whsec_stand_in",  # noqa: S107 - a stand-in's default
     base_url: str = "",
 ) -> Starlette:
-    """Build the stand-in. Without a webhook URL it makes events and delivers none."""
+    """Build the stand-in. Without a webhook URL it makes events and delivers none.
+
+    It accepts any secret or restricted key unless one is given.
+    """
 
     def sign(body: bytes, _: Delivery) -> dict[str, str]:
         return signed(body, webhook_secret)
 
     courier = Courier(storage, "stripe", url=webhook_url, sign=sign, retries=True)
     account = Account(storage, clock, courier, base_url)
-    desk = _Desk(account, IdempotencyKeys(storage, clock))
+    desk = _Desk(account, IdempotencyKeys(storage, clock), api_key)
     faults = Faults(storage, "stripe")
     routes: list[BaseRoute] = [
         Route(operation.path, partial(desk.serve, operation), methods=[operation.method])
@@ -192,13 +196,14 @@ def create_stripe(
 class _Desk:
     """Serves each request in one transaction: the work, its events and its idempotency key."""
 
-    def __init__(self, account: Account, keys: IdempotencyKeys) -> None:
+    def __init__(self, account: Account, keys: IdempotencyKeys, api_key: str | None) -> None:
         self._account = account
         self._keys = keys
+        self._api_key = api_key
 
     async def serve(self, operation: Operation, request: Request) -> Response:
         """Pass a request through every gate and answer it."""
-        _authenticate(request)
+        _authenticate(request, self._api_key)
         sent = await _sent(request)
         params = validate(operation.params, sent)
         key = request.headers.get("idempotency-key") if operation.method == "POST" else None
@@ -269,13 +274,13 @@ def _as_stored(answer: Answer, request: Request) -> Answer:
     return Answer(status, orjson.loads(body), answer.request_id)
 
 
-def _authenticate(request: Request) -> None:
+def _authenticate(request: Request, api_key: str | None) -> None:
     """Accept a secret or restricted key, as Bearer or as the user name of Basic. Raises 401."""
     scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
     if scheme == "Basic":
         credentials = base64.b64decode(credentials).decode().partition(":")[0]
-    if not credentials.startswith(("sk_", "rk_")):
-        raise stripe_errors.unauthorized()
+    if not credentials.startswith(("sk_", "rk_")) or api_key not in (None, credentials):
+        raise stripe_errors.unauthorized(credentials)
 
 
 async def _sent(request: Request) -> Params:

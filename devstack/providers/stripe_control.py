@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from devstack.providers import stripe_checkout, stripe_payments
@@ -72,17 +72,41 @@ def routes(account: Account, committed: Committed) -> list[BaseRoute]:
         account.courier.release()
         return JSONResponse(event)
 
+    async def checkout_page(request: Request) -> Response:
+        session = account.in_path("checkout.session", request.path_params["id"])
+        return HTMLResponse(_page(session))
+
+    async def pay_on_page(request: Request) -> Response:
+        session = request.path_params["id"]
+        payment = Payment()
+        answer = committed(
+            lambda: stripe_checkout.complete(
+                account, session, payment.payment_method, payment.email
+            )
+        )
+        return RedirectResponse(answer.body["success_url"], status_code=303)
+
     async def payment_intents(_: Request) -> Response:
         found = account.storage.select(Filter("payment_intent"))
         return JSONResponse({"payment_intents": found})
 
     return [
         Route("/_control/checkout/sessions/{id}/complete", complete, methods=["POST"]),
+        Route("/c/pay/{id}", checkout_page, methods=["GET"]),
+        Route("/c/pay/{id}", pay_on_page, methods=["POST"]),
         Route("/_control/payment_intents", payment_intents, methods=["GET"]),
         Route("/_control/payment_intents/{id}/authenticate", authenticate, methods=["POST"]),
         Route("/_control/payment_methods/{id}", behave, methods=["POST"]),
         Route("/_control/events/{id}/resend", resend, methods=["POST"]),
     ]
+
+
+def _page(session: JsonObject) -> str:
+    """Make the page that `session.url` leads a person to, with one button."""
+    total = f"{session['amount_total'] / 100:.2f} {session['currency'].upper()}"
+    button = f"<form method=post><button>Pay {total}</button></form>"
+    body = button if session["status"] == "open" else f"<p>This session is {session['status']}.</p>"
+    return f"<!doctype html><title>Checkout (stand-in)</title><h1>{total}</h1>{body}"
 
 
 def _answer(committed: Committed, change: Callable[[], JsonObject]) -> Response:

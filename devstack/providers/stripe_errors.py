@@ -30,8 +30,10 @@ def no_such(kind: str, object_id: str, param: str, *, status: int = 400) -> Stri
     return invalid_request(message, status=status, code="resource_missing", param=param)
 
 
-def unauthorized() -> StripeError:
+def unauthorized(key: str) -> StripeError:
     """Build the answer to a request without a usable key."""
+    if key:
+        return invalid_request(f"Invalid API Key provided: {key[:8]}****{key[-4:]}", status=401)
     message = (
         "You did not provide an API key. You need to provide your API key in the Authorization "
         "header, using Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY')."

@@ -12,7 +12,7 @@ import orjson
 
 from devstack.providers.clock import Clock
 from devstack.providers.storage import JsonObject, Row, Storage
-from devstack.providers.stripe_errors import StripeError
+from devstack.providers.stripe_errors import StripeError, invalid_request
 from devstack.providers.stripe_params import Params
 
 _KIND = "idempotency_key"
@@ -39,17 +39,19 @@ class IdempotencyKeys:
 
     @contextmanager
     def claim(self, key: str | None) -> Iterator[None]:
-        """Hold the key while its request is served. Raises 409 when another one holds it."""
+        """Hold the key while its request is served. Raises 409 when another one holds it.
+
+        The SDK has no class of its own for a 409: its users see a plain APIError.
+        """
         if key is None:
             yield
             return
         if key in self._in_flight:
-            raise StripeError(
-                409,
-                "idempotency_error",
+            raise invalid_request(
                 "There is currently another in-progress request using this Idempotent Key (that "
                 "probably means you submitted twice, and the other request is still going "
                 f"through): {key}. Please try again later.",
+                status=409,
                 code="idempotency_key_in_use",
             )
         self._in_flight.add(key)

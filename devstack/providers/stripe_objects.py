@@ -50,7 +50,9 @@ def new_id(prefix: str) -> str:
 def new(kind: str, created: int, **fields: Any) -> JsonObject:
     """Build an object of a kind, such as `payment_intent`; `created` is seconds since 1970."""
     declared, prefix = _CLASSES[kind]
-    known = {"id": new_id(prefix), "object": kind, "created": created, "livemode": False}
+    known: JsonObject = {"id": new_id(prefix), "object": kind, "created": created}
+    if "livemode" in declared.__annotations__:
+        known["livemode"] = False
     return blank(declared) | known | fields
 
 
