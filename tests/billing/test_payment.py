@@ -1,0 +1,94 @@
+"""Which payments are ours, what must fit about them, and what is due for them."""
+
+from dataclasses import replace
+
+import pytest
+
+from billing.ledger import EntryKind
+from billing.money import Currency, Money
+from billing.payment import Mismatch, Payment, due_entries, is_ours, mismatch, received
+from billing.wallet import Wallet
+from tests.factories import NOON
+
+WALLET = Wallet("org", Currency.GBP, 0)
+PAYMENT = Payment(
+    payment_id="pi_1",
+    status="succeeded",
+    currency="gbp",
+    received_minor=2500,
+    created_at=NOON,
+    type="wallet_topup",
+    org_id="org",
+    session_org_id="org",
+    expected_minor=2500,
+)
+
+
+def test_a_payment_that_fits_is_due_as_one_credit_under_its_own_key() -> None:
+    assert mismatch(PAYMENT, WALLET) is None
+    [credit] = due_entries(PAYMENT, WALLET)
+    assert (credit.key, credit.kind) == ("payment:pi_1:credit", EntryKind.TOPUP)
+    assert (credit.debit_account, credit.credit_account) == ("stripe", "wallet:org")
+    assert credit.amount == Money(2500, Currency.GBP)
+    assert not credit.refusable
+
+
+@pytest.mark.parametrize(
+    "status",
+    ["requires_payment_method", "requires_action", "processing", "requires_capture", "canceled"],
+)
+def test_nothing_is_due_for_a_payment_that_has_not_succeeded(status: str) -> None:
+    assert due_entries(replace(PAYMENT, status=status), WALLET) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "wallet", "expected"),
+    [
+        ({"session_org_id": None}, WALLET, None),
+        ({"org_id": None}, WALLET, None),
+        ({"session_org_id": "other"}, WALLET, Mismatch.ORGANIZATION_MISMATCH),
+        ({"session_org_id": "other"}, None, Mismatch.ORGANIZATION_MISMATCH),
+        ({}, None, Mismatch.UNKNOWN_ORGANIZATION),
+        ({"org_id": None, "session_org_id": None}, None, Mismatch.UNKNOWN_ORGANIZATION),
+        ({"currency": "usd"}, WALLET, Mismatch.CURRENCY_MISMATCH),
+        ({"currency": "eur"}, WALLET, Mismatch.CURRENCY_MISMATCH),
+        ({"currency": "usd"}, Wallet("org", Currency.USD, 0), None),
+        ({"received_minor": 2499}, WALLET, Mismatch.AMOUNT_MISMATCH),
+        ({"received_minor": 2501}, WALLET, Mismatch.AMOUNT_MISMATCH),
+        ({"expected_minor": None}, WALLET, Mismatch.AMOUNT_MISMATCH),
+        ({"currency": "usd", "received_minor": 1}, WALLET, Mismatch.CURRENCY_MISMATCH),
+    ],
+)
+def test_organisation_currency_and_amount_must_be_what_was_asked_for(
+    changes: dict[str, object], wallet: Wallet | None, expected: Mismatch | None
+) -> None:
+    assert mismatch(replace(PAYMENT, **changes), wallet) is expected  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("type_", "wallet", "ours"),
+    [
+        ("wallet_topup", WALLET, True),
+        ("wallet_auto_recharge", WALLET, True),
+        ("wallet_topup", None, True),
+        (None, WALLET, True),
+        (None, None, False),
+        ("subscription", WALLET, False),
+        ("subscription", None, False),
+    ],
+)
+def test_a_payment_is_ours_by_its_type_or_without_one_by_its_organisation(
+    type_: str | None, wallet: Wallet | None, *, ours: bool
+) -> None:
+    assert is_ours(replace(PAYMENT, type=type_), wallet) is ours
+
+
+def test_the_owner_is_in_the_metadata_or_else_in_the_session() -> None:
+    assert replace(PAYMENT, org_id="first", session_org_id="second").owner == "first"
+    assert replace(PAYMENT, org_id=None, session_org_id="second").owner == "second"
+
+
+def test_money_in_a_currency_that_no_wallet_has_is_not_called_pounds() -> None:
+    assert received(PAYMENT) == Money(2500, Currency.GBP)
+    assert received(replace(PAYMENT, currency="usd")) == Money(2500, Currency.USD)
+    assert received(replace(PAYMENT, currency="eur")) is None

@@ -1,0 +1,102 @@
+"""What tests make happen at Stripe and at Vapi: payments, calls, and misbehaviour."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from billing.call import EndedCall
+from devstack.stack import Stack
+
+
+@dataclass(frozen=True)
+class StripeStandIn:
+    http: httpx.AsyncClient
+
+    async def payment(
+        self,
+        org_id: str | None,
+        amount_minor: int,
+        currency: str = "gbp",
+        card: str = "pm_card_visa",
+        **metadata: str,
+    ) -> str:
+        """Pay by card, off session; answers with the payment's id."""
+        written = {"type": "wallet_topup", "amount_minor": str(amount_minor), **metadata}
+        if org_id is not None:
+            written["org_id"] = org_id
+        form = {
+            "amount": str(amount_minor),
+            "currency": currency,
+            "payment_method": card,
+            "confirm": "true",
+            **{f"metadata[{name}]": value for name, value in written.items() if value},
+        }
+        answer = await self.http.post("/v1/payment_intents", data=form)
+        return _paid(answer)
+
+    async def checkout(self, reference: str, amount_minor: int, **metadata: str) -> str:
+        """Pay a checkout session; answers with the payment's id."""
+        form = {
+            "mode": "payment",
+            "success_url": "https://platform.example/paid",
+            "client_reference_id": reference,
+            "line_items[0][quantity]": "1",
+            "line_items[0][price_data][currency]": "gbp",
+            "line_items[0][price_data][unit_amount]": str(amount_minor),
+            "line_items[0][price_data][product_data][name]": "Top-up",
+            **{f"payment_intent_data[metadata][{name}]": value for name, value in metadata.items()},
+        }
+        session = (await self.http.post("/v1/checkout/sessions", data=form)).raise_for_status()
+        path = f"/_control/checkout/sessions/{session.json()['id']}/complete"
+        completed = (await self.http.post(path, json={})).raise_for_status()
+        return str(completed.json()["payment_intent"])
+
+    async def misbehave(self, payment_id: str, **fault: Any) -> None:
+        """Let reads of this payment fail."""
+        await _misbehave(self.http, f"/v1/payment_intents/{payment_id}", fault)
+
+
+@dataclass(frozen=True)
+class VapiStandIn:
+    http: httpx.AsyncClient
+
+    async def knows(self, call: EndedCall, status: str = "ended") -> None:
+        """Let Vapi's API show a call."""
+        told = {
+            "id": call.call_id,
+            "assistantId": call.assistant_id,
+            "phoneNumberId": call.phone_number_id,
+            "status": status,
+            "startedAt": call.started_at and call.started_at.isoformat(),
+            "endedAt": call.ended_at and call.ended_at.isoformat(),
+        }
+        known = {name: value for name, value in told.items() if value is not None}
+        (await self.http.post("/_control/calls", json=known)).raise_for_status()
+
+    async def misbehave(self, call_id: str, **fault: Any) -> None:
+        """Let reads of this call fail."""
+        await _misbehave(self.http, f"/call/{call_id}", fault)
+
+
+@asynccontextmanager
+async def open_stand_ins(stack: Stack) -> AsyncIterator[tuple[StripeStandIn, VapiStandIn]]:
+    key = {"Authorization": f"Bearer {stack.settings()['STRIPE_API_KEY']}"}
+    async with (
+        httpx.AsyncClient(base_url=stack.stripe_url, headers=key, trust_env=False) as stripe,
+        httpx.AsyncClient(base_url=stack.vapi_url, trust_env=False) as vapi,
+    ):
+        yield StripeStandIn(stripe), VapiStandIn(vapi)
+
+
+def _paid(answer: httpx.Response) -> str:
+    """Read the payment's id, also from the 402 of a declined card."""
+    body = answer.json()
+    return str(body["id"] if answer.is_success else body["error"]["payment_intent"]["id"])
+
+
+async def _misbehave(http: httpx.AsyncClient, path: str, fault: dict[str, Any]) -> None:
+    wanted = {"method": "GET", "path": path, **fault}
+    (await http.post("/_control/faults", json=wanted)).raise_for_status()
