@@ -46,59 +46,86 @@ class Behaviour(BaseModel):
 
 def routes(account: Account, committed: Committed) -> list[BaseRoute]:
     """Build the customer's routes; `committed` is how the app makes a change."""
+    customer = _Customer(account, committed)
+    return [
+        Route("/_control/checkout/sessions/{id}/complete", customer.complete, methods=["POST"]),
+        Route("/c/pay/{id}", customer.see_page, methods=["GET"]),
+        Route("/c/pay/{id}", customer.pay_on_page, methods=["POST"]),
+        Route("/_control/payment_intents", customer.payment_intents, methods=["GET"]),
+        Route(
+            "/_control/payment_intents/{id}/authenticate", customer.authenticate, methods=["POST"]
+        ),
+        Route("/_control/payment_methods/{id}", customer.change_card, methods=["POST"]),
+        Route("/_control/events/{id}/resend", customer.resend, methods=["POST"]),
+    ]
 
-    async def complete(request: Request) -> Response:
-        how = await read(request, Payment)
-        session = request.path_params["id"]
-        return _answer(
-            committed,
-            lambda: stripe_checkout.complete(account, session, how.payment_method, how.email),
-        )
 
-    async def authenticate(request: Request) -> Response:
-        how = await read(request, Authentication)
-        intent = request.path_params["id"]
-        return _answer(committed, lambda: _authenticate(account, intent, how.succeed))
+class _Customer:
+    """The people on the other side: who pays, who authenticates, whose card runs dry."""
 
-    async def behave(request: Request) -> Response:
-        how = await read(request, Behaviour)
-        card = account.in_path("payment_method", request.path_params["id"])
-        set_behaviour(account, card["id"], how.behaviour)
-        return JSONResponse({"id": card["id"], "behaviour": how.behaviour})
+    def __init__(self, account: Account, committed: Committed) -> None:
+        self._account = account
+        self._committed = committed
 
-    async def resend(request: Request) -> Response:
-        event = account.in_path("event", request.path_params["id"])
-        account.courier.post(event["id"], event["type"], event)
-        account.courier.release()
-        return JSONResponse(event)
+    async def complete(self, request: Request) -> Response:
+        """Pay a checkout session."""
+        return _shown(self._pay(request.path_params["id"], await read(request, Payment)))
 
-    async def checkout_page(request: Request) -> Response:
-        session = account.in_path("checkout.session", request.path_params["id"])
+    async def see_page(self, request: Request) -> Response:
+        """Show the page that `session.url` leads to."""
+        session = self._account.in_path("checkout.session", request.path_params["id"])
         return HTMLResponse(_page(session))
 
-    async def pay_on_page(request: Request) -> Response:
-        session = request.path_params["id"]
-        payment = Payment()
-        answer = committed(
-            lambda: stripe_checkout.complete(
-                account, session, payment.payment_method, payment.email
-            )
-        )
-        return RedirectResponse(answer.body["success_url"], status_code=303)
+    async def pay_on_page(self, request: Request) -> Response:
+        """Pay with the page's button, and go where the platform said."""
+        paid = self._pay(request.path_params["id"], Payment())
+        return RedirectResponse(paid.body["success_url"], status_code=303)
 
-    async def payment_intents(_: Request) -> Response:
-        found = account.storage.select(Filter("payment_intent"))
+    async def authenticate(self, request: Request) -> Response:
+        """Answer the bank about a payment that waits in `requires_action`."""
+        how = await read(request, Authentication)
+        intent = request.path_params["id"]
+        settle = _approve if how.succeed else stripe_payments.fail_authentication
+        return _shown(self._committed(lambda: settle(self._account, self._waiting(intent))))
+
+    async def change_card(self, request: Request) -> Response:
+        """Make a saved card act like another test card."""
+        how = await read(request, Behaviour)
+        card = self._account.in_path("payment_method", request.path_params["id"])
+        set_behaviour(self._account, card["id"], how.behaviour)
+        return JSONResponse({"id": card["id"], "behaviour": how.behaviour})
+
+    async def resend(self, request: Request) -> Response:
+        """Deliver an event once more, as the Dashboard's button does."""
+        event = self._account.in_path("event", request.path_params["id"])
+        self._account.courier.post(event["id"], event["type"], event)
+        self._account.courier.release()
+        return JSONResponse(event)
+
+    async def payment_intents(self, _: Request) -> Response:
+        """Show every payment, newest first."""
+        found = self._account.storage.select(Filter("payment_intent"))
         return JSONResponse({"payment_intents": found})
 
-    return [
-        Route("/_control/checkout/sessions/{id}/complete", complete, methods=["POST"]),
-        Route("/c/pay/{id}", checkout_page, methods=["GET"]),
-        Route("/c/pay/{id}", pay_on_page, methods=["POST"]),
-        Route("/_control/payment_intents", payment_intents, methods=["GET"]),
-        Route("/_control/payment_intents/{id}/authenticate", authenticate, methods=["POST"]),
-        Route("/_control/payment_methods/{id}", behave, methods=["POST"]),
-        Route("/_control/events/{id}/resend", resend, methods=["POST"]),
-    ]
+    def _pay(self, session: str, how: Payment) -> Answer:
+        return self._committed(
+            lambda: stripe_checkout.complete(self._account, session, how.payment_method, how.email)
+        )
+
+    def _waiting(self, intent_id: str) -> JsonObject:
+        intent = self._account.in_path("payment_intent", intent_id)
+        if intent["status"] != "requires_action":
+            raise invalid_request(f"This PaymentIntent has a status of {intent['status']}.")
+        return intent
+
+
+def _approve(account: Account, intent: JsonObject) -> JsonObject:
+    card = account.in_path("payment_method", intent["payment_method"])
+    return stripe_payments.pay(account, intent, card)
+
+
+def _shown(answer: Answer) -> Response:
+    return JSONResponse(answer.body, status_code=answer.status)
 
 
 def _page(session: JsonObject) -> str:
@@ -107,18 +134,3 @@ def _page(session: JsonObject) -> str:
     button = f"<form method=post><button>Pay {total}</button></form>"
     body = button if session["status"] == "open" else f"<p>This session is {session['status']}.</p>"
     return f"<!doctype html><title>Checkout (stand-in)</title><h1>{total}</h1>{body}"
-
-
-def _answer(committed: Committed, change: Callable[[], JsonObject]) -> Response:
-    answer = committed(change)
-    return JSONResponse(answer.body, status_code=answer.status)
-
-
-def _authenticate(account: Account, intent_id: str, succeed: bool) -> JsonObject:
-    intent = account.in_path("payment_intent", intent_id)
-    if intent["status"] != "requires_action":
-        raise invalid_request(f"This PaymentIntent has a status of {intent['status']}.")
-    if not succeed:
-        return stripe_payments.fail_authentication(account, intent)
-    card = account.in_path("payment_method", intent["payment_method"])
-    return stripe_payments.pay(account, intent, card)

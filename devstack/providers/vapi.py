@@ -67,32 +67,13 @@ def create_vapi(
         mode: AuthMode = delivery.auth or auth  # type: ignore[assignment]
         return auth_headers(mode, webhook_secret, body)
 
-    async def list_calls(request: Request) -> Response:
-        await pause(request.scope)
-        if not _authorized(request, api_key):
-            return _error(401, "Unauthorized", _INVALID_KEY)
-        try:
-            query = CallQuery.model_validate(dict(request.query_params))
-        except ValidationError as error:
-            return _error(400, "Bad Request", _complaints(error))
-        found = storage.select_json(query.filter(), query.limit)
-        return Response("[" + ",".join(found) + "]", media_type="application/json")
-
-    async def get_call(request: Request) -> Response:
-        await pause(request.scope)
-        if not _authorized(request, api_key):
-            return _error(401, "Unauthorized", _INVALID_KEY)
-        call = storage.get(vapi_control.CALL, request.path_params["id"])
-        if call is None:
-            return _error(404, "Not Found", "Couldn't Get Call. Call Does Not Exist.")
-        return JSONResponse(call)
-
     courier = Courier(storage, "vapi", url=webhook_url, sign=sign, retries=False)
     faults = Faults(storage, "vapi")
+    calls = _Calls(storage, api_key)
     return Starlette(
         routes=[
-            Route("/call", list_calls, methods=["GET"]),
-            Route("/call/{id}", get_call, methods=["GET"]),
+            Route("/call", calls.listed, methods=["GET"]),
+            Route("/call/{id}", calls.one, methods=["GET"]),
             *vapi_control.routes(storage, clock, courier, sign),
             *control.clock_routes(clock, lambda: None),
             *control.delivery_routes(courier),
@@ -111,9 +92,38 @@ _INVALID_KEY = (
 )
 
 
-def _authorized(request: Request, api_key: str | None) -> bool:
-    scheme, _, key = request.headers.get("authorization", "").partition(" ")
-    return scheme == "Bearer" and bool(key) and api_key in (None, key)
+class _Calls:
+    """Vapi's API, as far as callwallet reads it."""
+
+    def __init__(self, storage: Storage, api_key: str | None) -> None:
+        self._storage = storage
+        self._api_key = api_key
+
+    async def listed(self, request: Request) -> Response:
+        """GET /call."""
+        await pause(request.scope)
+        if not self._authorized(request):
+            return _error(401, "Unauthorized", _INVALID_KEY)
+        try:
+            query = CallQuery.model_validate(dict(request.query_params))
+        except ValidationError as error:
+            return _error(400, "Bad Request", _complaints(error))
+        found = self._storage.select_json(query.filter(), query.limit)
+        return Response("[" + ",".join(found) + "]", media_type="application/json")
+
+    async def one(self, request: Request) -> Response:
+        """GET /call/{id}."""
+        await pause(request.scope)
+        if not self._authorized(request):
+            return _error(401, "Unauthorized", _INVALID_KEY)
+        call = self._storage.get(vapi_control.CALL, request.path_params["id"])
+        if call is None:
+            return _error(404, "Not Found", "Couldn't Get Call. Call Does Not Exist.")
+        return JSONResponse(call)
+
+    def _authorized(self, request: Request) -> bool:
+        scheme, _, key = request.headers.get("authorization", "").partition(" ")
+        return scheme == "Bearer" and bool(key) and self._api_key in (None, key)
 
 
 def _error(status: int, name: str, message: str | list[str]) -> Response:

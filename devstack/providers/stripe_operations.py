@@ -1,0 +1,121 @@
+"""Every Stripe endpoint that the stand-in has: the SDK's parameter type, and what it does."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import stripe.params.checkout
+
+from devstack.providers import (
+    stripe_cards,
+    stripe_checkout,
+    stripe_customers,
+    stripe_payments,
+    stripe_refunds,
+)
+from devstack.providers.storage import JsonObject
+from devstack.providers.stripe_account import Account
+from devstack.providers.stripe_params import Params
+
+Perform = Callable[[Account, Params, Params], JsonObject]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One endpoint: the SDK's type of its parameters, and what it does."""
+
+    method: str
+    path: str
+    params: type
+    perform: Perform
+
+
+def _retrieve(kind: str) -> Perform:
+    return lambda account, path, _: account.in_path(kind, path["id"])
+
+
+def _list_events(account: Account, _: Params, params: Params) -> JsonObject:
+    """GET /v1/events: those of the last 30 days."""
+    oldest = account.clock.seconds() - 30 * 24 * 3600
+    created = params.get("created", {})
+    if isinstance(created, dict):
+        created = created | {"gte": max(created.get("gte", 0), oldest)}
+    where = {"type": params["type"]} if "type" in params else {}
+    return account.page("event", "/v1/events", params | {"created": created}, where=where)
+
+
+_P = stripe.params
+_S = stripe.params.checkout
+_SESSIONS = "/v1/checkout/sessions"
+
+OPERATIONS = (
+    Operation("POST", "/v1/customers", _P.CustomerCreateParams, stripe_customers.create),
+    Operation("GET", "/v1/customers", _P.CustomerListParams, stripe_customers.list_customers),
+    Operation("GET", "/v1/customers/{id}", _P.CustomerRetrieveParams, _retrieve("customer")),
+    Operation("POST", "/v1/customers/{id}", _P.CustomerUpdateParams, stripe_customers.update),
+    Operation(
+        "GET",
+        "/v1/customers/{id}/payment_methods",
+        _P.CustomerPaymentMethodListParams,
+        stripe_cards.list_operation,
+    ),
+    Operation(
+        "GET", "/v1/payment_methods", _P.PaymentMethodListParams, stripe_cards.list_operation
+    ),
+    Operation(
+        "GET",
+        "/v1/payment_methods/{id}",
+        _P.PaymentMethodRetrieveParams,
+        _retrieve("payment_method"),
+    ),
+    Operation(
+        "POST",
+        "/v1/payment_methods/{id}/attach",
+        _P.PaymentMethodAttachParams,
+        stripe_cards.attach_operation,
+    ),
+    Operation(
+        "POST",
+        "/v1/payment_methods/{id}/detach",
+        _P.PaymentMethodDetachParams,
+        stripe_cards.detach_operation,
+    ),
+    Operation("POST", "/v1/payment_intents", _P.PaymentIntentCreateParams, stripe_payments.create),
+    Operation(
+        "GET", "/v1/payment_intents", _P.PaymentIntentListParams, stripe_payments.list_intents
+    ),
+    Operation(
+        "GET",
+        "/v1/payment_intents/{id}",
+        _P.PaymentIntentRetrieveParams,
+        _retrieve("payment_intent"),
+    ),
+    Operation(
+        "POST",
+        "/v1/payment_intents/{id}/confirm",
+        _P.PaymentIntentConfirmParams,
+        stripe_payments.confirm,
+    ),
+    Operation(
+        "POST",
+        "/v1/payment_intents/{id}/cancel",
+        _P.PaymentIntentCancelParams,
+        stripe_payments.cancel,
+    ),
+    Operation("GET", "/v1/charges", _P.ChargeListParams, stripe_payments.list_charges),
+    Operation("GET", "/v1/charges/{id}", _P.ChargeRetrieveParams, _retrieve("charge")),
+    Operation("POST", "/v1/refunds", _P.RefundCreateParams, stripe_refunds.create),
+    Operation("GET", "/v1/refunds", _P.RefundListParams, stripe_refunds.list_refunds),
+    Operation("GET", "/v1/refunds/{id}", _P.RefundRetrieveParams, _retrieve("refund")),
+    Operation("POST", _SESSIONS, _S.SessionCreateParams, stripe_checkout.create),
+    Operation("GET", _SESSIONS, _S.SessionListParams, stripe_checkout.list_sessions),
+    Operation("GET", _SESSIONS + "/{id}", _S.SessionRetrieveParams, stripe_checkout.retrieve),
+    Operation("POST", _SESSIONS + "/{id}/expire", _S.SessionExpireParams, stripe_checkout.expire),
+    Operation(
+        "GET",
+        _SESSIONS + "/{id}/line_items",
+        _S.SessionLineItemListParams,
+        stripe_checkout.list_line_items,
+    ),
+    Operation("GET", "/v1/events", _P.EventListParams, _list_events),
+    Operation("GET", "/v1/events/{id}", _P.EventRetrieveParams, _retrieve("event")),
+)
