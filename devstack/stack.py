@@ -168,10 +168,8 @@ class Stack:
             for name in ("api", *programs.STAND_INS):
                 self._ports.take(name)
             self._name_holder()
-            await self._start_parts("postgres", "temporal", "providers")
-            if "api" in self._names:
-                await self._set_up()
-            await self._start_parts("api", "worker")
+            await together(self._start_parts("providers"), self._start_books())
+            await together(self._start_parts("api", "worker"), self._ensure_operator_key())
             self._write_env()
             self._write_pids()
             undo.pop_all()
@@ -185,18 +183,24 @@ class Stack:
         seconds = time.monotonic() - self._began
         self._note(name, f"ready, pid {self._parts[name].pid}, after {seconds:.1f} s")
 
-    async def _set_up(self) -> None:
-        """Migrate, create namespace and schedules; at the first start also an operator's key."""
-        self._note("setup", "starting")
-        await run(programs.command(self.state, self.settings(), "setup"), SETUP_SECONDS)
-        if not self.operator_key:
-            arguments = ("keys", "create", "--operator", "--label", "up")
-            command = programs.command(self.state, self.settings(), *arguments)
-            printed = (await run(command, SETUP_SECONDS)).split()
-            if not printed:
-                raise StackError("`callwallet keys create` printed no key")
-            self._credentials.keep_operator(printed[-1])
-        self._note("setup", f"done after {time.monotonic() - self._began:.1f} s")
+    async def _start_books(self) -> None:
+        """Start PostgreSQL and Temporal, and prepare schema, namespace and schedules in them."""
+        await self._start_parts("postgres", "temporal")
+        if "api" in self._names:
+            self._note("setup", "starting")
+            await run(programs.command(self.state, self.settings(), "setup"), SETUP_SECONDS)
+            self._note("setup", f"done after {time.monotonic() - self._began:.1f} s")
+
+    async def _ensure_operator_key(self) -> None:
+        """Make the operator's key at the first start: what it printed can never be read again."""
+        if "api" not in self._names or self.operator_key:
+            return
+        arguments = ("keys", "create", "--operator", "--label", "up")
+        command = programs.command(self.state, self.settings(), *arguments)
+        printed = (await run(command, SETUP_SECONDS)).split()
+        if not printed:
+            raise StackError("`callwallet keys create` printed no key")
+        self._credentials.keep_operator(printed[-1])
 
     async def _api_answers(self) -> bool:
         return await programs.health(self._http, self.api_url) is not None

@@ -14,7 +14,7 @@ import pytest
 
 from devstack.errors import AlreadyRunning, PortTaken, StackError
 from devstack.ports import HOST
-from devstack.stack import Stack
+from devstack.stack import PARTS, Stack
 from tests.devstack.processes import eventually, is_running, supervisor
 
 SERVERS = ("postgres", "temporal", "providers")
@@ -84,6 +84,26 @@ def answers(url: str) -> bool:
     except httpx.TransportError:
         return False
     return True
+
+
+async def test_the_whole_system_survives_the_kill_of_its_own_processes(tmp_path: Path) -> None:
+    async with Stack(tmp_path) as stack:
+        assert set(stack.pids()) == set(PARTS)
+        assert services(stack)["worker"] == "ok"
+        killed = {name: stack.pids()[name] for name in ("api", "worker")}
+        for pid in killed.values():
+            os.kill(pid, signal.SIGKILL)
+        await eventually(lambda: not any(map(is_running, killed.values())))
+        await eventually(lambda: answers(stack.api_url), 30)
+        await eventually(lambda: services(stack)["worker"] == "ok", 30)
+        operator = {"Authorization": f"Bearer {stack.operator_key}"}
+        async with httpx.AsyncClient(base_url=stack.api_url, headers=operator) as http:
+            assert (await http.get("/v1/organizations")).status_code == 200
+
+
+def services(stack: Stack) -> dict[str, str]:
+    found: dict[str, str] = httpx.get(f"{stack.api_url}/health").json()["services"]
+    return found
 
 
 async def test_a_killed_up_leaves_nothing_running(tmp_path: Path) -> None:
