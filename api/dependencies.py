@@ -26,7 +26,7 @@ async def transaction(request: Request) -> AsyncIterator[AsyncConnection]:
 Transaction = Annotated[AsyncConnection, Depends(transaction, scope="function")]
 
 
-def temporal(request: Request) -> Client:
+async def temporal(request: Request) -> Client:
     """Give the route the client of Temporal."""
     return Services.of(request).temporal
 
@@ -53,14 +53,14 @@ async def api_key(
 Key = Annotated[ApiKey, Depends(api_key)]
 
 
-def operator(key: Key) -> ApiKey:
+async def operator(key: Key) -> ApiKey:
     """Let operators pass; raises Forbidden."""
     if key.scope is not Scope.OPERATOR:
         raise Forbidden("this needs an operator's key")
     return key
 
 
-def member(key: Key, org_id: Annotated[str, Path()]) -> str:
+async def member(key: Key, org_id: Annotated[str, Path()]) -> str:
     """Let operators and the organisation itself pass; raises Forbidden."""
     if key.scope is not Scope.OPERATOR and key.org_id != org_id:
         raise Forbidden("this key is of another organization")

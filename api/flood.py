@@ -10,7 +10,7 @@ class LeakyBucket:
 
     def __init__(self, rate: float) -> None:
         self._rate = rate
-        self._brim = 2 * rate
+        self._brim = rate
         self._level = 0.0
         self._seen_at = 0.0
 

@@ -102,7 +102,9 @@ async def health(request: Request, response: Response) -> Health:
     services = Services.of(request)
     backlog, running, parked, polled = await asyncio.gather(
         _probe(_backlog(services.engine)),
-        _probe(_count(services.temporal, "ExecutionStatus = 'Running'")),
+        _probe(
+            _count(services.temporal, "ExecutionStatus = 'Running' AND BillingState = 'running'")
+        ),
         _probe(_count(services.temporal, "BillingState = 'parked'")),
         _probe(_worker_polls(services.temporal)),
     )

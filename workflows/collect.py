@@ -3,11 +3,15 @@
 import asyncio
 
 from temporalio import workflow
-from temporalio.common import WorkflowIDReusePolicy
+from temporalio.common import (
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDReusePolicy,
+)
 
 from activities.calls import CallActivities
 from billing.call import call_workflow_id
-from workflows.attributes import RUNNING
+from workflows.attributes import ORG_ID
 from workflows.bill_call import BillCall
 from workflows.options import BILLING_QUEUE, PATIENT, StartOptions
 from workflows.reach import start_or_tell, tell
@@ -66,5 +70,5 @@ def start_options(org_id: str) -> StartOptions:
         task_queue=BILLING_QUEUE,
         id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
         static_summary=f"Charge the calls that waited for {org_id[:120]}",
-        search_attributes=RUNNING,
+        search_attributes=TypedSearchAttributes([SearchAttributePair(ORG_ID, org_id)]),
     )

@@ -62,8 +62,8 @@ async def _register_namespace(client: Client) -> None:
     except RPCError as error:
         if error.status is not RPCStatusCode.ALREADY_EXISTS:
             raise
-    while not await _exists(client):
-        await asyncio.sleep(_NAMESPACE_CACHE_SECONDS)  # noqa: ASYNC110  (a server, not an event)
+    while not await _exists(client):  # noqa: ASYNC110  (a server, not an event)
+        await asyncio.sleep(_NAMESPACE_CACHE_SECONDS)
 
 
 async def _exists(client: Client) -> bool:
