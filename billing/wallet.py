@@ -66,7 +66,7 @@ def decide_all(
 ) -> list[Decision]:
     """Decide transfers one after another, each against the wallet that the last one left.
 
-    A key that comes twice in one set is decided once; the caller gives each key once.
+    The caller gives each key once: one that came twice would be decided twice.
     """
     current = dict(wallets)
     decisions = []

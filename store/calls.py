@@ -124,8 +124,9 @@ async def discard(connection: AsyncConnection, call: EndedCall, note: str) -> bo
             set_={"state": CallState.DISCARDED, "note": note, "updated_at": func.now()},
             where=table.c.state != CallState.SETTLED,
         )
+        .returning(table.c.call_id)
     )
-    return bool(done.rowcount)
+    return done.first() is not None
 
 
 async def read(connection: AsyncConnection, call_id: str) -> CallRecord:

@@ -22,9 +22,13 @@ async def create(
     Raises Conflict when the id is taken with another name, currency or debt limit.
     """
     made = await connection.execute(
-        upsert(organizations).values(org_id=org_id, name=name).on_conflict_do_nothing()
+        upsert(organizations)
+        .values(org_id=org_id, name=name)
+        .on_conflict_do_nothing()
+        .returning(organizations.c.org_id)
     )
-    if made.rowcount:
+    is_new = made.first() is not None
+    if is_new:
         await connection.execute(
             insert(wallets).values(
                 org_id=org_id, currency=currency, debt_limit_minor=debt_limit_minor
@@ -32,7 +36,7 @@ async def create(
         )
     organization, wallet = await read(connection, org_id), await wallet_of(connection, org_id)
     wanted = (name, currency, debt_limit_minor)
-    if not made.rowcount and wanted != (
+    if not is_new and wanted != (
         organization.name,
         wallet.currency,
         wallet.debt_limit_minor,
