@@ -6,12 +6,18 @@ from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from api.dependencies import KEY_PREFIX, Limit, Transaction, operator
-from api.pages import After, Page, page
+from api.dependencies import KEY_PREFIX, Id, Limit, Transaction, operator
+from api.pages import NAME, After, Page, page
+from api.problems import documented
 from billing.organization import ApiKey
 from store import api_keys, wallets
 
-router = APIRouter(prefix="/v1/api-keys", tags=["api keys"], dependencies=[Depends(operator)])
+router = APIRouter(
+    prefix="/v1/api-keys",
+    tags=["api keys"],
+    dependencies=[Depends(operator)],
+    responses=documented(401, 403, 422, 503),
+)
 
 
 class NewKey(BaseModel):
@@ -23,7 +29,7 @@ class NewKey(BaseModel):
     )
 
     label: str = Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")
-    org_id: str | None = None
+    org_id: str | None = Field(default=None, pattern=NAME)
 
 
 class IssuedKey(BaseModel):
@@ -33,7 +39,7 @@ class IssuedKey(BaseModel):
     secret: str = Field(description="Send it as `Authorization: Bearer …`")
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, responses=documented(400, 404))
 async def create(new: NewKey, transaction: Transaction) -> IssuedKey:
     """Make a key."""
     if new.org_id is not None:
@@ -50,8 +56,8 @@ async def list_all(
     return page(found, limit, lambda key: key.key_id)
 
 
-@router.delete("/{key_id}", status_code=204)
-async def revoke(key_id: str, transaction: Transaction) -> Response:
+@router.delete("/{key_id}", status_code=204, responses=documented(404))
+async def revoke(key_id: Id, transaction: Transaction) -> Response:
     """Make a key useless from now on."""
     await api_keys.revoke(transaction, key_id)
     return Response(status_code=204)

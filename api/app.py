@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -11,6 +12,7 @@ from temporalio.client import Client
 from api import api_keys, assistants, calls, entries, health, organizations, problems
 from api.intake import Intake
 from api.metrics import Metrics
+from api.problems import Problem
 from api.services import Services
 from api.webhooks import stripe, vapi
 
@@ -29,6 +31,16 @@ _ROUTERS = (
     api_keys.router,
     health.router,
 )
+
+
+class _App(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        """Add the schema that every problem refers to, and that FastAPI does not see."""
+        document = super().openapi()
+        document["components"]["schemas"]["Problem"] = Problem.model_json_schema(
+            ref_template="#/components/schemas/Problem/$defs/{model}"
+        )
+        return document
 
 
 def create_app(
@@ -56,7 +68,7 @@ def create_app(
             )
             yield
 
-    app = FastAPI(title="callwallet", version="0.1.0", description=_DESCRIPTION, lifespan=lifespan)
+    app = _App(title="callwallet", version="0.1.0", description=_DESCRIPTION, lifespan=lifespan)
     problems.install(app)
     for router in _ROUTERS:
         app.include_router(router)

@@ -6,14 +6,19 @@ from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from api import processes
-from api.dependencies import Limit, Member, Temporal, Transaction, operator
-from api.pages import After, Page, page
+from api.dependencies import Id, Limit, Member, Temporal, Transaction, operator
+from api.pages import NAME, After, Page, page
+from api.problems import documented
 from billing.organization import Agent, AgentKind
 from store import agents, wallets
 
-router = APIRouter(prefix="/v1/organizations/{org_id}/assistants", tags=["assistants"])
+router = APIRouter(
+    prefix="/v1/organizations/{org_id}/assistants",
+    tags=["assistants"],
+    responses=documented(401, 403, 404, 422, 503),
+)
 
-_Id = Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,200}$")]
+_AgentId = Annotated[str, Field(pattern=NAME)]
 
 
 class NewAgent(BaseModel):
@@ -29,8 +34,8 @@ class NewAgent(BaseModel):
         },
     )
 
-    assistant_id: _Id | None = None
-    phone_number_id: _Id | None = None
+    assistant_id: _AgentId | None = None
+    phone_number_id: _AgentId | None = None
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
@@ -39,9 +44,9 @@ class NewAgent(BaseModel):
         return self
 
 
-@router.post("", status_code=201, dependencies=[Depends(operator)])
+@router.post("", status_code=201, dependencies=[Depends(operator)], responses=documented(400, 409))
 async def register(
-    org_id: str, new: NewAgent, transaction: Transaction, temporal: Temporal
+    org_id: Id, new: NewAgent, transaction: Transaction, temporal: Temporal
 ) -> Agent:
     """Register an assistant or number. Calls that waited for it are charged, oldest first.
 
@@ -69,7 +74,7 @@ async def list_all(
 
 
 @router.delete("/{agent_id}", status_code=204, dependencies=[Depends(operator)])
-async def remove(org_id: str, agent_id: str, transaction: Transaction) -> Response:
+async def remove(org_id: Id, agent_id: Id, transaction: Transaction) -> Response:
     """Remove an assistant or number; what was charged stays charged."""
     await agents.remove(transaction, agent_id, org_id)
     return Response(status_code=204)

@@ -2,17 +2,18 @@
 
 from fastapi import APIRouter
 
-from api.dependencies import Key, Limit, Member, Transaction
+from api.dependencies import Id, Key, Limit, Member, Transaction
 from api.pages import Before, Page, page
+from api.problems import documented
 from billing.call import CallRecord, CallState
 from billing.errors import NotFound
 from billing.organization import Scope
 from store import calls, wallets
 
-router = APIRouter(tags=["calls"])
+router = APIRouter(tags=["calls"], responses=documented(401, 404, 422, 503))
 
 
-@router.get("/v1/organizations/{org_id}/calls")
+@router.get("/v1/organizations/{org_id}/calls", responses=documented(403))
 async def list_all(
     org_id: Member,
     transaction: Transaction,
@@ -27,7 +28,7 @@ async def list_all(
 
 
 @router.get("/v1/calls/{call_id}")
-async def read(call_id: str, key: Key, transaction: Transaction) -> CallRecord:
+async def read(call_id: Id, key: Key, transaction: Transaction) -> CallRecord:
     """Read one call. A call of another organisation is as unknown as one that never was."""
     call = await calls.read(transaction, call_id)
     if key.scope is not Scope.OPERATOR and key.org_id != call.org_id:

@@ -8,12 +8,14 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy.ext.asyncio import AsyncConnection
 from temporalio.client import Client
 
+from api.pages import NAME
 from api.problems import Forbidden, Unauthorized
 from api.services import Services
 from billing.organization import ApiKey, Scope
 from store import api_keys
 
 KEY_PREFIX = "cw"
+Id = Annotated[str, Path(pattern=NAME)]
 _BEARER = HTTPBearer(auto_error=False, description="An API key: `cw_…`")
 
 
@@ -60,7 +62,7 @@ async def operator(key: Key) -> ApiKey:
     return key
 
 
-async def member(key: Key, org_id: Annotated[str, Path()]) -> str:
+async def member(key: Key, org_id: Id) -> str:
     """Let operators and the organisation itself pass; raises Forbidden."""
     if key.scope is not Scope.OPERATOR and key.org_id != org_id:
         raise Forbidden("this key is of another organization")

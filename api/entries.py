@@ -4,10 +4,15 @@ from fastapi import APIRouter
 
 from api.dependencies import Limit, Member, Transaction
 from api.pages import Before, Page, page
+from api.problems import documented
 from billing.ledger import Entry
 from store import ledger, wallets
 
-router = APIRouter(prefix="/v1/organizations/{org_id}/entries", tags=["entries"])
+router = APIRouter(
+    prefix="/v1/organizations/{org_id}/entries",
+    tags=["entries"],
+    responses=documented(401, 403, 404, 422, 503),
+)
 
 
 @router.get("")

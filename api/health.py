@@ -16,7 +16,7 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 
 from api.dependencies import operator
-from api.problems import DATABASE_GONE, TEMPORAL_GONE
+from api.problems import DATABASE_GONE, TEMPORAL_GONE, documented
 from api.services import Services
 from store import inbox, migrate
 from store.inbox import Backlog
@@ -144,7 +144,12 @@ async def ready(request: Request, response: Response) -> Readiness:
     return Readiness(ready=not problems, problems=problems)
 
 
-@router.get("/metrics", dependencies=[Depends(operator)], response_class=Response)
+@router.get(
+    "/metrics",
+    dependencies=[Depends(operator)],
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {}}}, **documented(401, 403, 503)},
+)
 async def metrics(request: Request) -> Response:
     """Give Prometheus what this process has counted."""
     return Response(Services.of(request).metrics.render(), media_type=CONTENT_TYPE_LATEST)

@@ -7,14 +7,19 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
 from api import processes
-from api.dependencies import Limit, Member, Temporal, Transaction, operator
+from api.dependencies import Id, Limit, Member, Temporal, Transaction, operator
 from api.pages import After, Page, page
+from api.problems import documented
 from billing.money import Currency
 from billing.organization import Organization
 from billing.wallet import DEBT_LIMIT_MINOR, Wallet
 from store import wallets
 
-router = APIRouter(prefix="/v1/organizations", tags=["organizations"])
+router = APIRouter(
+    prefix="/v1/organizations",
+    tags=["organizations"],
+    responses=documented(401, 403, 422, 503),
+)
 
 _LARGEST_LIMIT_MINOR = 100_000_000
 _DebtLimit = Annotated[
@@ -52,7 +57,7 @@ class DebtLimit(BaseModel):
     debt_limit_minor: _DebtLimit
 
 
-@router.post("", status_code=201, dependencies=[Depends(operator)])
+@router.post("", status_code=201, dependencies=[Depends(operator)], responses=documented(400, 409))
 async def create(new: NewOrganization, transaction: Transaction) -> Organization:
     """Create an organisation and its wallet; the same again gives what exists."""
     return await wallets.create(
@@ -69,21 +74,23 @@ async def list_all(
     return page(found, limit, lambda one: one.org_id)
 
 
-@router.get("/{org_id}")
+@router.get("/{org_id}", responses=documented(404))
 async def read(org_id: Member, transaction: Transaction) -> Organization:
     """Read one organisation."""
     return await wallets.read(transaction, org_id)
 
 
-@router.get("/{org_id}/wallet")
+@router.get("/{org_id}/wallet", responses=documented(404))
 async def read_wallet(org_id: Member, transaction: Transaction) -> Wallet:
     """Read the balance and the limits; `balance_minor` is below zero for debt."""
     return await wallets.wallet_of(transaction, org_id)
 
 
-@router.put("/{org_id}/debt-limit", dependencies=[Depends(operator)])
+@router.put(
+    "/{org_id}/debt-limit", dependencies=[Depends(operator)], responses=documented(400, 404)
+)
 async def set_debt_limit(
-    org_id: str, limit: DebtLimit, transaction: Transaction, temporal: Temporal
+    org_id: Id, limit: DebtLimit, transaction: Transaction, temporal: Temporal
 ) -> Wallet:
     """Set the debt limit. Calls that waited and now fit are charged, oldest first."""
     wallet = await wallets.set_debt_limit(transaction, org_id, limit.debt_limit_minor)

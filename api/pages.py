@@ -7,6 +7,8 @@ from fastapi import Query
 from pydantic import BaseModel
 
 Item = TypeVar("Item")
+# What an id may be: PostgreSQL cannot even look for one with a NUL in it.
+NAME = r"^[\x21-\x7e]{1,200}$"
 _LARGEST_ID = 2**63 - 1
 
 
@@ -21,7 +23,10 @@ Before = Annotated[
     int | None,
     Query(alias="cursor", ge=1, le=_LARGEST_ID, description="The last page's next_cursor"),
 ]
-After = Annotated[str | None, Query(alias="cursor", description="The last page's next_cursor")]
+After = Annotated[
+    str | None,
+    Query(alias="cursor", pattern=NAME, description="The last page's next_cursor"),
+]
 
 
 def page(items: Sequence[Item], limit: int, cursor: Callable[[Item], object]) -> Page[Item]:

@@ -1,12 +1,13 @@
 """Errors as RFC 9457 problem documents, each with a stable `code`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
@@ -15,6 +16,7 @@ from temporalio.service import RPCError
 from billing.errors import BillingError
 
 RETRY_AFTER_SECONDS = 5
+MEDIA_TYPE = "application/problem+json"
 # What SQLAlchemy and psycopg raise when PostgreSQL cannot be reached or does not answer in time.
 DATABASE_GONE = (OperationalError, InterfaceError, PoolTimeout, TimeoutError, ConnectionError)
 # What Temporal's client raises when the server cannot be reached; lazily connected, RuntimeError.
@@ -69,18 +71,89 @@ class Unavailable(BillingError):
     title = "Nothing could store this just now; try again"
 
 
-def problem(status: int, code: str, title: str, detail: str, **more: object) -> JSONResponse:
+class TemporalUnavailable(BillingError):
+    """What was asked for is done, but Temporal could not be told what follows from it."""
+
+    code = "temporal_unavailable"
+    status = 503
+    title = "Temporal is away"
+
+
+class InvalidField(BaseModel):
+    """Where a request is not valid, as a dotted path, and why."""
+
+    at: str
+    message: str
+
+
+class Problem(BaseModel):
+    """An RFC 9457 problem document. `code` never changes; `errors` come with `invalid`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "urn:callwallet:problem:not_found",
+                    "title": "Nothing is known under this id",
+                    "status": 404,
+                    "detail": "there is no organization acme",
+                    "code": "not_found",
+                }
+            ]
+        }
+    )
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    errors: list[InvalidField] | None = None
+
+
+_MEANINGS = {
+    400: "The body could not be understood",
+    401: "The API key is missing, unknown or revoked",
+    403: "The key is good, but not for this",
+    404: "Nothing is known under this id",
+    409: "Something else has this id; it was not changed",
+    422: "The request is not valid; `errors` say where",
+    503: "PostgreSQL or Temporal is away; see `Retry-After`",
+}
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Describe problems to OpenAPI, by status; `Problem` is what their schema refers to."""
+    return {status: described(_MEANINGS[status]) for status in statuses}
+
+
+def described(description: str) -> dict[str, Any]:
+    """Describe one problem to OpenAPI: FastAPI would take a model for `application/json`."""
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {"description": description, "content": {MEDIA_TYPE: {"schema": schema}}}
+
+
+def problem(
+    status: int, code: str, title: str, detail: str, errors: Sequence[InvalidField] | None = None
+) -> JSONResponse:
     """Make a problem document; 503 says when to come back, 401 how to authenticate."""
     headers = {
         HTTPStatus.SERVICE_UNAVAILABLE: {"Retry-After": str(RETRY_AFTER_SECONDS)},
         HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": "Bearer"},
     }
-    content = {"type": f"urn:callwallet:problem:{code}", "title": title, "status": status}
+    content = Problem(
+        type=f"urn:callwallet:problem:{code}",
+        title=title,
+        status=status,
+        detail=detail,
+        code=code,
+        errors=list(errors) if errors else None,
+    )
     return JSONResponse(
-        {**content, "detail": detail, "code": code, **more},
+        content.model_dump(exclude_none=True),
         status_code=status,
         headers=headers.get(HTTPStatus(status)),
-        media_type="application/problem+json",
+        media_type=MEDIA_TYPE,
     )
 
 
@@ -92,31 +165,30 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _defect)
     for gone in DATABASE_GONE:
         app.add_exception_handler(gone, _database_gone)
-    app.add_exception_handler(RPCError, _temporal_gone)
 
 
 async def _refused(_: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, BillingError):
         raise error
-    return problem(error.status, error.code, error.title, str(error))
+    return _refusal(error)
 
 
 async def _invalid(_: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, RequestValidationError):
         raise error
-    errors = [
-        {"at": ".".join(map(str, one["loc"])), "message": one["msg"]} for one in error.errors()
-    ]
-    detail = "; ".join(f"{one['at']}: {one['message']}" for one in errors)
-    return problem(
-        422, "invalid", "The request is not valid", detail, errors=jsonable_encoder(errors)
-    )
+    if any(one["type"] == "json_invalid" for one in error.errors()):
+        return _refusal(Malformed("the body is not JSON"))
+    errors = [InvalidField(at=_path(one["loc"]), message=one["msg"]) for one in error.errors()]
+    detail = "; ".join(f"{one.at}: {one.message}" for one in errors)
+    return problem(422, "invalid", "The request is not valid", detail, errors)
 
 
 async def _http(_: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, HTTPException):
         raise error
     status = HTTPStatus(error.status_code)
+    if status is HTTPStatus.BAD_REQUEST:  # FastAPI's only one: not UTF-8, or nested too deeply
+        return _refusal(Malformed(error.detail))
     code = status.phrase.lower().replace(" ", "_")
     answer = problem(status, code, status.phrase, error.detail)
     answer.headers.update(_headers(error.headers))
@@ -128,14 +200,18 @@ async def _database_gone(_: Request, error: Exception) -> JSONResponse:
     return problem(503, "database_unavailable", "The database is away", detail)
 
 
-async def _temporal_gone(_: Request, error: Exception) -> JSONResponse:
-    detail = f"Temporal does not answer ({type(error).__name__})"
-    return problem(503, "temporal_unavailable", "Temporal is away", detail)
-
-
 async def _defect(_: Request, error: Exception) -> JSONResponse:
     detail = f"This is a bug, and it has been logged ({type(error).__name__})"
     return problem(500, "defect", "Something is broken here", detail)
+
+
+def _refusal(refusal: BillingError) -> JSONResponse:
+    return problem(refusal.status, refusal.code, refusal.title, str(refusal))
+
+
+def _path(steps: Sequence[object]) -> str:
+    """Join the steps to an invalid field; the sender's own names may not even be Unicode."""
+    return ".".join(map(str, steps)).encode(errors="replace").decode()
 
 
 def _headers(headers: Mapping[str, str] | None) -> Mapping[str, str]:

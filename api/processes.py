@@ -3,6 +3,7 @@
 from temporalio.client import Client
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
+from api.problems import TEMPORAL_GONE, TemporalUnavailable
 from billing.call import EndedCall
 from billing.webhook import PaymentHint
 from workflows import bill_call, collect, settle_payment
@@ -33,11 +34,19 @@ async def look_at_payment(temporal: Client, hint: PaymentHint) -> bool:
 
 
 async def collect_waiting(temporal: Client, org_id: str, why: str) -> None:
-    """Have the calls that wait for an organisation looked at after this moment."""
-    await temporal.start_workflow(
-        Collect.run,
-        org_id,
-        start_signal="again",
-        start_signal_args=[why],
-        **collect.start_options(org_id),
-    )
+    """Have the calls that wait for an organisation looked at after this moment.
+
+    Raises TemporalUnavailable; the same request again tells it again.
+    """
+    try:
+        await temporal.start_workflow(
+            Collect.run,
+            org_id,
+            start_signal="again",
+            start_signal_args=[why],
+            **collect.start_options(org_id),
+        )
+    except TEMPORAL_GONE as gone:
+        raise TemporalUnavailable(
+            f"{why}, but Temporal does not answer; send the same again to have it act on that"
+        ) from gone

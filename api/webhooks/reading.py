@@ -18,7 +18,7 @@ _NAME = re.compile(r"[\x21-\x7e]{1,200}")
 async def read_body(request: Request) -> bytes:
     """Read a JSON body of at most 1 MiB; raises TooLarge and UnsupportedMediaType."""
     media_type = request.headers.get("content-type", "application/json")
-    if not media_type.startswith("application/json"):
+    if media_type.partition(";")[0].strip().lower() != "application/json":
         raise UnsupportedMediaType(f"this endpoint takes application/json, not {media_type}")
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > LARGEST_BODY:

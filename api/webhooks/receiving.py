@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from api.metrics import Metrics
+from api.problems import described
 from billing.errors import BillingError
 from billing.webhook import Source
 
@@ -19,8 +20,10 @@ def counted(metrics: Metrics, source: Source) -> Iterator[None]:
         raise
 
 
-def _problem(description: str) -> dict[str, Any]:
-    return {"description": description, "content": {"application/problem+json": {}}}
+def body_like(example: dict[str, Any]) -> dict[str, Any]:
+    """Describe to OpenAPI a body that is read raw, because its signature is over the bytes."""
+    content = {"schema": {"type": "object"}, "example": example}
+    return {"requestBody": {"required": True, "content": {"application/json": content}}}
 
 
 WEBHOOK_RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -33,9 +36,9 @@ WEBHOOK_RESPONSES: dict[int | str, dict[str, Any]] = {
             }
         },
     },
-    400: _problem("Malformed; nothing was stored"),
-    401: _problem("Wrong signature, or a stale or future timestamp; nothing was stored"),
-    413: _problem("Larger than 1 MiB; nothing was stored"),
-    415: _problem("Not application/json; nothing was stored"),
-    503: _problem("Neither PostgreSQL nor Temporal could take it; see `Retry-After`"),
+    400: described("Malformed; nothing was stored"),
+    401: described("Wrong signature, or a stale or future timestamp; nothing was stored"),
+    413: described("Larger than 1 MiB; nothing was stored"),
+    415: described("Not application/json; nothing was stored"),
+    503: described("Neither PostgreSQL nor Temporal could take it; see `Retry-After`"),
 }

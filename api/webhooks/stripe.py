@@ -9,7 +9,7 @@ from api.problems import Malformed
 from api.services import Services
 from api.webhooks import signatures
 from api.webhooks.reading import answer, name_at, parse_object, read_body
-from api.webhooks.receiving import WEBHOOK_RESPONSES, counted
+from api.webhooks.receiving import WEBHOOK_RESPONSES, body_like, counted
 from billing.webhook import EventStatus, Source, WebhookEvent
 
 router = APIRouter(tags=["webhooks"])
@@ -21,8 +21,15 @@ _PAYMENT_AT = {
     "checkout.session.async_payment_succeeded": "payment_intent",
 }
 
+_EXAMPLE = {
+    "id": "evt_1QvYh2",
+    "object": "event",
+    "type": "payment_intent.succeeded",
+    "data": {"object": {"id": "pi_3QvYh2", "object": "payment_intent", "status": "succeeded"}},
+}
 
-@router.post("/webhooks/stripe", responses=WEBHOOK_RESPONSES)
+
+@router.post("/webhooks/stripe", responses=WEBHOOK_RESPONSES, openapi_extra=body_like(_EXAMPLE))
 async def receive(request: Request) -> Response:
     """Take an event with a `Stripe-Signature` by any of the live signing secrets."""
     services = Services.of(request)

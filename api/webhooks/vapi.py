@@ -11,14 +11,27 @@ from api.problems import Malformed
 from api.services import Services
 from api.webhooks import signatures
 from api.webhooks.reading import answer, name_at, parse_object, read_body
-from api.webhooks.receiving import WEBHOOK_RESPONSES, counted
+from api.webhooks.receiving import WEBHOOK_RESPONSES, body_like, counted
 from billing.vapi import call_from_report
 from billing.webhook import END_OF_CALL, EventStatus, Source, WebhookEvent, call_event_key
 
 router = APIRouter(tags=["webhooks"])
 
+_EXAMPLE = {
+    "message": {
+        "type": "end-of-call-report",
+        "call": {
+            "id": "0199a1f2-5b7c-7d3e-9f10-2a3b4c5d6e7f",
+            "assistantId": "7e9f0a52-6c1d-4b0e-9d37-2f60a1c7f0b4",
+        },
+        "startedAt": "2026-11-02T12:00:00.000Z",
+        "endedAt": "2026-11-02T12:03:30.000Z",
+        "endedReason": "customer-ended-call",
+    }
+}
 
-@router.post("/webhooks/vapi", responses=WEBHOOK_RESPONSES)
+
+@router.post("/webhooks/vapi", responses=WEBHOOK_RESPONSES, openapi_extra=body_like(_EXAMPLE))
 async def receive(request: Request) -> Response:
     """Take a server message: bearer token, `X-Vapi-Secret` or HMAC, as configured at Vapi."""
     services = Services.of(request)

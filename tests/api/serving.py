@@ -1,0 +1,131 @@
+"""The application behind a real HTTP server, and a client that speaks to it as senders do."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import uvicorn
+from fastapi import FastAPI
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.client import Client
+
+from api.api_keys import issue
+from api.app import create_app
+from store.schema import webhook_events
+from tests.api import signing
+
+# Fast enough for every event of a test to have a workflow of its own.
+NO_FLOOD = 100_000.0
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to pytest."""
+        yield
+
+
+@dataclass(frozen=True)
+class Api:
+    """One running API: its URL, an operator's client, and one that shows no key."""
+
+    url: str
+    engine: AsyncEngine
+    temporal: Client
+    operator: httpx.AsyncClient
+    anonymous: httpx.AsyncClient
+    clients: list[httpx.AsyncClient] = field(default_factory=list)
+
+    def with_key(self, secret: str) -> httpx.AsyncClient:
+        client = _client(self.url, {"Authorization": f"Bearer {secret}"})
+        self.clients.append(client)
+        return client
+
+    async def tenant(self, org_id: str) -> httpx.AsyncClient:
+        """A client with a new key of one organisation."""
+        async with self.engine.begin() as connection:
+            issued = await issue(connection, "a tenant's", org_id)
+        return self.with_key(issued.secret)
+
+    async def send(self, webhook: signing.Webhook) -> httpx.Response:
+        return await self.anonymous.post(
+            f"/webhooks/{webhook.source}", content=webhook.body, headers=webhook.headers
+        )
+
+    async def counted(self) -> Mapping[tuple[str, str], float]:
+        """How many webhooks /metrics has by (source, outcome)."""
+        text = (await self.operator.get("/metrics")).raise_for_status().text
+        return {
+            (sample.labels["source"], sample.labels["outcome"]): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == "callwallet_webhooks_total"
+        }
+
+    async def stored(self) -> int:
+        """How many webhooks are in the inbox."""
+        async with self.engine.connect() as connection:
+            count = select(func.count()).select_from(webhook_events)
+            return int((await connection.execute(count)).scalar_one())
+
+    async def event(self, key: str) -> Any:
+        """The row of one webhook, None when there is none."""
+        async with self.engine.connect() as connection:
+            found = select(webhook_events).where(webhook_events.c.key == key)
+            return (await connection.execute(found)).one_or_none()
+
+
+@asynccontextmanager
+async def serving(
+    engine: AsyncEngine,
+    temporal: Client,
+    *,
+    own_workflow_rate: float = NO_FLOOD,
+    operator_key: str | None = None,
+) -> AsyncIterator[Api]:
+    """Serve an API in this process. A database that is away needs an operator's key from before."""
+    app = create_app(
+        engine,
+        temporal,
+        stripe_secrets=signing.STRIPE_SECRETS,
+        vapi_secrets=signing.VAPI_SECRETS,
+        own_workflow_rate=own_workflow_rate,
+    )
+    operator_key = operator_key or await new_operator_key(engine)
+    async with listening(app) as url, _client(url) as anonymous:
+        authorization = {"Authorization": f"Bearer {operator_key}"}
+        async with _client(url, authorization) as operator:
+            api = Api(url, engine, temporal, operator, anonymous)
+            yield api
+            for client in api.clients:
+                await client.aclose()
+
+
+@asynccontextmanager
+async def listening(app: FastAPI) -> AsyncIterator[str]:
+    """Run uvicorn over an app on a free port; answers with its URL."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        config = uvicorn.Config(app, http="httptools", access_log=False, log_level="critical")
+        server = _Server(config)
+        running = asyncio.create_task(server.serve([listener]))
+        while not server.started:
+            assert not running.done(), "the server did not start"
+            await asyncio.sleep(0.01)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server.should_exit = True
+        await running
+
+
+async def new_operator_key(engine: AsyncEngine) -> str:
+    async with engine.begin() as connection:
+        return (await issue(connection, "the tests' operator", None)).secret
+
+
+def _client(url: str, headers: Mapping[str, str] | None = None) -> httpx.AsyncClient:
+    return httpx.AsyncClient(base_url=url, headers=headers, timeout=30, trust_env=False)
