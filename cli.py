@@ -21,12 +21,56 @@ app.add_typer(keys, name="keys")
 State = Annotated[
     Path, typer.Option("--state", help="Where everything is kept between two starts.")
 ]
+Port = Annotated[
+    int | None, typer.Option(min=1, max=65535, help="By default a free one, which is remembered.")
+]
 
 
 @app.command()
 def setup() -> None:
     """Migrate the database; register the namespace, search attributes and the drain."""
     asyncio.run(_setup(Settings()))
+
+
+# The offline world is imported where it is asked for: a service is installed without it.
+
+
+@app.command()
+def up(  # noqa: PLR0917  (options, each with its name)
+    state: State = Path(".callwallet"),
+    api_port: Port = None,
+    postgres_port: Port = None,
+    temporal_port: Port = None,
+    temporal_ui_port: Port = None,
+    stripe_port: Port = None,
+    vapi_port: Port = None,
+    slack_port: Port = None,
+) -> None:
+    """Start the whole system on this machine, with stand-in providers; stay until Ctrl-C."""
+    from devstack import up as devstack_up  # noqa: PLC0415
+
+    ports = {
+        "api": api_port,
+        "postgres": postgres_port,
+        "temporal": temporal_port,
+        "temporal_ui": temporal_ui_port,
+        "stripe": stripe_port,
+        "vapi": vapi_port,
+        "slack": slack_port,
+    }
+    fixed = {name: port for name, port in ports.items() if port is not None}
+    raise typer.Exit(asyncio.run(devstack_up.up(state, fixed)))
+
+
+@app.command()
+def demo(
+    state: State = Path(".callwallet/demo"),
+    stay: Annotated[bool, typer.Option("--stay", help="Keep it running afterwards.")] = False,
+) -> None:
+    """Start the whole system, send real signed traffic through it, and check every figure."""
+    from devstack.demo import run  # noqa: PLC0415
+
+    raise typer.Exit(asyncio.run(run.demo(state, stay=stay)))
 
 
 @keys.command("create")

@@ -20,6 +20,7 @@ from devstack.providers.storage import Filter, JsonObject, Row, Storage
 _TIMEOUT_SECONDS = 20.0
 _LONGEST_RETRY_SECONDS = 60.0
 _GIVE_UP_SECONDS = 3 * 24 * 3600
+_LONGEST_ANSWER = 500
 
 
 class Policy(BaseModel):
@@ -53,6 +54,7 @@ class Delivery:
     attempts: int = 0
     next_attempt: float = 0.0
     last_status: int | None = None
+    last_answer: str | None = None
     last_error: str | None = None
 
 
@@ -192,7 +194,12 @@ class Courier:
             response = await self._client.post(str(self.policy.url), content=body, headers=headers)
         except httpx.HTTPError as error:
             return self._failed(replace(sending, last_error=repr(error)))
-        answered = replace(sending, last_status=response.status_code, last_error=None)
+        answered = replace(
+            sending,
+            last_status=response.status_code,
+            last_answer=response.text[:_LONGEST_ANSWER],
+            last_error=None,
+        )
         return (
             replace(answered, state="delivered") if response.is_success else self._failed(answered)
         )

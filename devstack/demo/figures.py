@@ -1,0 +1,80 @@
+"""The figures that several scenes look at."""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+
+from billing.ledger import wallet_account
+from devstack.demo.check import Figure, becomes
+from devstack.demo.platform import Tenant
+from devstack.demo.traffic import PhoneCall
+from devstack.demo.world import World
+
+Figures = AsyncIterator[Figure]
+Scene = Callable[[World], Figures]
+DONE = "COMPLETED, settled"
+
+
+async def balance(world: World, tenant: Tenant, why: str) -> Figure:
+    """The wallet comes to what is due by now."""
+    return await becomes(
+        f"{tenant.name}: {why}", tenant.due_balance, lambda: world.platform.balance(tenant)
+    )
+
+
+async def charges(world: World, tenant: Tenant, tariff: Mapping[int, int]) -> Figure:
+    """Each call of so many seconds costs so many minor units."""
+
+    async def found() -> str:
+        settled = [call.charge for call in await world.platform.calls(tenant) if call.charge]
+        each = sorted((charge.billed_seconds, charge.amount.amount_minor) for charge in settled)
+        return _rates(each)
+
+    minor = {"gbp": "pence", "usd": "cents"}[tenant.currency]
+    return await becomes(f"{tenant.name}: {minor} for seconds", _rates(tariff.items()), found)
+
+
+async def parked(world: World, call: PhoneCall, reason: str) -> Figure:
+    """Temporal lists the call among the parked, under the reason."""
+    return await becomes(
+        f"a call of {call.seconds} s, listed as parked",
+        reason,
+        lambda: world.operator.parked(call.call_id),
+    )
+
+
+async def settled(world: World, call: PhoneCall) -> Figure:
+    """The call's workflow has ended well."""
+    return await becomes(
+        f"the workflow of the call of {call.seconds} s",
+        DONE,
+        lambda: world.operator.state(f"call/{call.call_id}"),
+    )
+
+
+async def signed_entries(world: World, tenant: Tenant) -> list[int]:
+    """What each entry did to the wallet, oldest first."""
+    mine = wallet_account(tenant.org_id)
+    return [
+        entry.amount.amount_minor * (-1 if entry.debit_account == mine else 1)
+        for entry in await world.platform.entries(tenant)
+    ]
+
+
+async def stripe_answers(world: World) -> Figure:
+    """Each payment has two events that count, and each of them came twice."""
+    events = 2 * len(world.payments)
+
+    async def found() -> str:
+        return counted(await world.customer.answers(world.payments))
+
+    what = f"answers to Stripe's events about {len(world.payments)} payments"
+    return await becomes(what, f"{events} accepted, {events} duplicate", found)
+
+
+def counted(answers: Counter[str]) -> str:
+    """Write a count of answers, always the same way."""
+    return ", ".join(f"{count} {answer}" for answer, count in sorted(answers.items()))
+
+
+def _rates(pairs: Iterable[tuple[int, int]]) -> str:
+    return ", ".join(f"{minor} for {seconds}" for seconds, minor in pairs)
