@@ -18,17 +18,17 @@ class StripeStandIn:
     async def payment(
         self,
         org_id: str | None,
-        amount_minor: int,
+        paid_minor: int,
         currency: str = "gbp",
         card: str = "pm_card_visa",
         **metadata: str,
     ) -> str:
         """Pay by card, off session; answers with the payment's id."""
-        written = {"type": "wallet_topup", "amount_minor": str(amount_minor), **metadata}
+        written = {"type": "wallet_topup", "amount_minor": str(paid_minor), **metadata}
         if org_id is not None:
             written["org_id"] = org_id
         form = {
-            "amount": str(amount_minor),
+            "amount": str(paid_minor),
             "currency": currency,
             "payment_method": card,
             "confirm": "true",
@@ -37,7 +37,7 @@ class StripeStandIn:
         answer = await self.http.post("/v1/payment_intents", data=form)
         return _paid(answer)
 
-    async def checkout(self, reference: str, amount_minor: int, **metadata: str) -> str:
+    async def checkout(self, reference: str, paid_minor: int, **metadata: str) -> str:
         """Pay a checkout session; answers with the payment's id."""
         form = {
             "mode": "payment",
@@ -45,7 +45,7 @@ class StripeStandIn:
             "client_reference_id": reference,
             "line_items[0][quantity]": "1",
             "line_items[0][price_data][currency]": "gbp",
-            "line_items[0][price_data][unit_amount]": str(amount_minor),
+            "line_items[0][price_data][unit_amount]": str(paid_minor),
             "line_items[0][price_data][product_data][name]": "Top-up",
             **{f"payment_intent_data[metadata][{name}]": value for name, value in metadata.items()},
         }
