@@ -36,16 +36,11 @@ def at_least(what: str, least: int, found: int) -> Figure:
     return Figure(what, f"at least {least}", str(found), found >= least)
 
 
-async def becomes(
-    what: str,
-    expected: Found,
-    probe: Callable[[], Awaitable[Found]],
-    patience_seconds: float = PATIENCE_SECONDS,
-) -> Figure:
+async def becomes(what: str, expected: Found, probe: Callable[[], Awaitable[Found]]) -> Figure:
     """Look until it is what it should be, and give up when the patience is spent."""
-    deadline = time.monotonic() + patience_seconds
-    while (found := await probe()) != expected and time.monotonic() < deadline:
-        await asyncio.sleep(POLL_SECONDS)  # noqa: ASYNC110  (another process, not an event)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while (found := await probe()) != expected and time.monotonic() < deadline:  # noqa: ASYNC110
+        await asyncio.sleep(POLL_SECONDS)
     return exactly(what, expected, found)
 
 
