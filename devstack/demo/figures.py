@@ -47,7 +47,7 @@ async def settled(world: World, call: PhoneCall) -> Figure:
     return await becomes(
         f"the workflow of the call of {call.seconds} s",
         DONE,
-        lambda: world.operator.state(f"call/{call.call_id}"),
+        lambda: world.operator.state(call.workflow_id),
     )
 
 

@@ -20,6 +20,8 @@ from devstack.demo.figures import (
 )
 from devstack.demo.traffic import AUTH_MODES, TWICE, PhoneCall
 from devstack.demo.world import World
+from workflows.drain_inbox import WORKFLOW_ID as DRAIN
+from workflows.settle_payment import payment_workflow_id
 
 # Seconds -> pence and seconds -> US cents: 70 cents a minute, each step rounded up.
 PENCE = {
@@ -30,14 +32,13 @@ CENTS = {1: 2, 60: 70, 61: 72, 90: 105, 600: 700}
 
 FLOOD_CALLS, FLOOD_CONNECTIONS = 240, 8
 FLOOD_SECONDS = (15, 30, 60, 90, 120)
-DRAIN = "inbox/drain"
 
 
 async def topups(world: World) -> Figures:
     """Top-ups are credited, in whatever order and however often Stripe's events come."""
     await world.customer.webhooks_travel(copies=2, reverse=False, paused=False)
     payment_id = await world.tops_up(world.acme, 7500)
-    world.exhibits["a settled payment"] = f"payment/{payment_id}"
+    world.exhibits["a settled payment"] = world.operator.page(payment_workflow_id(payment_id))
     await world.tops_up(world.globex, 2500)
     yield await balance(world, world.acme, "topped up, events in order")
     yield await balance(world, world.globex, "topped up, events in order")
@@ -67,7 +68,8 @@ async def calls(world: World) -> Figures:
     for tenant, ended, figures in ((world.acme, gbp, PENCE), (world.globex, usd, CENTS)):
         yield await balance(world, tenant, f"{len(ended)} calls charged")
         yield await charges(world, tenant, figures)
-    world.exhibits["a settled call"] = settled = f"call/{gbp[0].call_id}"
+    settled = gbp[0].workflow_id
+    world.exhibits["a settled call"] = world.operator.page(settled)
     yield await becomes(
         "the workflow of the first call", DONE, lambda: world.operator.state(settled)
     )

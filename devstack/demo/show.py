@@ -31,9 +31,11 @@ def table(acts: Sequence[Act]) -> Table:
 
 def links(console: Console, world: World, stack: Stack) -> None:
     """Print where to look in the Temporal UI."""
-    pages = {name: world.operator.page(where) for name, where in world.exhibits.items()}
-    pages["all that is parked"] = world.operator.parked_page()
-    pages["the API's documentation"] = f"{stack.api_url}/docs"
+    pages = {
+        **world.exhibits,
+        "all that is parked": world.operator.parked_page(),
+        "the API's documentation": f"{stack.api_url}/docs",
+    }
     console.print("\n[bold]Look at[/]")
     width = max(map(len, pages))
     for name, url in pages.items():
@@ -43,4 +45,5 @@ def links(console: Console, world: World, stack: Stack) -> None:
 def how_to_return(console: Console, stack: Stack) -> None:
     """Say how to have the same stack, with the same addresses, again."""
     command = f"callwallet up --state {shown(stack.state)}"
-    console.print(f"\nEverything is kept: [bold]{escape(command)}[/] makes these links work again.")
+    kept = f"\nEverything is kept: [bold]{escape(command)}[/] makes these links work again."
+    console.print(kept, highlight=False, soft_wrap=True)

@@ -52,6 +52,11 @@ class Operator:
         """The page of a workflow."""
         return f"{self._namespace}/workflows/{quote(workflow_id, safe='')}"
 
+    async def explanation(self, workflow_id: str) -> str:
+        """The tab of a workflow's page that tells why it waits and what to do about it."""
+        found = await self.client.get_workflow_handle(workflow_id).describe()
+        return f"{self.page(workflow_id)}/{found.run_id}/user-metadata"
+
     def parked_page(self) -> str:
         """The list of what is parked, as a view that can be saved."""
         query = urlencode({"query": PARKED, "savedQuery": "parked"}, quote_via=quote)

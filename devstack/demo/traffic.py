@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import orjson
 
+from billing.call import call_workflow_id
 from devstack.providers.vapi_messages import (
     AuthMode,
     auth_headers,
@@ -37,6 +38,11 @@ class PhoneCall:
     def started_at(self) -> datetime:
         """When it was answered."""
         return self.ended_at - timedelta(seconds=self.seconds)
+
+    @property
+    def workflow_id(self) -> str:
+        """The workflow that sees to it."""
+        return call_workflow_id(self.call_id)
 
     def report(self, omit: Collection[str] = ()) -> dict[str, Any]:
         """Vapi's report of its end; `omit` leaves facts out, as Vapi sometimes does."""

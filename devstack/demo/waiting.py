@@ -9,6 +9,7 @@ from devstack.demo.check import becomes, exactly
 from devstack.demo.figures import DONE, Figures, balance, parked, settled, signed_entries
 from devstack.demo.traffic import PhoneCall
 from devstack.demo.world import World
+from workflows.settle_payment import payment_workflow_id
 
 # Pence for these many seconds, from the tariff's published examples.
 MINUTE, TEN_MINUTES, HALF_AN_HOUR, AN_HOUR = 56, 553, 1659, 3318
@@ -40,7 +41,7 @@ async def debt(world: World) -> Figures:
     )
     for call in (older, younger):
         yield await settled(world, call)
-    world.exhibits["the call that was parked"] = f"call/{older.call_id}"
+    world.exhibits["the call that was parked"] = world.operator.page(older.workflow_id)
 
 
 async def stripe_trouble(world: World) -> Figures:
@@ -55,10 +56,10 @@ async def stripe_trouble(world: World) -> Figures:
     yield exactly(
         "Stripe answered first", tuple(map(int, FAULTS)), await world.customer.failures(payment_id)
     )
-    workflow_id = f"payment/{payment_id}"
+    workflow_id = payment_workflow_id(payment_id)
     yield await becomes("the payment's workflow", DONE, lambda: world.operator.state(workflow_id))
     yield exactly("tries it took", len(FAULTS) + 1, await world.operator.tries(workflow_id))
-    world.exhibits["the payment that was retried"] = workflow_id
+    world.exhibits["the payment that was retried"] = world.operator.page(workflow_id)
 
 
 async def reprocess(world: World) -> Figures:
@@ -71,7 +72,7 @@ async def reprocess(world: World) -> Figures:
     world.acme.due.append(-MINUTE)
     yield await balance(world, world.acme, "reprocessed by a signal")
     yield await settled(world, call)
-    world.exhibits["the call that was reprocessed"] = f"call/{call.call_id}"
+    world.exhibits["the call that was reprocessed"] = world.operator.page(call.workflow_id)
 
 
 async def left_for_you(world: World) -> Figures:
@@ -79,7 +80,8 @@ async def left_for_you(world: World) -> Figures:
     call = PhoneCall("assistant-of-nobody", 60)
     await world.vapi.report_twice(call)
     yield await parked(world, call, CallState.UNKNOWN_ASSISTANT)
-    world.exhibits["a call that is parked now"] = f"call/{call.call_id}"
+    page = await world.operator.explanation(call.workflow_id)
+    world.exhibits["a call that is parked now"] = page
 
 
 def _ended_earlier(call: PhoneCall, minutes: int) -> PhoneCall:

@@ -23,7 +23,7 @@ _TIMEOUT_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class World:
-    """One run. `payments` are what was paid; `exhibits` name workflows worth looking at."""
+    """One run. `payments` are what was paid; `exhibits` are pages worth looking at."""
 
     platform: Platform
     customer: Customer
