@@ -54,8 +54,9 @@ class Api:
         return self.with_key(issued.secret)
 
     async def send(self, webhook: signing.Webhook) -> httpx.Response:
+        headers = httpx.Headers(dict(webhook.headers), encoding="latin-1")
         return await self.anonymous.post(
-            f"/webhooks/{webhook.source}", content=webhook.body, headers=webhook.headers
+            f"/webhooks/{webhook.source}", content=webhook.body, headers=headers
         )
 
     async def counted(self) -> Mapping[tuple[str, str], float]:

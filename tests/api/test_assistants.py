@@ -1,0 +1,105 @@
+"""Which assistants and numbers belong to an organisation, and the calls that wait to know."""
+
+import pytest
+
+from tests.api.expecting import balance, parked, problem, settled
+from tests.api.serving import Api
+from tests.api.signing import call_id_of, message, report, with_bearer
+from tests.factories import an_organization, unique
+
+
+def path(org_id: str) -> str:
+    return f"/v1/organizations/{org_id}/assistants"
+
+
+@pytest.mark.parametrize("kind", ["assistant", "phone_number"])
+async def test_the_same_registered_again_gives_what_exists(api: Api, kind: str) -> None:
+    org_id, agent_id = await an_organization(api.engine), unique("agent")
+    new = {f"{kind}_id": agent_id}
+    first, again = [await api.operator.post(path(org_id), json=new) for _ in range(2)]
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert first.json() == again.json()
+    assert (first.json()["agent_id"], first.json()["kind"]) == (agent_id, kind)
+    assert (await api.operator.get(path(org_id))).json()["items"] == [first.json()]
+
+
+async def test_an_assistant_of_another_organization_is_a_conflict(api: Api) -> None:
+    owner, other = await an_organization(api.engine), await an_organization(api.engine)
+    new = {"assistant_id": unique("assistant")}
+    await api.operator.post(path(owner), json=new)
+    problem(await api.operator.post(path(other), json=new), 409, "conflict")
+    assert (await api.operator.get(path(other))).json()["items"] == []
+
+
+async def test_an_assistant_cannot_be_registered_as_a_number_too(api: Api) -> None:
+    org_id, agent_id = await an_organization(api.engine), unique("agent")
+    await api.operator.post(path(org_id), json={"assistant_id": agent_id})
+    answer = await api.operator.post(path(org_id), json={"phone_number_id": agent_id})
+    problem(answer, 409, "conflict")
+
+
+async def test_a_removed_assistant_can_be_registered_elsewhere(api: Api) -> None:
+    owner, other = await an_organization(api.engine), await an_organization(api.engine)
+    agent_id = unique("assistant")
+    await api.operator.post(path(owner), json={"assistant_id": agent_id})
+    assert (await api.operator.delete(f"{path(owner)}/{agent_id}")).status_code == 204
+    assert (await api.operator.get(path(owner))).json()["items"] == []
+    moved = await api.operator.post(path(other), json={"assistant_id": agent_id})
+    assert moved.json()["org_id"] == other
+
+
+async def test_only_an_assistant_of_this_organization_can_be_removed(api: Api) -> None:
+    owner, other = await an_organization(api.engine), await an_organization(api.engine)
+    agent_id = unique("assistant")
+    await api.operator.post(path(owner), json={"assistant_id": agent_id})
+    for not_there in (f"{path(other)}/{agent_id}", f"{path(owner)}/{unique('assistant')}"):
+        problem(await api.operator.delete(not_there), 404, "not_found")
+    assert len((await api.operator.get(path(owner))).json()["items"]) == 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {},
+        {"assistant_id": "a", "phone_number_id": "b"},
+        {"assistant_id": ""},
+        {"assistant_id": "with space"},
+        {"assistant_id": "\0"},
+        {"assistant_id": "a" * 201},
+    ],
+)
+async def test_it_takes_one_usable_id(api: Api, wrong: dict[str, str]) -> None:
+    org_id = await an_organization(api.engine)
+    problem(await api.operator.post(path(org_id), json=wrong), 422, "invalid")
+
+
+async def test_nothing_is_registered_to_an_organization_that_does_not_exist(api: Api) -> None:
+    new = {"assistant_id": unique("assistant")}
+    problem(await api.operator.post(path(unique("org")), json=new), 404, "not_found")
+
+
+async def test_registering_an_assistant_charges_the_calls_that_waited_for_it(
+    working_api: Api,
+) -> None:
+    api = working_api
+    org_id, assistant = await an_organization(api.engine, 1000), unique("assistant")
+    webhooks = [report(assistant, 60) for _ in range(3)]
+    for webhook in webhooks:
+        await api.send(webhook)
+        await parked(api, call_id_of(webhook), "unknown_assistant")
+    await api.operator.post(path(org_id), json={"assistant_id": assistant})
+    for webhook in webhooks:
+        assert (await settled(api, call_id_of(webhook)))["org_id"] == org_id
+    assert await balance(api, org_id) == 1000 - 3 * 56
+
+
+async def test_registering_a_number_charges_the_calls_that_came_over_it(working_api: Api) -> None:
+    api = working_api
+    org_id, number, call_id = await an_organization(api.engine, 1000), unique("nr"), unique("call")
+    call = {"id": call_id, "phoneNumberId": number}
+    times = {"startedAt": "2026-11-02T12:00:00Z", "endedAt": "2026-11-02T12:01:00Z"}
+    await api.send(with_bearer(message("end-of-call-report", call_id, call=call, **times)))
+    await parked(api, call_id, "unknown_assistant")
+    await api.operator.post(path(org_id), json={"phone_number_id": number})
+    await settled(api, call_id)
+    assert await balance(api, org_id) == 1000 - 56
