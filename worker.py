@@ -49,6 +49,7 @@ def _billing_worker(temporal: Client, clients: Clients) -> Worker:
             calls.collect,
             calls.discard_call,
             payments.settle_payment,
+            payments.take_over,
             InboxActivities(clients.engine).drain,
         ],
         interceptors=[RefusalInterceptor()],

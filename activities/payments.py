@@ -32,6 +32,15 @@ class PaymentActivities:
             await inbox.handled_by_key(connection, Source.STRIPE, fetched.event_keys)
         return settlement
 
+    @activity.defn
+    async def take_over(self, event_keys: tuple[str, ...]) -> None:
+        """Mark events as handled whose effect is in a workflow that waits.
+
+        Otherwise the drain would wake that workflow every minute, for ever, and undo a discard.
+        """
+        async with self._engine.begin() as connection:
+            await inbox.handled_by_key(connection, Source.STRIPE, event_keys)
+
 
 async def _settle(connection: AsyncConnection, payment: Payment) -> Settlement:
     owner = payment.owner or ""

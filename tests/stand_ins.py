@@ -54,6 +54,11 @@ class StripeStandIn:
         completed = (await self.http.post(path, json={})).raise_for_status()
         return str(completed.json()["payment_intent"])
 
+    async def authenticate(self, payment_id: str) -> None:
+        """Let the customer say yes to the bank."""
+        path = f"/_control/payment_intents/{payment_id}/authenticate"
+        (await self.http.post(path, json={})).raise_for_status()
+
     async def misbehave(self, payment_id: str, **fault: Any) -> None:
         """Let reads of this payment fail."""
         await _misbehave(self.http, f"/v1/payment_intents/{payment_id}", fault)

@@ -2,11 +2,12 @@
 
 from temporalio import workflow
 from temporalio.common import WorkflowIDReusePolicy
+from temporalio.exceptions import ActivityError
 
 from activities.payments import FetchedPayment, PaymentActivities
 from activities.stripe import StripeActivities
 from billing.parking import Parked, parked_payment
-from billing.payment import Settlement, received
+from billing.payment import Payment, Settlement, received
 from billing.webhook import PaymentHint
 from workflows.attributes import RUNNING, BillingState
 from workflows.collect import collect_waiting
@@ -45,9 +46,7 @@ class SettlePayment(Parking):
     async def _look(self, payment_id: str) -> Settlement | Parked:
         """Look once. The hints heard before the payment was fetched are answered by it."""
         heard = tuple(self._hints)
-        payment = await workflow.execute_activity_method(
-            StripeActivities.fetch_payment, payment_id, summary="read it at Stripe", **PROVIDER
-        )
+        payment = await self._fetch(payment_id, heard)
         settlement = await workflow.execute_activity_method(
             PaymentActivities.settle_payment,
             FetchedPayment(payment, heard),
@@ -60,6 +59,19 @@ class SettlePayment(Parking):
         if settlement.postings and settlement.org_id is not None:
             await collect_waiting(settlement.org_id)
         return settlement
+
+    async def _fetch(self, payment_id: str, heard: tuple[str, ...]) -> Payment:
+        """Read the payment; when that fails this workflow waits, and its events need not."""
+        try:
+            return await workflow.execute_activity_method(
+                StripeActivities.fetch_payment, payment_id, summary="read it at Stripe", **PROVIDER
+            )
+        except ActivityError:
+            await workflow.execute_activity_method(
+                PaymentActivities.take_over, heard, summary="wait in the inbox's place", **DATABASE
+            )
+            self._hints = self._hints[len(heard) :]
+            raise
 
 
 def payment_workflow_id(payment_id: str) -> str:

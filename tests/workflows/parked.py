@@ -1,0 +1,68 @@
+"""A process as an operator sees it: its search attributes, its page, and who waits."""
+
+from typing import Any
+
+from temporalio.api.sdk.v1 import WorkflowMetadata
+from temporalio.client import Client, WorkflowHandle
+
+from billing.call import CallBill, EndedCall
+from tests.waiting import eventually
+from workflows import bill_call
+from workflows.attributes import AMOUNT_MINOR, BILLING_STATE, ORG_ID, PARK_REASON
+from workflows.bill_call import BillCall
+
+Shown = tuple[str | None, str | None, str | None, int | None]
+
+
+async def start_bill(temporal: Client, call: EndedCall) -> WorkflowHandle[BillCall, CallBill]:
+    return await temporal.start_workflow(BillCall.run, call, **bill_call.start_options(call))
+
+
+async def attributes(handle: WorkflowHandle[Any, Any]) -> Shown:
+    """BillingState, ParkReason, OrgId and AmountMinor."""
+    found = (await handle.describe()).typed_search_attributes
+    return (
+        found.get(BILLING_STATE),
+        found.get(PARK_REASON),
+        found.get(ORG_ID),
+        found.get(AMOUNT_MINOR),
+    )
+
+
+async def until_parked(handle: WorkflowHandle[Any, Any], reason: str) -> Shown:
+    """Wait until it is parked for this reason; answers with its search attributes."""
+
+    async def parked() -> Shown | None:
+        shown = await attributes(handle)
+        return shown if shown[:2] == ("parked", reason) else None
+
+    found = await eventually(parked)
+    assert found is not None
+    return found
+
+
+async def page(handle: WorkflowHandle[Any, Any]) -> str:
+    """What the Temporal UI shows as current details."""
+    metadata = await handle.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
+    details: str = metadata.current_details
+    return details
+
+
+async def tries(handle: WorkflowHandle[Any, Any], activity: str) -> int:
+    """How often a workflow has begun this activity, retries of it not counted."""
+    events = (await handle.fetch_history()).events
+    return sum(
+        one.activity_task_scheduled_event_attributes.activity_type.name == activity
+        for one in events
+    )
+
+
+async def reprocess(handle: WorkflowHandle[Any, Any], who_and_why: str) -> str:
+    """Try again now. By name: the SDK's types take the answer of a named update for a coroutine."""
+    answer: str = await handle.execute_update("reprocess", who_and_why, result_type=str)
+    return answer
+
+
+async def discard(handle: WorkflowHandle[Any, Any], who_and_why: str) -> str:
+    answer: str = await handle.execute_update("discard", who_and_why, result_type=str)
+    return answer

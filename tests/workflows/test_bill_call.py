@@ -1,0 +1,360 @@
+"""A call's process, as its callers and operators see it."""
+
+import asyncio
+import sysconfig
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.client import (
+    Client,
+    WithStartWorkflowOperation,
+    WorkflowHandle,
+    WorkflowUpdateFailedError,
+)
+from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
+
+from billing.call import CallBill, CallState, EndedCall
+from billing.ledger import Outcome
+from billing.money import Currency, Money
+from store import calls
+from tests.factories import (
+    an_assistant,
+    an_organization,
+    balance_of,
+    credit,
+    ended_call,
+    keys_of,
+    register,
+    unique,
+)
+from tests.stand_ins import VapiStandIn
+from tests.waiting import eventually
+from tests.workflows.parked import (
+    attributes,
+    discard,
+    page,
+    reprocess,
+    start_bill,
+    tries,
+    until_parked,
+)
+from tests.workflows.webhooks import accept, drain, is_handled, report_of
+from workflows import bill_call, collect
+from workflows.bill_call import BillCall
+from workflows.collect import Collect
+
+Call = WorkflowHandle[BillCall, CallBill]
+ANN = "Ann: agreed with the customer"
+
+
+async def over_the_limit(worker: Client, engine: AsyncEngine) -> tuple[str, Call, EndedCall]:
+    """A call of ten minutes (553 pence) that the empty wallet of an organisation cannot pay."""
+    org_id = await an_organization(engine)
+    call = ended_call(await an_assistant(engine, org_id), 600)
+    handle = await start_bill(worker, call)
+    await until_parked(handle, "debt_limit")
+    return org_id, handle, call
+
+
+async def test_a_call_is_charged_and_says_so(worker: Client, engine: AsyncEngine) -> None:
+    org_id = await an_organization(engine, 100)
+    call = ended_call(await an_assistant(engine, org_id), 61)
+    handle = await start_bill(worker, call)
+    bill = await handle.result()
+    assert bill.posting is not None
+    assert (bill.state, bill.posting.outcome) == (CallState.SETTLED, Outcome.APPLIED)
+    assert bill.posting.balance_after == Money(43, Currency.GBP)
+    assert await attributes(handle) == ("settled", None, org_id, 57)
+    assert await keys_of(engine, org_id) == [f"call:{call.call_id}"]
+
+
+async def test_a_call_has_one_process_for_ever(worker: Client, engine: AsyncEngine) -> None:
+    org_id = await an_organization(engine)
+    call = ended_call(await an_assistant(engine, org_id))
+    first = await start_bill(worker, call)
+    with pytest.raises(WorkflowAlreadyStartedError):
+        await start_bill(worker, call)
+    await first.result()
+    with pytest.raises(WorkflowAlreadyStartedError):
+        await start_bill(worker, call)
+    assert await balance_of(engine, org_id) == -56
+
+
+async def test_a_call_over_the_limit_parks_and_explains_itself(
+    worker: Client, engine: AsyncEngine
+) -> None:
+    org_id, handle, call = await over_the_limit(worker, engine)
+    assert await attributes(handle) == ("parked", "debt_limit", org_id, 553)
+    written = await page(handle)
+    assert f"temporal workflow signal --namespace {worker.namespace}" in written
+    assert f"--workflow-id call/{call.call_id} --name reprocess" in written
+    assert "its balance of 0.00 GBP would become -5.53 GBP, 0.53 GBP below" in written
+    assert await balance_of(engine, org_id) == 0
+
+
+async def test_a_reprocess_signal_charges_once_there_is_money(
+    worker: Client, engine: AsyncEngine
+) -> None:
+    org_id, handle, _ = await over_the_limit(worker, engine)
+    await credit(engine, org_id, 53)
+    await handle.signal(BillCall.reprocess, "Ann: the money is there")
+    assert (await handle.result()).state is CallState.SETTLED
+    assert await attributes(handle) == ("settled", None, org_id, 553)
+    assert "## Settled" in await page(handle)
+    assert await balance_of(engine, org_id) == -500
+
+
+async def test_a_reprocess_update_answers_with_what_came_of_it(
+    worker: Client, engine: AsyncEngine
+) -> None:
+    org_id, handle, _ = await over_the_limit(worker, engine)
+    answer = await reprocess(handle, "Ann: just looking")
+    assert answer.startswith("parked: debt_limit: The wallet cannot pay this call")
+    await credit(engine, org_id, 52)
+    answer = await reprocess(handle, "Ann: some money is there")
+    assert "0.01 GBP below the debt limit" in answer
+    await credit(engine, org_id, 1)
+    answer = await reprocess(handle, "Ann: all of it is there")
+    assert answer == "settled"
+    assert await balance_of(engine, org_id) == -500
+
+
+@pytest.mark.parametrize("nothing_said", ["", "  "])
+async def test_who_decides_must_say_who_and_why(
+    worker: Client, engine: AsyncEngine, nothing_said: str
+) -> None:
+    _, handle, _ = await over_the_limit(worker, engine)
+    for decide in (reprocess, discard):
+        with pytest.raises(WorkflowUpdateFailedError) as refused:
+            await decide(handle, nothing_said)
+        assert isinstance(refused.value.cause, ApplicationError)
+        assert refused.value.cause.type == "invalid_decision"
+    assert (await attributes(handle))[0] == "parked"
+
+
+async def test_a_call_that_is_not_parked_cannot_be_decided_about(
+    worker: Client, engine: AsyncEngine
+) -> None:
+    org_id = await an_organization(engine)
+    call = ended_call(await an_assistant(engine, org_id))
+    operation = WithStartWorkflowOperation(
+        BillCall.run,
+        call,
+        id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+        **bill_call.start_options(call),
+    )
+    with pytest.raises(WorkflowUpdateFailedError) as refused:
+        await worker.execute_update_with_start_workflow(
+            "discard", ANN, start_workflow_operation=operation
+        )
+    assert isinstance(refused.value.cause, ApplicationError)
+    assert refused.value.cause.type == "not_parked"
+    assert (await (await operation.workflow_handle()).result()).state is CallState.SETTLED
+
+
+async def test_a_discarded_call_is_never_charged_whatever_comes_later(
+    worker: Client, engine: AsyncEngine
+) -> None:
+    org_id, handle, call = await over_the_limit(worker, engine)
+    await handle.signal(BillCall.discard, ANN)
+    assert (await handle.result()).state is CallState.DISCARDED
+    assert (await attributes(handle))[:2] == ("discarded", None)
+    async with engine.connect() as connection:
+        record = await calls.read(connection, call.call_id)
+    assert (record.state, record.note) == (CallState.DISCARDED, ANN)
+
+    await credit(engine, org_id, 1000)
+    with pytest.raises(WorkflowAlreadyStartedError):
+        await start_bill(worker, call)
+    await drain(worker, engine, report_of(call))
+    assert await worker.execute_workflow(Collect.run, org_id, **collect.start_options(org_id)) == 0
+    assert await keys_of(engine, org_id) == []
+    assert await balance_of(engine, org_id) == 1000
+
+
+async def test_a_discard_update_answers_when_it_is_done(
+    worker: Client, engine: AsyncEngine
+) -> None:
+    org_id, handle, call = await over_the_limit(worker, engine)
+    assert await discard(handle, ANN) == "discarded"
+    async with engine.connect() as connection:
+        assert (await calls.read(connection, call.call_id)).state is CallState.DISCARDED
+    assert (await handle.result()).state is CallState.DISCARDED
+    assert await balance_of(engine, org_id) == 0
+
+
+async def test_a_charge_that_was_made_before_the_discard_stands(
+    worker: Client, engine: AsyncEngine
+) -> None:
+    org_id, handle, call = await over_the_limit(worker, engine)
+    await credit(engine, org_id, 1000)
+    async with engine.begin() as connection:
+        await calls.charge(connection, [call])
+    assert await discard(handle, ANN) == "settled"
+    assert (await handle.result()).state is CallState.SETTLED
+    assert await balance_of(engine, org_id) == 1000 - 553
+
+
+async def test_a_call_that_waits_has_had_its_webhook_handled(
+    worker: Client, engine: AsyncEngine
+) -> None:
+    call = ended_call(await an_assistant(engine, await an_organization(engine)), 600)
+    report = report_of(call, due_in_seconds=3600.0)
+    await accept(engine, report)
+    await until_parked(await start_bill(worker, call), "debt_limit")
+    assert await is_handled(engine, report)
+
+
+async def test_a_missing_duration_is_asked_of_vapi(
+    worker: Client, engine: AsyncEngine, vapi: VapiStandIn
+) -> None:
+    org_id = await an_organization(engine)
+    call = ended_call(await an_assistant(engine, org_id), 61)
+    await vapi.knows(call)
+    bill = await (await start_bill(worker, replace(call, started_at=None))).result()
+    assert bill.charge is not None
+    assert (bill.state, bill.charge.billed_seconds) == (CallState.SETTLED, 61)
+    assert await balance_of(engine, org_id) == -57
+
+
+async def test_a_call_that_never_connected_costs_nothing_once_vapi_has_said_so(
+    worker: Client, engine: AsyncEngine, vapi: VapiStandIn
+) -> None:
+    org_id = await an_organization(engine)
+    call = replace(ended_call(await an_assistant(engine, org_id)), started_at=None)
+    await vapi.knows(call)
+    handle = await start_bill(worker, call)
+    assert (await handle.result()).state is CallState.SETTLED
+    assert await tries(handle, "fetch_call") == 1
+    assert await keys_of(engine, org_id) == []
+
+
+async def test_a_call_that_vapi_does_not_know_parks_until_it_does(
+    worker: Client, engine: AsyncEngine, vapi: VapiStandIn
+) -> None:
+    org_id = await an_organization(engine)
+    call = ended_call(await an_assistant(engine, org_id))
+    handle = await start_bill(worker, replace(call, ended_at=None))
+    await until_parked(handle, "call_missing")
+    assert f"Vapi has no call {call.call_id}" in await page(handle)
+    await vapi.knows(call)
+    assert await reprocess(handle, "Ann: another key") == "settled"
+    assert await balance_of(engine, org_id) == -56
+
+
+async def test_a_call_that_has_not_ended_parks(
+    worker: Client, engine: AsyncEngine, vapi: VapiStandIn
+) -> None:
+    call = replace(
+        ended_call(await an_assistant(engine, await an_organization(engine))), ended_at=None
+    )
+    await vapi.knows(call, "in-progress")
+    handle = await start_bill(worker, call)
+    await until_parked(handle, "call_not_ended")
+    assert "in-progress" in await page(handle)
+    assert await discard(handle, ANN) == "discarded"
+
+
+async def test_a_fault_is_tried_three_times_then_parks_and_settles_when_it_is_mended(
+    worker: Client, engine: AsyncEngine, vapi: VapiStandIn
+) -> None:
+    org_id = await an_organization(engine)
+    call = ended_call(await an_assistant(engine, org_id))
+    await vapi.knows(call)
+    await vapi.misbehave(call.call_id, kind="status", status=500, times=3)
+    handle = await start_bill(worker, replace(call, ended_at=None))
+    await until_parked(handle, "fault")
+    assert "fetch_call failed three times" in await page(handle)
+    assert "500 Internal Server Error" in await page(handle)
+    assert await reprocess(handle, "Ann: mended") == "settled"
+    assert await balance_of(engine, org_id) == -56
+
+
+async def test_a_rate_limit_at_vapi_is_waited_out_without_parking(
+    worker: Client, engine: AsyncEngine, vapi: VapiStandIn
+) -> None:
+    org_id = await an_organization(engine)
+    call = ended_call(await an_assistant(engine, org_id))
+    await vapi.knows(call)
+    await vapi.misbehave(call.call_id, kind="status", status=429, retry_after=1)
+    handle = await start_bill(worker, replace(call, ended_at=None))
+    assert (await handle.result()).state is CallState.SETTLED
+    assert await tries(handle, "fetch_call") == 1
+
+
+async def test_a_call_of_an_unknown_assistant_settles_by_itself_when_it_is_registered(
+    worker: Client, engine: AsyncEngine
+) -> None:
+    assistant = unique("assistant")
+    handle = await start_bill(worker, ended_call(assistant))
+    assert await until_parked(handle, "unknown_assistant") == (
+        "parked", "unknown_assistant", None, None,
+    )  # fmt: skip
+    org_id = await an_organization(engine)
+    await register(engine, assistant, org_id)
+    await worker.execute_workflow(Collect.run, org_id, **collect.start_options(org_id))
+    assert (await handle.result()).state is CallState.SETTLED
+    assert await attributes(handle) == ("settled", None, org_id, 56)
+    assert await balance_of(engine, org_id) == -56
+
+
+async def test_an_assistant_that_finds_its_owner_without_money_waits_for_that_instead(
+    worker: Client, engine: AsyncEngine
+) -> None:
+    assistant = unique("assistant")
+    handle = await start_bill(worker, ended_call(assistant, 600))
+    await until_parked(handle, "unknown_assistant")
+    org_id = await an_organization(engine)
+    await register(engine, assistant, org_id)
+    await worker.execute_workflow(Collect.run, org_id, **collect.start_options(org_id))
+    assert await until_parked(handle, "debt_limit") == ("parked", "debt_limit", org_id, 553)
+
+
+async def test_a_call_from_before_the_first_tariff_parks(
+    worker: Client, engine: AsyncEngine
+) -> None:
+    org_id = await an_organization(engine)
+    before = datetime(2019, 12, 31, tzinfo=UTC)
+    call = ended_call(await an_assistant(engine, org_id), ended_at=before)
+    handle = await start_bill(worker, call)
+    assert await until_parked(handle, "no_tariff") == ("parked", "no_tariff", org_id, None)
+
+
+async def test_parked_calls_are_found_by_reason_and_woken_together_from_the_command_line(
+    worker: Client, engine: AsyncEngine
+) -> None:
+    org_id = await an_organization(engine)
+    assistant = await an_assistant(engine, org_id)
+    handles = [await start_bill(worker, ended_call(assistant, 600)) for _ in range(3)]
+    for handle in handles:
+        await until_parked(handle, "debt_limit")
+    query = f"BillingState = 'parked' AND ParkReason = 'debt_limit' AND OrgId = '{org_id}'"
+
+    async def all_are_listed() -> bool:
+        found = {one.id async for one in worker.list_workflows(query)}
+        return found == {handle.id for handle in handles}
+
+    await eventually(all_are_listed)
+    await credit(engine, org_id, 3 * 553)
+    await signal_all(worker, query)
+    for handle in handles:
+        assert (await handle.result()).state is CallState.SETTLED
+    assert await balance_of(engine, org_id) == 0
+
+
+async def signal_all(worker: Client, query: str) -> None:
+    """Do what an operator does: `temporal workflow signal --query …`."""
+    command = await asyncio.create_subprocess_exec(
+        str(Path(sysconfig.get_path("scripts")) / "temporal"),
+        *("workflow", "signal", "--yes", "--query", query),
+        *("--address", worker.service_client.config.target_host, "--namespace", worker.namespace),
+        *("--name", "reprocess", "--input", '"Ann: all of them"', "--reason", "a test"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await command.communicate()
+    assert command.returncode == 0, output.decode()

@@ -1,0 +1,77 @@
+"""What happens when time passes: faults heal, lost starts are found, the drain begins anew."""
+
+from dataclasses import replace
+
+from temporalio.client import WorkflowExecutionStatus
+
+from billing.call import CallState
+from billing.webhook import PaymentHint
+from tests.factories import an_assistant, an_organization, balance_of, ended_call, unique
+from tests.stand_ins import StripeStandIn, VapiStandIn
+from tests.waiting import eventually
+from tests.workflows.conftest import SkippingWorld
+from tests.workflows.parked import start_bill, tries
+from tests.workflows.webhooks import accept, event_of, is_handled, report_of
+from workflows import drain_inbox, settle_payment
+from workflows.settle_payment import SettlePayment
+
+
+async def test_a_call_parked_for_a_fault_tries_again_by_itself_and_settles(
+    skipping: SkippingWorld, vapi: VapiStandIn
+) -> None:
+    org_id = await an_organization(skipping.engine)
+    call = ended_call(await an_assistant(skipping.engine, org_id))
+    await vapi.knows(call)
+    await vapi.misbehave(call.call_id, kind="status", status=500, times=6)
+    handle = await start_bill(skipping.temporal, replace(call, ended_at=None))
+    assert (await handle.result()).state is CallState.SETTLED
+    assert await tries(handle, "fetch_call") == 3
+    assert await balance_of(skipping.engine, org_id) == -56
+
+
+async def test_a_payment_parked_for_a_fault_is_credited_once_stripe_is_back(
+    skipping: SkippingWorld, stripe: StripeStandIn
+) -> None:
+    org_id = await an_organization(skipping.engine)
+    payment_id = await stripe.payment(org_id, 2500)
+    await stripe.misbehave(payment_id, kind="status", status=503, times=3)
+    hint = PaymentHint(payment_id, unique("evt"))
+    handle = await skipping.temporal.start_workflow(
+        SettlePayment.run, hint, **settle_payment.start_options(payment_id)
+    )
+    assert await handle.result() is not None
+    assert await tries(handle, "fetch_payment") == 2
+    assert await balance_of(skipping.engine, org_id) == 2500
+
+
+async def test_starts_that_were_lost_are_swept_up_without_a_nudge(
+    skipping: SkippingWorld, stripe: StripeStandIn
+) -> None:
+    org_id = await an_organization(skipping.engine)
+    call = ended_call(await an_assistant(skipping.engine, org_id))
+    payment_id = await stripe.payment(org_id, 2500)
+    lost = (
+        report_of(call, due_in_seconds=0.5),
+        event_of(PaymentHint(payment_id, unique("evt")), due_in_seconds=0.5),
+    )
+    await accept(skipping.engine, *lost)
+    await eventually(lambda: is_handled(skipping.engine, *lost))
+    assert await balance_of(skipping.engine, org_id) == 2500 - 56
+
+
+async def test_the_drain_begins_anew_before_its_history_grows_long(
+    skipping: SkippingWorld,
+) -> None:
+    drain = skipping.temporal.get_workflow_handle(drain_inbox.WORKFLOW_ID)
+    first = (await drain.describe()).run_id
+
+    async def began_anew() -> bool:
+        now = await drain.describe()
+        return now.run_id != first and now.status is WorkflowExecutionStatus.RUNNING
+
+    await eventually(began_anew)
+    former = skipping.temporal.get_workflow_handle(drain_inbox.WORKFLOW_ID, run_id=first)
+    assert (await former.describe()).status is WorkflowExecutionStatus.CONTINUED_AS_NEW
+    call = ended_call(await an_assistant(skipping.engine, await an_organization(skipping.engine)))
+    await accept(skipping.engine, report_of(call))
+    await eventually(lambda: is_handled(skipping.engine, report_of(call)))
