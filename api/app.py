@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
 from api import api_keys, assistants, calls, entries, health, organizations, problems
+from api.fast_lane import FastLane
 from api.intake import Intake
 from api.metrics import Metrics
 from api.problems import Problem
@@ -21,6 +22,7 @@ _DESCRIPTION = """Prepaid wallets for voice-AI platforms.
 Money is an integer count of minor units with a currency. Errors are RFC 9457 problem documents with
 a stable `code`. Lists come in pages: hand `next_cursor` back as `cursor`."""
 
+_WEBHOOKS = {"/webhooks/stripe": stripe.receive, "/webhooks/vapi": vapi.receive}
 _ROUTERS = (
     stripe.router,
     vapi.router,
@@ -70,6 +72,7 @@ def create_app(
 
     app = _App(title="callwallet", version="0.1.0", description=_DESCRIPTION, lifespan=lifespan)
     problems.install(app)
+    app.add_middleware(FastLane, endpoints=_WEBHOOKS)
     for router in _ROUTERS:
         app.include_router(router)
     return app

@@ -167,17 +167,22 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(gone, _database_gone)
 
 
+def refused(refusal: BillingError) -> JSONResponse:
+    """Make the problem document of a refusal."""
+    return problem(refusal.status, refusal.code, refusal.title, str(refusal))
+
+
 async def _refused(_: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, BillingError):
         raise error
-    return _refusal(error)
+    return refused(error)
 
 
 async def _invalid(_: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, RequestValidationError):
         raise error
     if any(one["type"] == "json_invalid" for one in error.errors()):
-        return _refusal(Malformed("the body is not JSON"))
+        return refused(Malformed("the body is not JSON"))
     errors = [InvalidField(at=_path(one["loc"]), message=one["msg"]) for one in error.errors()]
     detail = "; ".join(f"{one.at}: {one.message}" for one in errors)
     return problem(422, "invalid", "The request is not valid", detail, errors)
@@ -188,7 +193,7 @@ async def _http(_: Request, error: Exception) -> JSONResponse:
         raise error
     status = HTTPStatus(error.status_code)
     if status is HTTPStatus.BAD_REQUEST:  # FastAPI's only one: not UTF-8, or nested too deeply
-        return _refusal(Malformed(error.detail))
+        return refused(Malformed(error.detail))
     code = status.phrase.lower().replace(" ", "_")
     answer = problem(status, code, status.phrase, error.detail)
     answer.headers.update(_headers(error.headers))
@@ -203,10 +208,6 @@ async def _database_gone(_: Request, error: Exception) -> JSONResponse:
 async def _defect(_: Request, error: Exception) -> JSONResponse:
     detail = f"This is a bug, and it has been logged ({type(error).__name__})"
     return problem(500, "defect", "Something is broken here", detail)
-
-
-def _refusal(refusal: BillingError) -> JSONResponse:
-    return problem(refusal.status, refusal.code, refusal.title, str(refusal))
 
 
 def _path(steps: Sequence[object]) -> str:
