@@ -4,6 +4,7 @@ from typing import Any
 
 from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import Client, WorkflowHandle
+from temporalio.service import RPCError, RPCStatusCode
 
 from billing.call import CallBill, EndedCall
 from tests.waiting import eventually
@@ -30,10 +31,15 @@ async def attributes(handle: WorkflowHandle[Any, Any]) -> Shown:
 
 
 async def until_parked(handle: WorkflowHandle[Any, Any], reason: str) -> Shown:
-    """Wait until it is parked for this reason; answers with its search attributes."""
+    """Wait until it runs and is parked for this reason; answers with its search attributes."""
 
     async def parked() -> Shown | None:
-        shown = await attributes(handle)
+        try:
+            shown = await attributes(handle)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            return None
         return shown if shown[:2] == ("parked", reason) else None
 
     found = await eventually(parked)

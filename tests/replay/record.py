@@ -1,0 +1,190 @@
+"""Record the histories that later code must still replay: `python -m tests.replay.record`.
+
+Run it when a process has got a new way to go; what was recorded before stays, under its own name.
+"""
+
+import asyncio
+import json
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+
+from billing.webhook import PaymentHint
+from devstack.stack import Stack
+from store.migrate import upgrade
+from tests.factories import an_assistant, an_organization, credit, ended_call, register, unique
+from tests.stand_ins import StripeStandIn, VapiStandIn, open_stand_ins
+from tests.workflows.parked import discard, reprocess, start_bill, until_parked
+from tests.workflows.webhooks import drain, event_of, report_of
+from wiring import Settings, open_clients
+from worker import build_workers
+from workflows import collect, drain_inbox, settle_payment
+from workflows.collect import Collect
+from workflows.namespace import prepare
+from workflows.settle_payment import SettlePayment
+
+HISTORIES = Path(__file__).parent / "histories"
+# What differs from machine to machine, and replays the same without.
+_LOCAL = ("stackTrace", "binaryChecksum", "gitRevision")
+
+
+@dataclass(frozen=True)
+class World:
+    temporal: Client
+    engine: AsyncEngine
+    stripe: StripeStandIn
+    vapi: VapiStandIn
+
+    async def keep(self, workflow_id: str, name: str) -> None:
+        """Write the history of a workflow, unless one of this name was recorded before."""
+        file = HISTORIES / f"{name}.json"
+        history = await self.temporal.get_workflow_handle(workflow_id).fetch_history()
+        if not file.exists():
+            file.write_text(json.dumps(_portable(json.loads(history.to_json())), indent=1) + "\n")
+
+    async def waiting_call(self, seconds: float = 600) -> tuple[str, Any]:
+        """Let a call wait for money; answers with its organisation and its workflow."""
+        org_id = await an_organization(self.engine)
+        call = ended_call(await an_assistant(self.engine, org_id), seconds)
+        handle = await start_bill(self.temporal, call)
+        await until_parked(handle, "debt_limit")
+        return org_id, handle
+
+
+async def main() -> None:
+    """Run every way that the processes can go, and keep their histories."""
+    HISTORIES.mkdir(exist_ok=True)
+    async with _world() as world:
+        await _calls(world)
+        await _unready_calls(world)
+        await _payments(world)
+        await _drain(world)
+    for file in sorted(HISTORIES.glob("*.json")):
+        sys.stdout.write(f"{file.name}\n")
+
+
+async def _calls(world: World) -> None:
+    org_id = await an_organization(world.engine)
+    settled = await start_bill(world.temporal, ended_call(await an_assistant(world.engine, org_id)))
+    await settled.result()
+    await world.keep(settled.id, "bill_call_settled")
+
+    org_id, handle = await world.waiting_call()
+    await reprocess(handle, "Ann: just looking")
+    await credit(world.engine, org_id, 1000)
+    await reprocess(handle, "Ann: the money is there")
+    await world.keep(handle.id, "bill_call_debt_limit_reprocessed")
+
+    _, handle = await world.waiting_call()
+    await discard(handle, "Ann: agreed with the customer")
+    await world.keep(handle.id, "bill_call_discarded")
+
+
+async def _unready_calls(world: World) -> None:
+    org_id = await an_organization(world.engine)
+    call = ended_call(await an_assistant(world.engine, org_id))
+    await world.vapi.knows(call)
+    await world.vapi.misbehave(call.call_id, kind="status", status=500, times=3)
+    handle = await start_bill(world.temporal, replace(call, ended_at=None))
+    await until_parked(handle, "fault")
+    await handle.signal("reprocess", "Ann: mended")
+    await handle.result()
+    await world.keep(handle.id, "bill_call_vapi_fault")
+
+    ownerless = ended_call(unique("assistant"))
+    handle = await start_bill(world.temporal, ownerless)
+    await until_parked(handle, "unknown_assistant")
+    await register(world.engine, str(ownerless.assistant_id), org_id)
+    await world.temporal.execute_workflow(Collect.run, org_id, **collect.start_options(org_id))
+    await handle.result()
+    await world.keep(handle.id, "bill_call_unknown_assistant")
+    await world.keep(f"collect/{org_id}", "collect")
+
+
+async def _payments(world: World) -> None:
+    org_id, waiting = await world.waiting_call()
+    payment_id = await world.stripe.payment(org_id, 2500)
+    await _look_at(world, payment_id)
+    await waiting.result()
+    await world.keep(f"payment/{payment_id}", "settle_payment_credited")
+
+    payment_id = await world.stripe.payment(org_id, 2000, amount_minor="2500")
+    await _look_at(world, payment_id, "amount_mismatch")
+    await world.keep(f"payment/{payment_id}", "settle_payment_amount_mismatch_discarded")
+
+    payment_id = unique("pi")
+    await _look_at(world, payment_id, "payment_missing")
+    await world.keep(f"payment/{payment_id}", "settle_payment_missing_discarded")
+
+
+async def _look_at(world: World, payment_id: str, parks_for: str | None = None) -> None:
+    hint = PaymentHint(payment_id, unique("evt"))
+    handle = await world.temporal.start_workflow(
+        SettlePayment.run,
+        hint,
+        start_signal="look_again",
+        start_signal_args=[hint],
+        **settle_payment.start_options(payment_id),
+    )
+    if parks_for is not None:
+        await until_parked(handle, parks_for)
+        await reprocess(handle, "Ann: just looking")
+        await discard(handle, "Ann: refunded it")
+    await handle.result()
+
+
+async def _drain(world: World) -> None:
+    org_id = await an_organization(world.engine)
+    assistant = await an_assistant(world.engine, org_id)
+    dear = report_of(ended_call(assistant, 3600))
+    paid = event_of(PaymentHint(await world.stripe.payment(org_id, 2500), unique("evt")))
+    await drain(world.temporal, world.engine, report_of(ended_call(assistant)), paid)
+    ownerless = report_of(ended_call(unique("assistant")))
+    await drain(world.temporal, world.engine, dear, ownerless)
+    await world.keep(drain_inbox.WORKFLOW_ID, "drain_inbox")
+
+
+@asynccontextmanager
+async def _world() -> AsyncIterator[World]:
+    parts = ("postgres", "temporal", "providers")
+    async with AsyncExitStack() as opened:
+        state = opened.enter_context(tempfile.TemporaryDirectory())
+        stack = await opened.enter_async_context(Stack(Path(state), parts=parts))
+        given = {name.lower(): value for name, value in stack.settings().items()}
+        known = {name: value for name, value in given.items() if name in Settings.model_fields}
+        settings = Settings.model_validate(known)
+        clients = await opened.enter_async_context(open_clients(settings, "worker"))
+        await upgrade(clients.engine)
+        # The identity is written into every history; the usual one names the machine.
+        temporal = await Client.connect(
+            settings.temporal_address,
+            namespace=settings.temporal_namespace,
+            data_converter=pydantic_data_converter,
+            identity="recorder",
+        )
+        await prepare(temporal)
+        for worker in build_workers(temporal, clients):
+            await opened.enter_async_context(worker)
+        stand_ins = await opened.enter_async_context(open_stand_ins(stack))
+        yield World(temporal, clients.engine, *stand_ins)
+
+
+def _portable(recorded: Any) -> Any:
+    """Leave out what tells of the machine that it was recorded on."""
+    if isinstance(recorded, list):
+        return [_portable(one) for one in recorded]
+    if isinstance(recorded, dict):
+        return {name: _portable(value) for name, value in recorded.items() if name not in _LOCAL}
+    return recorded
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
