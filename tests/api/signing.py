@@ -97,6 +97,10 @@ def with_bearer(body: bytes, key: str = "", secret: bytes = VAPI_SECRETS[0]) -> 
     return Webhook("vapi", body, {**JSON, "authorization": f"Bearer {secret.decode()}"}, key)
 
 
+def with_header(webhook: Webhook, secret: bytes) -> Webhook:
+    return webhook.but(authorization=None, x_vapi_secret=secret.decode())
+
+
 def with_hmac(
     body: bytes, key: str = "", secret: bytes = VAPI_SECRETS[0], timestamp: str | None = None
 ) -> Webhook:

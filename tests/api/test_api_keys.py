@@ -1,4 +1,4 @@
-"""Who may do what: an operator everything, an organisation what is its own, a revoked key nothing."""
+"""Who may do what: an operator all, an organisation what is its own, a revoked key nothing."""
 
 from typing import Any
 

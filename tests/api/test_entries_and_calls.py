@@ -13,7 +13,8 @@ from tests.factories import an_assistant, an_organization, credit, unique
 
 async def pages(client: httpx.AsyncClient, path: str, limit: int) -> list[list[dict[str, Any]]]:
     """Follow the cursors from the first page to the last."""
-    found, cursor = [], {}
+    found: list[list[dict[str, Any]]] = []
+    cursor: dict[str, str] = {}
     while True:
         answer = await client.get(path, params={"limit": str(limit), **cursor})
         page = answer.raise_for_status().json()

@@ -18,16 +18,13 @@ from tests.api.signing import (
     message,
     report,
     with_bearer,
+    with_header,
     with_hmac,
 )
 from tests.factories import an_assistant, an_organization, keys_of, unique
 
 NEW, OLD = VAPI_SECRETS
 MINUTES = 60
-
-
-def with_header(webhook: Webhook, secret: bytes) -> Webhook:
-    return webhook.but(authorization=None, x_vapi_secret=secret.decode())
 
 
 @pytest.mark.parametrize("secret", VAPI_SECRETS)

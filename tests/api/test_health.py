@@ -1,0 +1,62 @@
+"""Is it alive, is it ready: the answers that monitoring reads, without a key."""
+
+from sqlalchemy import func, text, update
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.client import Client
+
+from store.schema import webhook_events
+from tests.api.expecting import eventually
+from tests.api.serving import Api, serving
+from tests.api.signing import report
+from tests.conftest import NewDatabase
+
+
+async def test_a_whole_system_is_ok_and_ready(working_api: Api) -> None:
+    async def is_ok() -> bool:
+        health = (await working_api.anonymous.get("/health")).json()
+        return bool(health["status"] == "ok")
+
+    await eventually(is_ok)
+    health = (await working_api.anonymous.get("/health")).json()
+    assert set(health["services"].values()) == {"ok"}
+    assert health["uptime_seconds"] >= 0
+    assert health["workflows"]["running"] >= 1, "the drain at least"
+    ready = await working_api.anonymous.get("/health/ready")
+    assert (ready.status_code, ready.json()) == (200, {"ready": True, "problems": []})
+
+
+async def test_what_waits_in_the_inbox_is_counted_and_an_old_backlog_degrades_it(
+    engine_apart: AsyncEngine, temporal: Client
+) -> None:
+    async with serving(engine_apart, temporal) as api:
+        webhook = report("nobody's", 60)
+        await api.send(webhook)
+        assert (await api.anonymous.get("/health")).json()["inbox"]["waiting"] == 1
+        long_ago = func.now() - text("interval '5 minutes'")
+        async with engine_apart.begin() as connection:
+            await connection.execute(update(webhook_events).values(due_at=long_ago))
+        answer = await api.anonymous.get("/health")
+        assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
+        assert answer.json()["services"]["webhook_inbox"] == "degraded"
+        assert answer.json()["inbox"]["oldest_seconds"] >= 300
+
+
+async def test_on_a_schema_it_does_not_know_it_is_not_ready_and_writes_nothing(
+    new_database: NewDatabase, engine: AsyncEngine, temporal: Client
+) -> None:
+    """It may have started while the database was away; then Temporal takes what comes."""
+    empty = await new_database()
+    async with serving(empty, temporal, operator_key="cw_none_yet") as api:
+        ready = await api.anonymous.get("/health/ready")
+        assert ready.status_code == 503
+        assert "callwallet setup" in ready.json()["problems"][0]
+        answer = await api.send(report("nobody's", 60))
+        assert (answer.status_code, answer.json()["status"]) == (200, "accepted")
+
+
+async def test_metrics_are_prometheus_text_for_operators(api: Api) -> None:
+    await api.send(report("nobody's", 60))
+    answer = await api.operator.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    assert 'callwallet_webhooks_total{outcome="accepted",source="vapi"}' in answer.text
+    assert "callwallet_webhook_accept_seconds_bucket" in answer.text

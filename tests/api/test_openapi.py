@@ -1,0 +1,182 @@
+"""The OpenAPI document: what it promises, held against the running API by machine."""
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import hypothesis
+import jsonschema_rs
+import pytest
+import schemathesis
+from schemathesis import checks
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.client import Client
+
+from devstack.stack import Stack
+from tests.api.expecting import problem
+from tests.api.programs import api_process
+from tests.api.serving import Api, new_operator_key
+
+OPEN = {"/webhooks/stripe", "/webhooks/vapi", "/health", "/health/ready"}
+CHECKS = [checks.not_a_server_error, response_schema_conformance, content_type_conformance,
+          status_code_conformance]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+async def document(api: Api) -> dict[str, Any]:
+    found: dict[str, Any] = (await api.anonymous.get("/openapi.json")).json()
+    return found
+
+
+@pytest.fixture(scope="module")
+def operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Every operation by its method and path."""
+    return {
+        f"{method.upper()} {path}": operation
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    }
+
+
+def test_every_operation_says_what_it_does(operations: dict[str, dict[str, Any]]) -> None:
+    silent = [
+        name
+        for name, operation in operations.items()
+        if not (operation.get("summary") and operation.get("description") and operation["tags"])
+    ]
+    assert silent == []
+
+
+def test_only_webhooks_and_health_are_open(operations: dict[str, dict[str, Any]]) -> None:
+    is_open = {name.split()[1] for name, operation in operations.items()
+               if not operation.get("security")}  # fmt: skip
+    assert is_open == OPEN
+
+
+async def test_whatever_declares_security_has_it(
+    api: Api, operations: dict[str, dict[str, Any]]
+) -> None:
+    """A body that is no body: who is not let in is not told what is wrong with it."""
+    for name, operation in operations.items():
+        method, path = name.split()
+        if operation.get("security"):
+            answer = await api.anonymous.request(method, path.format_map(AnyId()), json={})
+            assert answer.status_code in (401, 422), name
+            if answer.status_code == 401:
+                problem(answer, 401, "unauthorized")
+
+
+class AnyId(dict[str, str]):
+    def __missing__(self, name: str) -> str:
+        return "some-id"
+
+
+def request_bodies(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], list[Any]]]:
+    """The name, schema and examples of each JSON body that is sent."""
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            if "requestBody" in operation:
+                content = operation["requestBody"]["content"]["application/json"]
+                schema = resolved(document, content["schema"])
+                examples = [*schema.get("examples", []), *_single(content)]
+                yield f"{method} {path}", content["schema"], examples
+
+
+def _single(content: dict[str, Any]) -> list[Any]:
+    return [content["example"]] if "example" in content else []
+
+
+def resolved(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    if "$ref" not in schema:
+        return schema
+    found: dict[str, Any] = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    return found
+
+
+def test_every_request_body_has_examples_that_are_valid(document: dict[str, Any]) -> None:
+    bodies = list(request_bodies(document))
+    assert len(bodies) >= 6
+    for name, schema, examples in bodies:
+        assert examples, name
+        validator = jsonschema_rs.validator_for({**schema, "components": document["components"]})
+        for example in examples:
+            validator.validate(example)
+
+
+def test_every_error_is_documented_as_a_problem(operations: dict[str, dict[str, Any]]) -> None:
+    for name, operation in operations.items():
+        for status, response in operation["responses"].items():
+            if status.startswith(("4", "5")) and not name.startswith("GET /health"):
+                [media_type] = response["content"]
+                assert media_type == "application/problem+json", (name, status)
+
+
+def test_every_closed_operation_documents_what_a_key_may_meet(
+    operations: dict[str, dict[str, Any]],
+) -> None:
+    for name, operation in operations.items():
+        if operation.get("security"):
+            assert {"401", "503"} <= operation["responses"].keys(), name
+
+
+async def test_problems_have_stable_codes(api: Api) -> None:
+    operator, anonymous = api.operator, api.anonymous
+    json = {"content-type": "application/json"}
+    problem(await operator.post("/v1/api-keys", content=b"{", headers=json), 400, "malformed")
+    problem(await operator.post("/v1/api-keys", content=b'"\xff"', headers=json), 400, "malformed")
+    problem(await anonymous.get("/v1/organizations"), 401, "unauthorized")
+    problem(await operator.get("/nothing/here"), 404, "not_found")
+    answer = await operator.patch("/v1/organizations")
+    problem(answer, 405, "method_not_allowed")
+    assert answer.headers["allow"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'{"label": "\\ud800"}', b'{"\\ud800": 1, "label": "x"}', b'{"label": "\\u0000"}',
+     b'{"label": "x", "org_id": "\\u0000"}', b'{"label": NaN}', b"[]", b"null"],
+)  # fmt: skip
+async def test_a_body_that_cannot_be_stored_is_invalid(api: Api, body: bytes) -> None:
+    headers = {"content-type": "application/json"}
+    answer = await api.operator.post("/v1/api-keys", content=body, headers=headers)
+    problem(answer, 422, "invalid")
+
+
+@pytest.mark.parametrize("path", ["organizations/%00/wallet", "calls/%00", "organizations/%ff",
+                                  "organizations?cursor=%00", "api-keys?cursor=%00"])  # fmt: skip
+async def test_an_id_that_cannot_be_is_invalid(api: Api, path: str) -> None:
+    problem(await api.operator.get(f"/v1/{path}"), 422, "invalid")
+
+
+@pytest.fixture(scope="module")
+async def promised(
+    stack: Stack, engine: AsyncEngine, temporal: Client, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Any]:
+    """The document of an API in a process of its own, to be called while this one blocks."""
+    key = await new_operator_key(engine)
+    async with api_process(tmp_path_factory.mktemp("contract"), stack.settings()) as url:
+        found = schemathesis.openapi.from_url(f"{url}/openapi.json")
+        found.config.update(headers={"Authorization": f"Bearer {key}"})
+        yield found
+
+
+@pytest.mark.parametrize("mode", list(schemathesis.GenerationMode))
+def test_whatever_is_sent_is_answered_as_promised(
+    promised: Any, mode: schemathesis.GenerationMode
+) -> None:
+    """What fits the document, and what does not; as an operator, who gets through to everything."""
+    operations = [found.ok() for found in promised.get_all_operations()]
+    assert len(operations) >= 15
+    for operation in operations:
+        cases = operation.as_strategy(generation_mode=mode)
+
+        @hypothesis.settings(max_examples=15, suppress_health_check=list(hypothesis.HealthCheck))
+        @hypothesis.given(cases)
+        def holds(case: schemathesis.Case[Any]) -> None:
+            case.call_and_validate(checks=CHECKS)
+
+        holds()

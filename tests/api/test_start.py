@@ -1,0 +1,93 @@
+"""When `python -m api` starts, and when it had better not."""
+
+from pathlib import Path
+
+import httpx
+import pytest
+from sqlalchemy import text
+
+from devstack.stack import Stack
+from store.migrate import upgrade
+from tests.api.programs import NOBODY_LISTENS, api_process, api_that_ends
+from tests.api.signing import Webhook, report, with_header
+from tests.conftest import NewDatabase
+
+DATABASE_GONE = {"DATABASE_URL": f"postgresql://postgres:x@{NOBODY_LISTENS}/callwallet"}
+TEMPORAL_GONE = {"TEMPORAL_ADDRESS": NOBODY_LISTENS}
+
+
+def signed(stack: Stack, webhook: Webhook) -> Webhook:
+    return with_header(webhook, stack.settings()["VAPI_WEBHOOK_SECRET"].encode())
+
+
+async def send(url: str, webhook: Webhook) -> httpx.Response:
+    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=30) as http:
+        path = f"/webhooks/{webhook.source}"
+        return await http.post(path, content=webhook.body, headers=dict(webhook.headers))
+
+
+async def get(url: str, path: str) -> httpx.Response:
+    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=30) as http:
+        return await http.get(path)
+
+
+@pytest.mark.usefixtures("engine", "temporal")
+async def test_it_starts_without_postgresql_and_takes_calls(stack: Stack, tmp_path: Path) -> None:
+    async with api_process(tmp_path, {**stack.settings(), **DATABASE_GONE}) as url:
+        answer = await send(url, signed(stack, report("nobody's", 60)))
+        assert (answer.status_code, answer.json()["status"]) == (200, "accepted")
+        health = await get(url, "/health")
+        assert (health.status_code, health.json()["status"]) == (503, "error")
+        assert health.json()["services"]["database"] == "error"
+
+
+@pytest.mark.usefixtures("engine")
+async def test_it_starts_without_temporal_and_takes_calls(stack: Stack, tmp_path: Path) -> None:
+    async with api_process(tmp_path, {**stack.settings(), **TEMPORAL_GONE}) as url:
+        answer = await send(url, signed(stack, report("nobody's", 60)))
+        assert (answer.status_code, answer.json()["status"]) == (200, "accepted")
+        health = await get(url, "/health")
+        assert (health.status_code, health.json()["status"]) == (200, "degraded")
+        assert health.json()["services"]["temporal"] == "error"
+
+
+async def test_it_starts_without_both_and_says_so(stack: Stack, tmp_path: Path) -> None:
+    gone = {**stack.settings(), **DATABASE_GONE, **TEMPORAL_GONE}
+    async with api_process(tmp_path, gone) as url:
+        answer = await send(url, signed(stack, report("nobody's", 60)))
+        assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+        ready = await get(url, "/health/ready")
+        assert ready.status_code == 503
+        assert len(ready.json()["problems"]) == 2
+
+
+async def test_it_refuses_a_database_that_was_never_set_up(
+    stack: Stack, new_database: NewDatabase
+) -> None:
+    url = (await new_database()).url.set(drivername="postgresql")
+    env = {**stack.settings(), "DATABASE_URL": url.render_as_string(hide_password=False)}
+    status, said = await api_that_ends(env)
+    assert status == 1
+    assert "run `callwallet setup`" in said
+
+
+async def test_it_refuses_a_schema_from_the_future(stack: Stack, new_database: NewDatabase) -> None:
+    engine = await new_database()
+    await upgrade(engine)
+    async with engine.begin() as connection:
+        await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    url = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    status, said = await api_that_ends({**stack.settings(), "DATABASE_URL": url})
+    assert status == 1
+    assert "revision 9999" in said
+
+
+@pytest.mark.parametrize("name", ["STRIPE_WEBHOOK_SECRET", "VAPI_WEBHOOK_SECRET"])
+@pytest.mark.parametrize("nothing", ["", " , "])
+async def test_it_refuses_to_start_without_a_secret_to_check_webhooks_by(
+    stack: Stack, name: str, nothing: str
+) -> None:
+    status, said = await api_that_ends({**stack.settings(), name: nothing})
+    assert status == 1
+    assert "every webhook would be refused" in said
+    assert stack.settings()["STRIPE_API_KEY"] not in said
