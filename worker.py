@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import sys
 from datetime import timedelta
 
 import structlog
@@ -80,8 +81,12 @@ def sandbox() -> SandboxedWorkflowRunner:
     )
 
 
-async def main(queues: tuple[str, ...] = (BILLING_QUEUE, PROVIDERS_QUEUE)) -> None:
-    """Run until told to stop; what is under way then gets a few seconds to finish."""
+async def main(*named: str) -> None:
+    """Serve the task queues that are named, or both, until told to stop.
+
+    What is under way then gets a few seconds to finish.
+    """
+    queues = named or (BILLING_QUEUE, PROVIDERS_QUEUE)
     settings = Settings()
     set_up_logging(settings)
     stop = asyncio.Event()
@@ -112,4 +117,4 @@ async def _require_schema(engine: AsyncEngine) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(main(*sys.argv[1:]))

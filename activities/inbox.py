@@ -1,24 +1,41 @@
 """Drain the inbox: settle in batches what no workflow of its own has settled."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
 from billing.call import CallState
-from billing.webhook import Drained, PaymentHint
+from billing.webhook import (
+    HANDED_OVER_GRACE_SECONDS,
+    POSTPONED_SECONDS,
+    Drained,
+    PaymentHint,
+)
 from store import calls, inbox
 from store.inbox import DueEvent
 
 BATCH = 500
-# The drain hands its exceptions over when it has this many, so that its answer stays small.
-MOST_EXCEPTIONS = 200
+# What a batch cannot settle is handed over in portions, so that the answer stays small and starting
+# workflows by the thousand does not hold up those events that a batch can settle.
+MOST_EXCEPTIONS = 300
 # In a flood new events come all the time: the drain lingers a little for them to gather.
 LINGER_SECONDS = 0.05
 LINGER_ROUNDS = 10
 _FINAL = (CallState.SETTLED, CallState.DISCARDED)
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """What became of a batch of events."""
+
+    taken: int
+    settled: int
+    handed_over: Sequence[DueEvent]
+    postponed: int
 
 
 class InboxActivities:
@@ -30,50 +47,65 @@ class InboxActivities:
     @activity.defn
     async def drain(self) -> Drained:
         """Settle batches while there are any; returns what needs workflows of their own."""
-        exceptions: list[DueEvent] = []
-        settled = idle = 0
-        while idle < LINGER_ROUNDS and len(exceptions) < MOST_EXCEPTIONS:
-            taken, left = await self._batch()
-            settled += taken - len(left)
-            exceptions += left
-            idle = 0 if taken else idle + 1
+        handed_over: list[DueEvent] = []
+        settled = postponed = idle = 0
+        while idle < LINGER_ROUNDS and not (postponed and idle):
+            batch = await self._batch(MOST_EXCEPTIONS - len(handed_over))
+            handed_over += batch.handed_over
+            settled, postponed = settled + batch.settled, postponed + batch.postponed
+            idle = 0 if batch.taken else idle + 1
             activity.heartbeat(settled)
-            if taken < BATCH:
+            if batch.taken < BATCH:
                 await asyncio.sleep(LINGER_SECONDS)
         return Drained(
             settled=settled,
-            calls=tuple(event.call for event in exceptions if event.call is not None),
+            calls=tuple(event.call for event in handed_over if event.call is not None),
             payments=tuple(
-                PaymentHint(event.subject, event.key) for event in exceptions if event.call is None
+                PaymentHint(event.subject, event.key) for event in handed_over if event.call is None
             ),
+            more=postponed > 0,
         )
 
-    async def _batch(self) -> tuple[int, list[DueEvent]]:
-        """Settle one batch; answers how many were taken and which of them are exceptions.
+    async def _batch(self, room: int) -> _Batch:
+        """Settle one batch, and hand over up to `room` of what it cannot settle.
 
-        A batch that the database refuses goes to workflows of its own whole: one of its rows is
-        bad, and the others must not wait for it.
+        A batch that the database refuses is handed over unsettled: one of its rows is bad, and the
+        others must not wait for it.
         """
         try:
             async with self._engine.begin() as connection:
                 due = await inbox.take_due(connection, BATCH)
-                return len(due), await _settle(connection, due)
+                final = await _settle(connection, due)
+                return await _hand_over(connection, due, final, room)
         except (DataError, IntegrityError):
             activity.logger.exception("a batch was refused; each event gets its own workflow")
             async with self._engine.begin() as connection:
-                due = await inbox.take_due(connection, MOST_EXCEPTIONS)
-                await inbox.hand_over(connection, [event.event_id for event in due])
-                return len(due), due
+                due = await inbox.take_due(connection, BATCH)
+                return await _hand_over(connection, due, set(), room)
 
 
-async def _settle(connection: AsyncConnection, due: Sequence[DueEvent]) -> list[DueEvent]:
-    ended = [event.call for event in due if event.call is not None]
+async def _settle(connection: AsyncConnection, due: Sequence[DueEvent]) -> set[int]:
+    """Charge the calls among the events; answers with the ids of those that are done with."""
+    events = {event.call.call_id: event for event in due if event.call is not None}
+    ended = [event.call for event in events.values() if event.call is not None]
     bills = await calls.charge(connection, ended, activity.info().workflow_id) if ended else []
-    final = {bill.call_id for bill in bills if bill.state in _FINAL}
-    done = [event.event_id for event in due if event.call and event.call.call_id in final]
-    left = [event for event in due if not (event.call and event.call.call_id in final)]
+    done = {events[bill.call_id].event_id for bill in bills if bill.state in _FINAL}
     if done:
         await inbox.handled(connection, done)
-    if left:
-        await inbox.hand_over(connection, [event.event_id for event in left])
-    return left
+    return done
+
+
+async def _hand_over(
+    connection: AsyncConnection, due: Sequence[DueEvent], done: Collection[int], room: int
+) -> _Batch:
+    left = [event for event in due if event.event_id not in done]
+    handed_over, postponed = left[:room], left[room:]
+    if handed_over:
+        await inbox.postpone(connection, _ids(handed_over), HANDED_OVER_GRACE_SECONDS)
+    if postponed:
+        await inbox.postpone(connection, _ids(postponed), POSTPONED_SECONDS)
+    return _Batch(len(due), len(done), handed_over, len(postponed))
+
+
+def _ids(events: Sequence[DueEvent]) -> list[int]:
+    return [event.event_id for event in events]

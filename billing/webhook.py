@@ -9,6 +9,8 @@ from billing.call import EndedCall
 OWN_LANE_GRACE_SECONDS = 15.0
 # A batch that could not settle an event gives the workflow that it hands it to this long.
 HANDED_OVER_GRACE_SECONDS = 60.0
+# One that a batch could not settle, and that has to wait even for its own workflow, is due then.
+POSTPONED_SECONDS = 2.0
 
 END_OF_CALL = "end-of-call-report"
 
@@ -62,8 +64,12 @@ class PaymentHint:
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """What a drain leaves to others: calls and payments that need workflows of their own."""
+    """What a drain leaves to others: calls and payments that need workflows of their own.
+
+    There may be `more` than it hands over at once.
+    """
 
     settled: int
     calls: tuple[EndedCall, ...] = ()
     payments: tuple[PaymentHint, ...] = ()
+    more: bool = False

@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.call import EndedCall
-from billing.webhook import HANDED_OVER_GRACE_SECONDS, EventStatus, Source, WebhookEvent
+from billing.webhook import EventStatus, Source, WebhookEvent
 from store.calls import FACTS
 from store.rowset import rowset
 from store.schema import webhook_events as table
@@ -69,9 +69,9 @@ async def take_due(connection: AsyncConnection, limit: int) -> list[DueEvent]:
     return [_due(row) for row in await connection.execute(query)]
 
 
-async def hand_over(connection: AsyncConnection, event_ids: Collection[int]) -> None:
-    """Leave these events to their own workflows for a while; they come back if those never come."""
-    later = func.now() + func.make_interval(0, 0, 0, 0, 0, 0, HANDED_OVER_GRACE_SECONDS)
+async def postpone(connection: AsyncConnection, event_ids: Collection[int], seconds: float) -> None:
+    """Leave these events to others for a while; they are due again if those never come."""
+    later = func.now() + func.make_interval(0, 0, 0, 0, 0, 0, seconds)
     await connection.execute(
         update(table).where(table.c.event_id == func.any(list(event_ids))).values(due_at=later)
     )

@@ -33,9 +33,11 @@ class BillCall(Parking):
         return bill if bill.state in (CallState.SETTLED, CallState.DISCARDED) else parked_call(bill)
 
     async def _charge(self, call: EndedCall) -> CallBill:
-        return await workflow.execute_activity_method(
+        bill = await workflow.execute_activity_method(
             CallActivities.bill_call, call, summary="charge the wallet", **DATABASE
         )
+        self.found_owner(bill.org_id)
+        return bill
 
     async def _ask_vapi(self, call: EndedCall) -> EndedCall:
         return await workflow.execute_activity_method(

@@ -6,7 +6,7 @@ from datetime import timedelta
 from temporalio import workflow
 
 from activities.inbox import InboxActivities
-from billing.webhook import Drained
+from billing.webhook import POSTPONED_SECONDS, Drained
 from workflows import bill_call
 from workflows.bill_call import BillCall
 from workflows.options import DRAIN
@@ -17,6 +17,9 @@ WORKFLOW_ID = "inbox/drain"
 SUMMARY = "Settle the inbox in batches; sweep up what was never started"
 # Without a nudge it looks this often for events whose workflow was never started.
 SWEEP_EVERY = timedelta(seconds=10)
+POSTPONED = timedelta(seconds=POSTPONED_SECONDS)
+# A workflow may have 2,000 children that have not ended, and parked calls do not end for days.
+MOST_HANDED_OVER = 1000
 
 
 @workflow.defn
@@ -34,21 +37,26 @@ class DrainInbox:
     @workflow.run
     async def run(self) -> None:
         """Drain, hand over what a batch cannot settle, wait; begin anew before it grows long."""
-        while not workflow.info().is_continue_as_new_suggested():
+        handed_over = 0
+        while handed_over < MOST_HANDED_OVER and not _is_long():
             self._nudged = False
             drained = await workflow.execute_activity_method(
                 InboxActivities.drain, summary="settle what is due", **DRAIN
             )
             await _hand_over(drained)
-            if not (drained.calls or drained.payments):
-                await self._wait()
+            handed_over += len(drained.calls) + len(drained.payments)
+            await self._wait(POSTPONED if drained.more else SWEEP_EVERY)
         workflow.continue_as_new()
 
-    async def _wait(self) -> None:
+    async def _wait(self, longest: timedelta) -> None:
         try:
-            await workflow.wait_condition(lambda: self._nudged, timeout=SWEEP_EVERY)
+            await workflow.wait_condition(lambda: self._nudged, timeout=longest)
         except TimeoutError:
             return
+
+
+def _is_long() -> bool:
+    return workflow.info().is_continue_as_new_suggested()
 
 
 async def _hand_over(drained: Drained) -> None:

@@ -23,6 +23,7 @@ class Parking:
 
     def __init__(self) -> None:
         self._standing = "running"
+        self._org_id: str | None = None
         self._parked: Parked | None = None
         self._since: datetime | None = None
         self._attempts = 0
@@ -74,7 +75,7 @@ class Parking:
         """
         while True:
             self._wake = False
-            outcome = await _or_parked(attempt)
+            outcome = await self._or_parked(attempt)
             if not isinstance(outcome, Parked):
                 return outcome
             self._park(outcome)
@@ -92,6 +93,10 @@ class Parking:
         self._standing = state
         self._attempts += 1
         await workflow.wait_condition(workflow.all_handlers_finished)
+
+    def found_owner(self, org_id: str | None) -> None:
+        """Remember whose it is, for what may park later without saying so."""
+        self._org_id = org_id or self._org_id
 
     @property
     def discarded_by(self) -> str:
@@ -122,6 +127,18 @@ class Parking:
             describe(parked, info.workflow_id, self._since, info.namespace)
         )
 
+    async def _or_parked(
+        self, attempt: Callable[[], Awaitable[Settled | Parked]]
+    ) -> Settled | Parked:
+        """A refusal parks under its own code; whatever else outlasted its retries is a fault."""
+        try:
+            return await attempt()
+        except ActivityError as failure:
+            cause, step = failure.cause, failure.activity_type
+            if isinstance(cause, ApplicationError) and cause.non_retryable and cause.type:
+                return Parked(cause.type, f"{step}: {cause.message}.", self._org_id)
+            return Parked(FAULT, f"{step} failed three times: {cause}.", self._org_id)
+
     async def _wait(self, parked: Parked) -> None:
         """Wait to be woken; a reason that goes away by itself wakes it, ever more slowly."""
         timeout = heal_after(self._attempts - 1) if parked.heals else None
@@ -133,18 +150,3 @@ class Parking:
             )
         except TimeoutError:
             return
-
-
-async def _or_parked(attempt: Callable[[], Awaitable[Settled | Parked]]) -> Settled | Parked:
-    try:
-        return await attempt()
-    except ActivityError as failure:
-        return _explain(failure)
-
-
-def _explain(failure: ActivityError) -> Parked:
-    """A refusal parks under its own code; whatever else outlasted its retries is a fault."""
-    cause = failure.cause
-    if isinstance(cause, ApplicationError) and cause.non_retryable and cause.type:
-        return Parked(cause.type, f"{failure.activity_type}: {cause.message}.")
-    return Parked(FAULT, f"{failure.activity_type} failed three times: {cause}.")

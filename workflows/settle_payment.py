@@ -47,6 +47,7 @@ class SettlePayment(Parking):
         """Look once. The hints heard before the payment was fetched are answered by it."""
         heard = tuple(self._hints)
         payment = await self._fetch(payment_id, heard)
+        self.found_owner(payment.owner)
         settlement = await workflow.execute_activity_method(
             PaymentActivities.settle_payment,
             FetchedPayment(payment, heard),

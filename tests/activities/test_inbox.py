@@ -132,10 +132,27 @@ async def test_a_drain_hands_over_before_its_answer_grows_large(
 ) -> None:
     monkeypatch.setattr(inbox_module, "BATCH", 10)
     monkeypatch.setattr(inbox_module, "MOST_EXCEPTIONS", 20)
+    monkeypatch.setattr(inbox_module, "POSTPONED_SECONDS", 0.5)
     ownerless = (report_of(ended_call(unique("assistant"))) for _ in range(45))
     await accept(engine_apart, ownerless)
-    drains = [await drain(engine_apart) for _ in range(3)]
+    drains = []
+    for _ in range(3):
+        drains.append(await drain(engine_apart))
+        await asyncio.sleep(inbox_module.POSTPONED_SECONDS)
     assert [len(drained.calls) for drained in drains] == [20, 20, 5]
+    assert [drained.more for drained in drains] == [True, True, False]
+    assert len({call.call_id for drained in drains for call in drained.calls}) == 45
+
+
+async def test_what_a_batch_cannot_settle_does_not_hold_up_what_it_can(
+    engine_apart: AsyncEngine, assistant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox_module, "BATCH", 10)
+    monkeypatch.setattr(inbox_module, "MOST_EXCEPTIONS", 5)
+    await accept(engine_apart, (report_of(ended_call(unique("assistant"))) for _ in range(30)))
+    await accept(engine_apart, [report_of(ended_call(assistant))])
+    drained = await drain(engine_apart)
+    assert (drained.settled, len(drained.calls), drained.more) == (1, 5, True)
 
 
 async def test_events_that_are_due_later_are_left_to_their_own_workflow(

@@ -136,7 +136,7 @@ async def test_handed_over_events_come_back_only_after_their_grace(
     await accept(engine_apart, event)
     [taken] = await due(engine_apart)
     async with engine_apart.begin() as connection:
-        await inbox.hand_over(connection, [taken.event_id])
+        await inbox.postpone(connection, [taken.event_id], 60.0)
     assert await due(engine_apart) == []
     query = text("SELECT due_at - now() BETWEEN '50s' AND '60s' FROM webhook_events")
     async with engine_apart.connect() as connection:
