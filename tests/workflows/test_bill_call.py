@@ -199,6 +199,25 @@ async def test_a_charge_that_was_made_before_the_discard_stands(
     assert await balance_of(engine, org_id) == 1000 - 553
 
 
+@pytest.mark.parametrize(
+    ("seconds", "state"), [(60, CallState.SETTLED), (600, CallState.DISCARDED)]
+)
+async def test_a_discard_during_the_first_try_holds_unless_that_try_succeeds(
+    worker: Client, engine: AsyncEngine, seconds: int, state: CallState
+) -> None:
+    org_id = await an_organization(engine)
+    call = ended_call(await an_assistant(engine, org_id), seconds)
+    handle = await worker.start_workflow(
+        BillCall.run,
+        call,
+        start_signal="discard",
+        start_signal_args=[ANN],
+        **bill_call.start_options(call),
+    )
+    assert (await handle.result()).state is state
+    assert await balance_of(engine, org_id) == (-56 if state is CallState.SETTLED else 0)
+
+
 async def test_a_call_that_waits_has_had_its_webhook_handled(
     worker: Client, engine: AsyncEngine
 ) -> None:
