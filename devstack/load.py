@@ -5,7 +5,7 @@ A general HTTP client would need more of the two cores than the API that it meas
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -44,17 +44,18 @@ async def fire(
     connections: int = 32,
     per_second: float | None = None,
     give_up_seconds: float = 0.0,
+    answered: Callable[[Shot], None] = lambda _: None,
 ) -> list[Shot]:
     """Send all requests from a number of connections, in order, each as soon as one is free.
 
     With `per_second` each is due at its own time, and waits for that. A request that is not
     answered, or with a 503, is sent again for `give_up_seconds`, as a sender would that was told
-    to; then the error is raised, or the 503 is its answer.
+    to; then the error is raised, or the 503 is its answer. `answered` hears of each answer.
     """
     address = urlsplit(url)
     began = time.perf_counter()
     due = _schedule(len(requests), began, per_second)
-    gun = _Gun(address.hostname or "", address.port or 80, requests, give_up_seconds)
+    gun = _Gun(address.hostname or "", address.port or 80, requests, give_up_seconds, answered)
     shots = await asyncio.gather(*(gun.fire(due) for _ in range(connections)))
     return sorted((shot for some in shots for shot in some), key=lambda shot: shot.request)
 
@@ -76,6 +77,7 @@ class _Gun:
     port: int
     requests: Sequence[bytes]
     give_up_seconds: float
+    answered: Callable[[Shot], None]
 
     async def fire(self, due: Iterator[tuple[int, float]]) -> list[Shot]:
         shots: list[Shot] = []
@@ -86,6 +88,7 @@ class _Gun:
             since = at or time.perf_counter()
             status = await self._until_taken(connection, self.requests[number])
             shots.append(Shot(number, status, time.perf_counter() - since))
+            self.answered(shots[-1])
         connection.close()
         return shots
 

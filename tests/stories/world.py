@@ -1,0 +1,168 @@
+"""The whole system from outside: real processes, killed for real, asked over HTTP and in SQL."""
+
+import asyncio
+import json
+import os
+import random
+import signal
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+
+from billing.money import Currency
+from devstack.demo.customer import Customer
+from devstack.demo.platform import Tenant
+from devstack.load import Shot, fire, post_request
+from devstack.providers.vapi_messages import auth_headers, end_of_call_report
+from devstack.stack import Stack
+from store import engine as store_engine
+
+CONNECTIONS = 32
+KILLED = ("api", "worker", "temporal", "postgres")
+# As long as a sender tries again, and as long as calm may take to come: minutes, not for ever.
+PATIENCE_SECONDS = 900.0
+
+
+@dataclass(frozen=True)
+class World:
+    """A running system, and who looks at it from outside."""
+
+    stack: Stack
+    engine: AsyncEngine
+    temporal: Client
+    http: httpx.AsyncClient
+    customer: Customer
+
+    async def creates(self, name: str, debt_limit_minor: int) -> Tenant:
+        org_id = f"{name}-{uuid.uuid4().hex[:8]}"
+        tenant = Tenant(org_id, name, Currency.GBP, assistant_id=f"assistant-{org_id}")
+        new = {"org_id": org_id, "name": name, "currency": "gbp"}
+        made = await self.http.post(
+            "/v1/organizations", json={**new, "debt_limit_minor": debt_limit_minor}
+        )
+        agent = {"assistant_id": tenant.assistant_id}
+        path = f"/v1/organizations/{org_id}/assistants"
+        registered = await self.http.post(path, json=agent)
+        assert (made.status_code, registered.status_code) == (201, 201)
+        return tenant
+
+    async def scalar(self, sql: str) -> int:
+        async with self.engine.connect() as connection:
+            return int(await connection.scalar(text(sql)) or 0)
+
+    async def column(self, sql: str) -> list[str]:
+        async with self.engine.connect() as connection:
+            return [str(row[0]) for row in await connection.execute(text(sql))]
+
+    async def count(self, query: str) -> int:
+        return (await self.temporal.count_workflows(query)).count
+
+
+@dataclass(frozen=True)
+class Reports:
+    """End-of-call reports of one-minute calls, each twice and in no order, ready to be sent."""
+
+    call_ids: Sequence[str]
+    url: str
+    requests: Sequence[bytes]
+    subjects: Sequence[str]
+
+
+@asynccontextmanager
+async def running_world(state: Path) -> AsyncIterator[World]:
+    async with Stack(state) as stack:
+        engine = store_engine.connect(stack.postgres.url(), application_name="story", pool_size=3)
+        temporal = await Client.connect(
+            stack.temporal.address, namespace="billing", data_converter=pydantic_data_converter
+        )
+        key, stripe_key = stack.operator_key, stack.settings()["STRIPE_API_KEY"]
+        async with _http(stack.api_url, key) as http, _http(stack.stripe_url, stripe_key) as stripe:
+            yield World(stack, engine, temporal, http, Customer(stripe))
+        await engine.dispose()
+
+
+def reports_twice(world: World, tenants: Sequence[Tenant], calls: int) -> Reports:
+    """One-minute calls, which cost 56 pence each, spread over the tenants."""
+    url = f"{world.stack.api_url}/webhooks/vapi"
+    secret = world.stack.settings()["VAPI_WEBHOOK_SECRET"]
+    ended = datetime.fromtimestamp(time.time(), UTC)
+    call_ids = [f"story-{uuid.uuid4()}" for _ in range(calls)]
+    prepared = []
+    for number, call_id in enumerate(call_ids):
+        assistant = tenants[number % len(tenants)].assistant_id
+        message = end_of_call_report(call_id, assistant, ended - timedelta(seconds=60), ended)
+        body = json.dumps(message).encode()
+        prepared.append((post_request(url, auth_headers("secret", secret, body), body), call_id))
+    twice = prepared * 2
+    random.Random(calls).shuffle(twice)
+    return Reports(call_ids, url, [sent for sent, _ in twice], [call_id for _, call_id in twice])
+
+
+async def send_while_killing(world: World, reports: Reports) -> list[Shot]:
+    """Send everything, and kill each part once on the way, when a fifth more has been answered."""
+    answered = 0
+    progressed = asyncio.Event()
+
+    def count(_: Shot) -> None:
+        nonlocal answered
+        answered += 1
+        progressed.set()
+
+    async def kill_each() -> None:
+        for turn, name in enumerate(KILLED, start=1):
+            while answered < len(reports.requests) * turn // (len(KILLED) + 1):
+                progressed.clear()
+                await progressed.wait()
+            await kill_and_wait(world.stack, name)
+
+    shots, _ = await asyncio.gather(
+        fire(
+            reports.url,
+            reports.requests,
+            connections=CONNECTIONS,
+            give_up_seconds=PATIENCE_SECONDS,
+            answered=count,
+        ),
+        kill_each(),
+    )
+    return shots
+
+
+async def kill_and_wait(stack: Stack, name: str) -> None:
+    """Kill a part with -9 and wait until its supervisor has started it again."""
+    killed = stack.pids()[name]
+    os.kill(killed, signal.SIGKILL)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while stack.pids().get(name, killed) == killed:  # noqa: ASYNC110  (another process)
+            await asyncio.sleep(0.05)
+
+
+async def until(what: str, expected: int, look: Callable[[], Awaitable[int]]) -> None:
+    """Look until the expected number is found; a server that is just starting is asked again."""
+    found = -1
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while found != expected:
+                try:
+                    found = await look()
+                except OperationalError:
+                    found = -1
+                await asyncio.sleep(0.2)
+    except TimeoutError:
+        raise AssertionError(f"{what}: expected {expected}, found {found}") from None
+
+
+def _http(url: str, key: str) -> httpx.AsyncClient:
+    headers = {"Authorization": f"Bearer {key}"}
+    return httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=30.0)
