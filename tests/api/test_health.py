@@ -12,15 +12,15 @@ from tests.conftest import NewDatabase
 
 
 async def test_a_whole_system_is_ok_and_ready(working_api: Api) -> None:
-    async def is_ok() -> bool:
+    async def is_well() -> bool:
+        """Temporal counts what runs (the drain, at least) a little late."""
         health = (await working_api.anonymous.get("/health")).json()
-        return bool(health["status"] == "ok")
+        return bool(health["status"] == "ok" and health["workflows"]["running"] >= 1)
 
-    await eventually(is_ok)
+    await eventually(is_well)
     health = (await working_api.anonymous.get("/health")).json()
     assert set(health["services"].values()) == {"ok"}
     assert health["uptime_seconds"] >= 0
-    assert health["workflows"]["running"] >= 1, "the drain at least"
     ready = await working_api.anonymous.get("/health/ready")
     assert (ready.status_code, ready.json()) == (200, {"ready": True, "problems": []})
 

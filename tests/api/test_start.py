@@ -82,8 +82,9 @@ async def test_it_refuses_a_schema_from_the_future(stack: Stack, new_database: N
     assert "revision 9999" in said
 
 
-@pytest.mark.parametrize("name", ["STRIPE_WEBHOOK_SECRET", "VAPI_WEBHOOK_SECRET"])
-@pytest.mark.parametrize("nothing", ["", " , "])
+@pytest.mark.parametrize(
+    ("name", "nothing"), [("STRIPE_WEBHOOK_SECRET", ""), ("VAPI_WEBHOOK_SECRET", " , ")]
+)
 async def test_it_refuses_to_start_without_a_secret_to_check_webhooks_by(
     stack: Stack, name: str, nothing: str
 ) -> None:
