@@ -27,6 +27,8 @@ from workflows.options import BILLING_QUEUE, PROVIDERS_QUEUE
 from workflows.settle_payment import SettlePayment
 
 WORKFLOWS = (BillCall, Collect, DrainInbox, SettlePayment)
+# A sandboxed workflow takes about 0.2 MB: thousands that are parked must not add up.
+MOST_CACHED_WORKFLOWS = 500
 _GRACE = timedelta(seconds=15)
 log = structlog.get_logger()
 
@@ -56,6 +58,7 @@ def _billing_worker(temporal: Client, clients: Clients) -> Worker:
         interceptors=[RefusalInterceptor()],
         workflow_runner=sandbox(),
         max_concurrent_activities=20,
+        max_cached_workflows=MOST_CACHED_WORKFLOWS,
         graceful_shutdown_timeout=_GRACE,
     )
 

@@ -19,11 +19,14 @@ class CallActivities:
 
     @activity.defn
     async def bill_call(self, call: EndedCall) -> CallBill:
-        """Charge one call, or record why it waits; its webhook is handled in the same instant."""
+        """Charge one call, or record why it waits; its webhook is handled in the same instant.
+
+        Events are locked before wallets, as the drain does it, so that the two cannot deadlock.
+        """
         async with self._engine.begin() as connection:
-            [bill] = await calls.charge(connection, [call])
             key = call_event_key(call.call_id, END_OF_CALL)
             await inbox.handled_by_key(connection, Source.VAPI, [key])
+            [bill] = await calls.charge(connection, [call])
         return bill
 
     @activity.defn

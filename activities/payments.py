@@ -28,8 +28,8 @@ class PaymentActivities:
     async def settle_payment(self, fetched: FetchedPayment) -> Settlement:
         """Post the entries that the payment calls for, and mark its events as handled."""
         async with self._engine.begin() as connection:
-            settlement = await _settle(connection, fetched.payment)
             await inbox.handled_by_key(connection, Source.STRIPE, fetched.event_keys)
+            settlement = await _settle(connection, fetched.payment)
         return settlement
 
     @activity.defn

@@ -1,0 +1,1 @@
+"""What callwallet promises about speed, measured; `make bench` runs all of it in one go."""

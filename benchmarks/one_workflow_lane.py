@@ -1,0 +1,118 @@
+"""A workflow for each call, against the least that Temporal can do: one workflow, one activity."""
+
+import asyncio
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from statistics import median
+
+import httpx
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+
+from benchmarks.bare import QUEUE, Bare
+from billing.call import EndedCall
+from devstack.programs import NAMESPACE
+from devstack.stack import Stack
+from workflows import bill_call
+from workflows.bill_call import BillCall
+
+WORKFLOWS = 150
+IN_FLIGHT = 24
+ROUNDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """Workflows a second, the median of the rounds, and the ratio round by round."""
+
+    bill_call_per_second: float
+    bare_per_second: float
+    ratios: tuple[float, ...]
+
+    @property
+    def ratio(self) -> float:
+        """BillCall's speed as a part of the bare workflow's."""
+        return median(self.ratios)
+
+
+async def measure(stack: Stack) -> Lane:
+    """Run both in turn on one server, so that a slow moment of the machine slows both."""
+    client = await Client.connect(
+        stack.temporal.address, namespace=NAMESPACE, data_converter=pydantic_data_converter
+    )
+    assistant_id = await _create_organization(stack)
+    async with _bare_worker(stack):
+        await _rate(lambda: _bare(client), count=20)
+        await _rate(lambda: _bill_call(client, assistant_id), count=20)
+        rounds = [
+            (
+                await _rate(lambda: _bill_call(client, assistant_id)),
+                await _rate(lambda: _bare(client)),
+            )
+            for _ in range(ROUNDS)
+        ]
+    return Lane(
+        bill_call_per_second=median(ours for ours, _ in rounds),
+        bare_per_second=median(bare for _, bare in rounds),
+        ratios=tuple(ours / bare for ours, bare in rounds),
+    )
+
+
+async def _rate(run: Callable[[], Awaitable[object]], count: int = WORKFLOWS) -> float:
+    """Run a number of workflows, some at the same time; answers how many ended a second."""
+    room = asyncio.Semaphore(IN_FLIGHT)
+
+    async def one() -> None:
+        async with room:
+            await run()
+
+    began = time.perf_counter()
+    await asyncio.gather(*(one() for _ in range(count)))
+    return count / (time.perf_counter() - began)
+
+
+async def _bare(client: Client) -> None:
+    await client.execute_workflow(Bare.run, "nothing", id=f"bare/{uuid.uuid4()}", task_queue=QUEUE)
+
+
+async def _bill_call(client: Client, assistant_id: str) -> None:
+    ended = datetime.fromtimestamp(time.time(), UTC)
+    call = EndedCall(
+        call_id=str(uuid.uuid4()),
+        assistant_id=assistant_id,
+        started_at=ended - timedelta(seconds=60),
+        ended_at=ended,
+    )
+    await client.execute_workflow(BillCall.run, call, **bill_call.start_options(call))
+
+
+async def _create_organization(stack: Stack) -> str:
+    org_id = f"lane-{uuid.uuid4().hex[:8]}"
+    headers = {"Authorization": f"Bearer {stack.operator_key}"}
+    async with httpx.AsyncClient(
+        base_url=stack.api_url, headers=headers, trust_env=False, timeout=30
+    ) as http:
+        new = {"org_id": org_id, "name": "Lane", "currency": "gbp", "debt_limit_minor": 10**8}
+        (await http.post("/v1/organizations", json=new)).raise_for_status()
+        path = f"/v1/organizations/{org_id}/assistants"
+        agent = {"assistant_id": f"assistant-{org_id}"}
+        (await http.post(path, json=agent)).raise_for_status()
+    return agent["assistant_id"]
+
+
+@asynccontextmanager
+async def _bare_worker(stack: Stack) -> AsyncIterator[None]:
+    """Run the bare workflow as callwallet's are run: a worker process of its own, sandboxed."""
+    worker = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "benchmarks.bare", stack.temporal.address
+    )
+    try:
+        yield
+    finally:
+        worker.terminate()
+        await worker.wait()

@@ -1,0 +1,106 @@
+"""Acknowledging and settling: a steady rate, and a burst."""
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import httpx
+
+from devstack.load import fire, percentile, post_request
+from devstack.providers.vapi_messages import auth_headers, end_of_call_report
+from devstack.stack import Stack
+
+ORGANIZATIONS = 20
+CONNECTIONS = 32
+BURST = 4000
+STEADY_PER_SECOND = 200
+STEADY_SECONDS = 10
+_QUIET_SECONDS = 3.0
+_LOOK_EVERY_SECONDS = 0.02
+_HUGE_DEBT_LIMIT_MINOR = 100_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """One run: how fast webhooks were acknowledged, and how fast the calls were settled."""
+
+    acknowledged_per_second: float
+    p50_milliseconds: float
+    p99_milliseconds: float
+    settled_per_second: float
+
+
+async def burst(stack: Stack) -> Figures:
+    """Send 4,000 reports on 32 connections, as fast as they are answered."""
+    return await _measure(stack, BURST, per_second=None)
+
+
+async def steady(stack: Stack) -> Figures:
+    """Send 200 reports a second, each at its own time, for ten seconds."""
+    return await _measure(stack, STEADY_PER_SECOND * STEADY_SECONDS, STEADY_PER_SECOND)
+
+
+async def _measure(stack: Stack, count: int, per_second: float | None) -> Figures:
+    url = f"{stack.api_url}/webhooks/vapi"
+    async with _operator(stack) as http:
+        assistants = await _create_organizations(http)
+        requests = _reports(url, stack.settings()["VAPI_WEBHOOK_SECRET"], assistants, count)
+        await asyncio.sleep(_QUIET_SECONDS)
+        began = time.perf_counter()
+        shots = await fire(url, requests, connections=CONNECTIONS, per_second=per_second)
+        acknowledged = time.perf_counter() - began
+        await _settled(http)
+        settled = time.perf_counter() - began
+    if any(shot.status != httpx.codes.OK for shot in shots):
+        raise RuntimeError("not every webhook was answered with 200")
+    return Figures(
+        acknowledged_per_second=count / acknowledged,
+        p50_milliseconds=percentile(shots, 0.50),
+        p99_milliseconds=percentile(shots, 0.99),
+        settled_per_second=count / settled,
+    )
+
+
+async def _create_organizations(http: httpx.AsyncClient) -> list[str]:
+    run, assistants = uuid.uuid4().hex[:8], []
+    for number in range(ORGANIZATIONS):
+        org_id = f"bench-{run}-{number}"
+        new = {"org_id": org_id, "name": "Bench", "currency": "gbp"}
+        limit = {"debt_limit_minor": _HUGE_DEBT_LIMIT_MINOR}
+        (await http.post("/v1/organizations", json={**new, **limit})).raise_for_status()
+        path = f"/v1/organizations/{org_id}/assistants"
+        agent = {"assistant_id": f"assistant-{org_id}"}
+        (await http.post(path, json=agent)).raise_for_status()
+        assistants.append(agent["assistant_id"])
+    return assistants
+
+
+def _reports(url: str, secret: str, assistants: Sequence[str], count: int) -> list[bytes]:
+    """Prepare reports of one-minute calls, so that preparing them takes no time later."""
+    ended = datetime.fromtimestamp(time.time(), UTC)
+    started = ended - timedelta(seconds=60)
+    prepared = []
+    for number in range(count):
+        assistant = assistants[number % len(assistants)]
+        message = end_of_call_report(str(uuid.uuid4()), assistant, started, ended)
+        body = json.dumps(message).encode()
+        prepared.append(post_request(url, auth_headers("secret", secret, body), body))
+    return prepared
+
+
+async def _settled(http: httpx.AsyncClient) -> None:
+    """Wait until nothing waits in the inbox: then every call is in the ledger."""
+    while True:
+        health = (await http.get("/health")).raise_for_status().json()
+        if health["inbox"]["waiting"] == 0:
+            return
+        await asyncio.sleep(_LOOK_EVERY_SECONDS)
+
+
+def _operator(stack: Stack) -> httpx.AsyncClient:
+    headers = {"Authorization": f"Bearer {stack.operator_key}"}
+    return httpx.AsyncClient(base_url=stack.api_url, headers=headers, trust_env=False, timeout=30)
