@@ -1,17 +1,19 @@
 """A process as an operator sees it: its search attributes, its page, and who waits."""
 
-from typing import Any
+import asyncio
+from typing import Any, TypeVar
 
 from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 
 from billing.call import CallBill, EndedCall
-from tests.waiting import eventually
+from tests.waiting import LONGEST_SECONDS, eventually
 from workflows import bill_call
 from workflows.attributes import AMOUNT_MINOR, BILLING_STATE, ORG_ID, PARK_REASON
 from workflows.bill_call import BillCall
 
+Result = TypeVar("Result")
 Shown = tuple[str | None, str | None, str | None, int | None]
 
 
@@ -54,6 +56,12 @@ async def page(handle: WorkflowHandle[Any, Any]) -> str:
     return details
 
 
+async def ended(handle: WorkflowHandle[Any, Result]) -> Result:
+    """Wait for its result; a test whose process never ends fails here."""
+    async with asyncio.timeout(LONGEST_SECONDS):
+        return await handle.result()
+
+
 async def tries(handle: WorkflowHandle[Any, Any], activity: str) -> int:
     """How often a workflow has begun this activity, retries of it not counted."""
     events = (await handle.fetch_history()).events
@@ -65,10 +73,14 @@ async def tries(handle: WorkflowHandle[Any, Any], activity: str) -> int:
 
 async def reprocess(handle: WorkflowHandle[Any, Any], who_and_why: str) -> str:
     """Try again now. By name: the SDK's types take the answer of a named update for a coroutine."""
-    answer: str = await handle.execute_update("reprocess", who_and_why, result_type=str)
-    return answer
+    return await _decide(handle, "reprocess", who_and_why)
 
 
 async def discard(handle: WorkflowHandle[Any, Any], who_and_why: str) -> str:
-    answer: str = await handle.execute_update("discard", who_and_why, result_type=str)
+    return await _decide(handle, "discard", who_and_why)
+
+
+async def _decide(handle: WorkflowHandle[Any, Any], decision: str, who_and_why: str) -> str:
+    async with asyncio.timeout(LONGEST_SECONDS):
+        answer: str = await handle.execute_update(decision, who_and_why, result_type=str)
     return answer

@@ -36,6 +36,7 @@ from tests.waiting import eventually
 from tests.workflows.parked import (
     attributes,
     discard,
+    ended,
     page,
     reprocess,
     start_bill,
@@ -60,11 +61,17 @@ async def over_the_limit(worker: Client, engine: AsyncEngine) -> tuple[str, Call
     return org_id, handle, call
 
 
+async def collect_all(worker: Client, org_id: str) -> int:
+    """Charge what waits and can be paid; answers with how many calls wait no more."""
+    options = collect.start_options(org_id)
+    return await ended(await worker.start_workflow(Collect.run, org_id, **options))
+
+
 async def test_a_call_is_charged_and_says_so(worker: Client, engine: AsyncEngine) -> None:
     org_id = await an_organization(engine, 100)
     call = ended_call(await an_assistant(engine, org_id), 61)
     handle = await start_bill(worker, call)
-    bill = await handle.result()
+    bill = await ended(handle)
     assert bill.posting is not None
     assert (bill.state, bill.posting.outcome) == (CallState.SETTLED, Outcome.APPLIED)
     assert bill.posting.balance_after == Money(43, Currency.GBP)
@@ -78,7 +85,7 @@ async def test_a_call_has_one_process_for_ever(worker: Client, engine: AsyncEngi
     first = await start_bill(worker, call)
     with pytest.raises(WorkflowAlreadyStartedError):
         await start_bill(worker, call)
-    await first.result()
+    await ended(first)
     with pytest.raises(WorkflowAlreadyStartedError):
         await start_bill(worker, call)
     assert await balance_of(engine, org_id) == -56
@@ -102,7 +109,7 @@ async def test_a_reprocess_signal_charges_once_there_is_money(
     org_id, handle, _ = await over_the_limit(worker, engine)
     await credit(engine, org_id, 53)
     await handle.signal(BillCall.reprocess, "Ann: the money is there")
-    assert (await handle.result()).state is CallState.SETTLED
+    assert (await ended(handle)).state is CallState.SETTLED
     assert await attributes(handle) == ("settled", None, org_id, 553)
     assert "## Settled" in await page(handle)
     assert await balance_of(engine, org_id) == -500
@@ -153,7 +160,7 @@ async def test_a_call_that_is_not_parked_cannot_be_decided_about(
         )
     assert isinstance(refused.value.cause, ApplicationError)
     assert refused.value.cause.type == "not_parked"
-    assert (await (await operation.workflow_handle()).result()).state is CallState.SETTLED
+    assert (await ended(await operation.workflow_handle())).state is CallState.SETTLED
 
 
 async def test_a_discarded_call_is_never_charged_whatever_comes_later(
@@ -161,7 +168,7 @@ async def test_a_discarded_call_is_never_charged_whatever_comes_later(
 ) -> None:
     org_id, handle, call = await over_the_limit(worker, engine)
     await handle.signal(BillCall.discard, ANN)
-    assert (await handle.result()).state is CallState.DISCARDED
+    assert (await ended(handle)).state is CallState.DISCARDED
     assert (await attributes(handle))[:2] == ("discarded", None)
     async with engine.connect() as connection:
         record = await calls.read(connection, call.call_id)
@@ -171,7 +178,7 @@ async def test_a_discarded_call_is_never_charged_whatever_comes_later(
     with pytest.raises(WorkflowAlreadyStartedError):
         await start_bill(worker, call)
     await drain(worker, engine, report_of(call))
-    assert await worker.execute_workflow(Collect.run, org_id, **collect.start_options(org_id)) == 0
+    assert await collect_all(worker, org_id) == 0
     assert await keys_of(engine, org_id) == []
     assert await balance_of(engine, org_id) == 1000
 
@@ -183,7 +190,7 @@ async def test_a_discard_update_answers_when_it_is_done(
     assert await discard(handle, ANN) == "discarded"
     async with engine.connect() as connection:
         assert (await calls.read(connection, call.call_id)).state is CallState.DISCARDED
-    assert (await handle.result()).state is CallState.DISCARDED
+    assert (await ended(handle)).state is CallState.DISCARDED
     assert await balance_of(engine, org_id) == 0
 
 
@@ -195,7 +202,7 @@ async def test_a_charge_that_was_made_before_the_discard_stands(
     async with engine.begin() as connection:
         await calls.charge(connection, [call])
     assert await discard(handle, ANN) == "settled"
-    assert (await handle.result()).state is CallState.SETTLED
+    assert (await ended(handle)).state is CallState.SETTLED
     assert await balance_of(engine, org_id) == 1000 - 553
 
 
@@ -214,7 +221,7 @@ async def test_a_discard_during_the_first_try_holds_unless_that_try_succeeds(
         start_signal_args=[ANN],
         **bill_call.start_options(call),
     )
-    assert (await handle.result()).state is state
+    assert (await ended(handle)).state is state
     assert await balance_of(engine, org_id) == (-56 if state is CallState.SETTLED else 0)
 
 
@@ -234,7 +241,7 @@ async def test_a_missing_duration_is_asked_of_vapi(
     org_id = await an_organization(engine)
     call = ended_call(await an_assistant(engine, org_id), 61)
     await vapi.knows(call)
-    bill = await (await start_bill(worker, replace(call, started_at=None))).result()
+    bill = await ended(await start_bill(worker, replace(call, started_at=None)))
     assert bill.charge is not None
     assert (bill.state, bill.charge.billed_seconds) == (CallState.SETTLED, 61)
     assert await balance_of(engine, org_id) == -57
@@ -247,7 +254,7 @@ async def test_a_call_that_never_connected_costs_nothing_once_vapi_has_said_so(
     call = replace(ended_call(await an_assistant(engine, org_id)), started_at=None)
     await vapi.knows(call)
     handle = await start_bill(worker, call)
-    assert (await handle.result()).state is CallState.SETTLED
+    assert (await ended(handle)).state is CallState.SETTLED
     assert await tries(handle, "fetch_call") == 1
     assert await keys_of(engine, org_id) == []
 
@@ -301,7 +308,7 @@ async def test_a_rate_limit_at_vapi_is_waited_out_without_parking(
     await vapi.knows(call)
     await vapi.misbehave(call.call_id, kind="status", status=429, retry_after=1)
     handle = await start_bill(worker, replace(call, ended_at=None))
-    assert (await handle.result()).state is CallState.SETTLED
+    assert (await ended(handle)).state is CallState.SETTLED
     assert await tries(handle, "fetch_call") == 1
 
 
@@ -315,8 +322,8 @@ async def test_a_call_of_an_unknown_assistant_settles_by_itself_when_it_is_regis
     )  # fmt: skip
     org_id = await an_organization(engine)
     await register(engine, assistant, org_id)
-    await worker.execute_workflow(Collect.run, org_id, **collect.start_options(org_id))
-    assert (await handle.result()).state is CallState.SETTLED
+    await collect_all(worker, org_id)
+    assert (await ended(handle)).state is CallState.SETTLED
     assert await attributes(handle) == ("settled", None, org_id, 56)
     assert await balance_of(engine, org_id) == -56
 
@@ -329,7 +336,7 @@ async def test_an_assistant_that_finds_its_owner_without_money_waits_for_that_in
     await until_parked(handle, "unknown_assistant")
     org_id = await an_organization(engine)
     await register(engine, assistant, org_id)
-    await worker.execute_workflow(Collect.run, org_id, **collect.start_options(org_id))
+    await collect_all(worker, org_id)
     assert await until_parked(handle, "debt_limit") == ("parked", "debt_limit", org_id, 553)
 
 
@@ -361,7 +368,7 @@ async def test_parked_calls_are_found_by_reason_and_woken_together_from_the_comm
     await credit(engine, org_id, 3 * 553)
     await signal_all(worker, query)
     for handle in handles:
-        assert (await handle.result()).state is CallState.SETTLED
+        assert (await ended(handle)).state is CallState.SETTLED
     assert await balance_of(engine, org_id) == 0
 
 

@@ -20,7 +20,7 @@ from tests.factories import (
     unique,
 )
 from tests.stand_ins import StripeStandIn
-from tests.workflows.parked import start_bill, until_parked
+from tests.workflows.parked import ended, start_bill, until_parked
 from workflows import collect, settle_payment
 from workflows.bill_call import BillCall
 from workflows.collect import Collect
@@ -59,9 +59,9 @@ async def test_being_told_many_times_at_once_charges_each_call_once_and_in_order
     org_id, handles = await parked_calls(worker, engine, 5)
     await credit(engine, org_id, 5 * 56)
     for collection in await asyncio.gather(*(tell(worker, org_id) for _ in range(10))):
-        await collection.result()
+        await ended(collection)
     for handle in handles:
-        assert (await handle.result()).state is CallState.SETTLED
+        assert (await ended(handle)).state is CallState.SETTLED
     assert await keys_of(engine, org_id) == [
         handle.id.replace("call/", "call:") for handle in handles
     ]
@@ -76,7 +76,7 @@ async def test_what_waits_without_a_workflow_is_charged_all_the_same(
     async with engine.begin() as connection:
         await calls.charge(connection, [call])
     await credit(engine, org_id, 56)
-    assert await (await tell(worker, org_id)).result() == 1
+    assert await ended(await tell(worker, org_id)) == 1
     assert await keys_of(engine, org_id) == [f"call:{call.call_id}"]
 
 
@@ -86,14 +86,15 @@ async def test_payments_at_once_settle_everything_that_they_pay_for(
     org_id, handles = await parked_calls(worker, engine, 4)
     payments = [await stripe.payment(org_id, 2 * 56) for _ in range(2)]
     settling = [
-        worker.execute_workflow(
+        await worker.start_workflow(
             SettlePayment.run,
             PaymentHint(payment_id, unique("evt")),
             **settle_payment.start_options(payment_id),
         )
         for payment_id in payments
     ]
-    await asyncio.gather(*settling)
+    for settlement in settling:
+        await ended(settlement)
     for handle in handles:
-        assert (await handle.result()).state is CallState.SETTLED
+        assert (await ended(handle)).state is CallState.SETTLED
     assert await balance_of(engine, org_id) == 0

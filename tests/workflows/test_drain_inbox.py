@@ -21,7 +21,7 @@ from tests.factories import (
 )
 from tests.stand_ins import StripeStandIn
 from tests.waiting import eventually
-from tests.workflows.parked import reprocess, start_bill, until_parked
+from tests.workflows.parked import ended, reprocess, start_bill, until_parked
 from tests.workflows.webhooks import (
     accept,
     drain,
@@ -68,7 +68,7 @@ async def test_a_payment_always_has_a_workflow_of_its_own(
     org_id = await an_organization(engine)
     payment_id = await stripe.payment(org_id, 2500)
     await drain(worker, engine, event_of(PaymentHint(payment_id, unique("evt"))))
-    settled = await worker.get_workflow_handle(f"payment/{payment_id}").result()
+    settled = await ended(worker.get_workflow_handle(f"payment/{payment_id}"))
     assert settled is not None
     assert await balance_of(engine, org_id) == 2500
 

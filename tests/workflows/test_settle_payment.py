@@ -23,6 +23,7 @@ from tests.stand_ins import StripeStandIn
 from tests.workflows.parked import (
     attributes,
     discard,
+    ended,
     page,
     reprocess,
     start_bill,
@@ -52,7 +53,7 @@ async def hear(worker: Client, hint: PaymentHint) -> Payment:
 
 
 async def settle(worker: Client, payment_id: str) -> Settlement:
-    settlement = await (await hear(worker, hint_about(payment_id))).result()
+    settlement = await ended(await hear(worker, hint_about(payment_id)))
     assert settlement is not None
     return settlement
 
@@ -63,7 +64,7 @@ async def test_a_top_up_is_credited_and_says_so(
     org_id = await an_organization(engine)
     payment_id = await stripe.payment(org_id, 2500)
     handle = await hear(worker, hint_about(payment_id))
-    await handle.result()
+    await ended(handle)
     assert await attributes(handle) == ("settled", None, org_id, 2500)
     assert await keys_of(engine, org_id) == [f"payment:{payment_id}:credit"]
     assert await balance_of(engine, org_id) == 2500
@@ -79,10 +80,10 @@ async def test_both_events_of_a_checkout_credit_it_once_and_are_both_handled(
     await accept(engine, *(event_of(hint, due_in_seconds=3600.0) for hint in hints))
     if at_once:
         for handle in await asyncio.gather(*(hear(worker, hint) for hint in hints)):
-            await handle.result()
+            await ended(handle)
     else:
         for hint in hints:
-            await (await hear(worker, hint)).result()
+            await ended(await hear(worker, hint))
     assert await is_handled(engine, *(event_of(hint) for hint in hints))
     assert await keys_of(engine, org_id) == [f"payment:{payment_id}:credit"]
     assert await balance_of(engine, org_id) == 2500
@@ -110,7 +111,7 @@ async def test_an_event_during_the_look_makes_it_look_again(
     await accept(engine, *events)
     for event in events:
         handle = await hear(worker, PaymentHint(payment_id, event.key))
-    await handle.result()
+    await ended(handle)
     assert await is_handled(engine, *events)
     assert await keys_of(engine, org_id) == [f"payment:{payment_id}:credit"]
 
@@ -141,7 +142,7 @@ async def test_a_payment_that_does_not_fit_parks_and_credits_nothing(
     assert f"--workflow-id payment/{payment_id} --name discard" in await page(handle)
     assert (await reprocess(handle, "Ann: just looking")).startswith(f"parked: {reason}")
     assert await discard(handle, "Ann: refunded it") == "discarded"
-    assert await handle.result() is None
+    assert await ended(handle) is None
     assert await balance_of(engine, org_id) == 0
 
 
@@ -175,7 +176,7 @@ async def test_a_new_event_wakes_a_parked_payment(
     await until_parked(handle, "unknown_organization")
     await an_organization(engine, org_id=org_id)
     await hear(worker, hint_about(payment_id))
-    await handle.result()
+    await ended(handle)
     assert await balance_of(engine, org_id) == 2500
 
 
@@ -203,7 +204,7 @@ async def test_an_outage_of_stripe_delays_a_credit_and_does_not_double_it(
     payment_id = await stripe.payment(org_id, 2500)
     await stripe.misbehave(payment_id, **fault)
     handle = await hear(worker, hint_about(payment_id))
-    await handle.result()
+    await ended(handle)
     assert await tries(handle, "fetch_payment") == 1
     assert await keys_of(engine, org_id) == [f"payment:{payment_id}:credit"]
     assert await balance_of(engine, org_id) == 2500
@@ -214,10 +215,10 @@ async def test_a_top_up_settles_the_calls_that_waited_for_it_oldest_first(
 ) -> None:
     org_id = await an_organization(engine, debt_limit_minor=0)
     assistant = await an_assistant(engine, org_id)
-    ended = [
+    unpaid = [
         ended_call(assistant, 1800, ended_at=NOON + timedelta(hours=hour)) for hour in range(3)
     ]
-    handles = [await start_bill(worker, call) for call in reversed(ended)]
+    handles = [await start_bill(worker, call) for call in reversed(unpaid)]
     for handle in handles:
         await until_parked(handle, "debt_limit")
     payment_id = await stripe.payment(org_id, 2 * 1659)
@@ -225,12 +226,12 @@ async def test_a_top_up_settles_the_calls_that_waited_for_it_oldest_first(
 
     youngest, *older = handles
     for handle in older:
-        assert (await handle.result()).state is CallState.SETTLED
+        assert (await ended(handle)).state is CallState.SETTLED
     assert await attributes(youngest) == ("parked", "debt_limit", org_id, 1659)
     assert await keys_of(engine, org_id) == [
         f"payment:{payment_id}:credit",
-        f"call:{ended[0].call_id}",
-        f"call:{ended[1].call_id}",
+        f"call:{unpaid[0].call_id}",
+        f"call:{unpaid[1].call_id}",
     ]
     assert await balance_of(engine, org_id) == 0
 

@@ -10,7 +10,7 @@ from tests.factories import an_assistant, an_organization, balance_of, ended_cal
 from tests.stand_ins import StripeStandIn, VapiStandIn
 from tests.waiting import eventually
 from tests.workflows.conftest import SkippingWorld
-from tests.workflows.parked import start_bill, tries
+from tests.workflows.parked import ended, start_bill, tries
 from tests.workflows.webhooks import accept, event_of, is_handled, report_of
 from workflows import drain_inbox, settle_payment
 from workflows.settle_payment import SettlePayment
@@ -24,7 +24,7 @@ async def test_a_call_parked_for_a_fault_tries_again_by_itself_and_settles(
     await vapi.knows(call)
     await vapi.misbehave(call.call_id, kind="status", status=500, times=6)
     handle = await start_bill(skipping.temporal, replace(call, ended_at=None))
-    assert (await handle.result()).state is CallState.SETTLED
+    assert (await ended(handle)).state is CallState.SETTLED
     assert await tries(handle, "fetch_call") == 3
     assert await balance_of(skipping.engine, org_id) == -56
 
@@ -39,7 +39,7 @@ async def test_a_payment_parked_for_a_fault_is_credited_once_stripe_is_back(
     handle = await skipping.temporal.start_workflow(
         SettlePayment.run, hint, **settle_payment.start_options(payment_id)
     )
-    assert await handle.result() is not None
+    assert await ended(handle) is not None
     assert await tries(handle, "fetch_payment") == 2
     assert await balance_of(skipping.engine, org_id) == 2500
 
