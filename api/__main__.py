@@ -41,6 +41,8 @@ async def main() -> None:
         port=settings.api_port,
         http="httptools",
         access_log=False,
+        proxy_headers=False,
+        server_header=False,
         timeout_graceful_shutdown=10,
     )
     await uvicorn.Server(config).serve()
