@@ -29,8 +29,7 @@ class PaymentActivities:
         """Post the entries that the payment calls for, and mark its events as handled."""
         async with self._engine.begin() as connection:
             await inbox.handled_by_key(connection, Source.STRIPE, fetched.event_keys)
-            settlement = await _settle(connection, fetched.payment)
-        return settlement
+            return await _settle(connection, fetched.payment)
 
     @activity.defn
     async def take_over(self, event_keys: tuple[str, ...]) -> None:

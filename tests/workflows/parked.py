@@ -9,9 +9,10 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from billing.call import CallBill, EndedCall
 from tests.waiting import LONGEST_SECONDS, eventually
-from workflows import bill_call
+from workflows import bill_call, collect
 from workflows.attributes import AMOUNT_MINOR, BILLING_STATE, ORG_ID, PARK_REASON
 from workflows.bill_call import BillCall
+from workflows.collect import Collect
 
 Result = TypeVar("Result")
 Shown = tuple[str | None, str | None, str | None, int | None]
@@ -84,3 +85,9 @@ async def _decide(handle: WorkflowHandle[Any, Any], decision: str, who_and_why: 
     async with asyncio.timeout(LONGEST_SECONDS):
         answer: str = await handle.execute_update(decision, who_and_why, result_type=str)
     return answer
+
+
+async def collect_all(worker: Client, org_id: str) -> int:
+    """Charge what waits and can be paid; answers with how many calls wait no more."""
+    options = collect.start_options(org_id)
+    return await ended(await worker.start_workflow(Collect.run, org_id, **options))
