@@ -16,6 +16,7 @@ from api.metrics import Metrics
 from api.problems import Problem
 from api.services import Services
 from api.webhooks import stripe, vapi
+from api.webhooks.reading import LARGEST_BODY
 
 _DESCRIPTION = """Prepaid wallets for voice-AI platforms.
 
@@ -70,7 +71,13 @@ def create_app(
             )
             yield
 
-    app = _App(title="callwallet", version="0.1.0", description=_DESCRIPTION, lifespan=lifespan)
+    app = _App(
+        title="callwallet",
+        version="0.1.0",
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        max_body_size=LARGEST_BODY,
+    )
     problems.install(app)
     app.add_middleware(FastLane, endpoints=_WEBHOOKS)
     for router in _ROUTERS:

@@ -14,6 +14,8 @@ from billing.call import EndedCall
 _LONGEST_TEXT = 200
 # A time outside these years is a mistake, and PostgreSQL's range is wider than Python's.
 _FIRST_YEAR, _LAST_YEAR = 2000, 2200
+# A number of more digits is a mistake too, or an attack on the arithmetic.
+_MOST_DIGITS = 12
 
 
 def call_from_report(message: Mapping[str, Any], call_id: str) -> EndedCall:
@@ -67,7 +69,7 @@ def _decimal(value: object) -> Decimal | None:
         number = Decimal(str(value))
     except InvalidOperation:
         return None
-    return number if number.is_finite() else None
+    return number if number.is_finite() and abs(number.adjusted()) <= _MOST_DIGITS else None
 
 
 def _moment(value: object) -> datetime | None:
@@ -79,4 +81,4 @@ def _moment(value: object) -> datetime | None:
     except ValueError:
         return None
     moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-    return moment if _FIRST_YEAR <= moment.year <= _LAST_YEAR else None
+    return moment.astimezone(UTC) if _FIRST_YEAR <= moment.year <= _LAST_YEAR else None

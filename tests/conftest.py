@@ -3,6 +3,7 @@
 Nothing is cleaned between tests, for the ledger is append-only: each makes its own organisations.
 """
 
+import os
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -19,6 +20,9 @@ from tests.stand_ins import StripeStandIn, VapiStandIn, open_stand_ins
 from wiring import Clients, Settings, connect_temporal, open_clients
 from worker import build_workers
 from workflows.namespace import prepare
+
+# On a starved machine a workflow task can take the seconds after which the SDK suspects a deadlock.
+os.environ.setdefault("TEMPORAL_DEBUG", "1")
 
 # An example may take as long as a busy machine needs.
 hypothesis.settings.register_profile("callwallet", deadline=None)

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 from billing.money import Money
 from billing.parking import FAULT, Parked, describe, heal_after
@@ -134,6 +134,8 @@ class Parking:
         try:
             return await attempt()
         except ActivityError as failure:
+            if is_cancelled_exception(failure):
+                raise
             cause, step = failure.cause, failure.activity_type
             if isinstance(cause, ApplicationError) and cause.non_retryable and cause.type:
                 return Parked(cause.type, f"{step}: {cause.message}.", self._org_id)

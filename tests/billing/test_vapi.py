@@ -66,7 +66,13 @@ def test_a_time_of_another_age_is_an_unknown_one(absurd: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "written", ["2026-11-02T12:00:00Z", "2026-11-02T12:00:00", "2026-11-02T13:00:00+01:00"]
+    "written",
+    [
+        "2026-11-02T12:00:00Z",
+        "2026-11-02T12:00:00",
+        "2026-11-02T13:00:00+01:00",
+        "2026-11-02T13:02:03+01:02:03",
+    ],
 )
 def test_a_time_is_read_as_utc_unless_it_says_otherwise(written: str) -> None:
     read = call_from_report(report(endedAt=written), "abc").ended_at
@@ -79,7 +85,9 @@ def test_a_reported_duration_that_contradicts_the_times_makes_the_duration_unkno
     assert duration_seconds(call) is None
 
 
-@pytest.mark.parametrize("unreadable", ["long", None, [], {}, "NaN", "Infinity", float("inf")])
+@pytest.mark.parametrize(
+    "unreadable", ["long", None, [], {}, "NaN", "Infinity", float("inf"), "1e9999999"]
+)
 def test_a_reported_duration_that_is_no_number_is_as_good_as_none(unreadable: object) -> None:
     call = call_from_report(report(durationSeconds=unreadable), "abc")
     assert call.reported_seconds is None
