@@ -33,6 +33,9 @@ format: $(READY) ## rewrite the files the way the linter wants them
 bench: $(READY) ## measure what the README promises (minutes)
 	@$(BIN)/python -m benchmarks
 
+screenshots: $(READY) ## take the pictures of docs/images again (needs chromium)
+	@$(BIN)/python -m tests.ui.screenshots
+
 lock: $(READY) ## resolve the dependencies again
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
 		--no-annotate --custom-compile-command "make lock" \

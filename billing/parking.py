@@ -17,8 +17,8 @@ LONGEST_HEAL = timedelta(hours=1)
 _HEALING = frozenset({FAULT, "call_not_ended", CallState.UNKNOWN_DURATION})
 
 _ADVICE = {
-    CallState.DEBT_LIMIT: "It settles by itself, oldest first, when money arrives or the debt limit"
-    " is raised.",
+    CallState.DEBT_LIMIT: "Nothing, if the customer tops up: it settles by itself, oldest first,"
+    " when money arrives. Or raise the debt limit (`PUT /v1/organizations/{org_id}/debt-limit`).",
     CallState.UNKNOWN_ASSISTANT: "Register the assistant or the phone number to its organisation"
     " (`POST /v1/organizations/{org_id}/assistants`); it then settles by itself.",
     CallState.UNKNOWN_DURATION: "Look the call up in Vapi's dashboard. Reprocess once Vapi shows"
@@ -92,7 +92,11 @@ def parked_payment(settlement: Settlement, problem: Mismatch) -> Parked:
 
 
 def describe(parked: Parked, workflow_id: str, since: datetime, namespace: str) -> str:
-    """Write the page that an operator sees in the Temporal UI, in Markdown."""
+    """Write the page that an operator sees in the Temporal UI, in Markdown.
+
+    The UI gives it half of its width: a command in a code block would run out of sight, one in a
+    line of text wraps and can still be copied whole.
+    """
     command = f"temporal workflow signal --namespace {namespace} --workflow-id {workflow_id}"
     return "\n".join(
         (
@@ -100,16 +104,16 @@ def describe(parked: Parked, workflow_id: str, since: datetime, namespace: str) 
             f"**What happened.** {parked.happened}",
             "",
             f"**Organisation:** {parked.org_id or 'unknown'} · "
-            f"**Money at risk:** {parked.at_risk or 'unknown'} · "
+            f"**Money at risk:** {parked.at_risk or 'unknown'}",
             f"**Since:** {since:%Y-%m-%d %H:%M:%S} UTC",
             "",
             f"**What to do.** {parked.advice}",
             "",
-            "Signal it from this page (*Send a Signal*, one string: who you are and why), or:",
-            "```",
-            f"{command} --name reprocess --input '\"your name: why\"'",
-            f"{command} --name discard --input '\"your name: why\"'",
-            "```",
+            "**To try again now, or give it up:** *More Actions*, *Send a Signal*, `reprocess` or"
+            " `discard`, and as data, in quotes, who you are and why. The same in a shell:",
+            "",
+            f"`{command} --name reprocess --input '\"your name: why\"'`",
+            f"`{command} --name discard --input '\"your name: why\"'`",
         )
     )
 

@@ -32,7 +32,8 @@ DEAR_CALLS = (
     ("northwind-dental", 1380),
 )
 TOPPED_UP_MINOR, FIRST_CALL_SECONDS, FIRST_CALL_MINOR = 2000, 1500, 1383
-MARGIN_PIXELS = 24
+COLUMNS = ("OrgId", "ParkReason", "AmountMinor")
+MARGIN_PIXELS = 16
 
 
 async def main() -> None:
@@ -50,7 +51,7 @@ async def _take(world: World, ui: TemporalUi, example: PhoneCall) -> None:
     IMAGES.mkdir(exist_ok=True)
     await ui.page.goto(world.operator.parked_page())
     await ui.fold_navigation()
-    await ui.choose_columns(add=("OrgId", "ParkReason", "AmountMinor"), remove=("Run ID", "End"))
+    await ui.choose_columns(add=COLUMNS, remove=("Status", "Run ID", "Type", "End"))
     await expect(ui.rows).to_have_count(len(DEAR_CALLS) + 2)
     await _shoot(ui, ui.rows.last, "parked-list.png")
 

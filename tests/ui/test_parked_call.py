@@ -40,7 +40,8 @@ async def expect_explanation(page: FrameLocator, org_id: str, workflow_id: str) 
         "charged as 5.53 GBP",
         "its balance of 0.00 GBP would become -5.53 GBP, 0.53 GBP below the debt limit",
         "Nothing was charged.",
-        f"Organisation: {org_id} · Money at risk: 5.53 GBP · Since: 20",
+        f"Organisation: {org_id} · Money at risk: 5.53 GBP",
+        "Since: 20",
         "it settles by itself, oldest first, when money arrives. Or raise the debt limit",
     ):
         await expect(page.locator("main")).to_contain_text(told)
