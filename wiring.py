@@ -13,11 +13,11 @@ from pydantic import SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig
 from temporalio.service import RetryConfig
 
 from store import engine as store_engine
+from workflows.payloads import DATA_CONVERTER
 
 STRIPE_VERSION = "2026-10-28.endive"
 PROVIDER_TIMEOUT_SECONDS = 20.0
@@ -108,7 +108,7 @@ async def connect_temporal(settings: Settings, *, lazy: bool = False) -> Client:
     while True:
         try:
             return await Client.connect(
-                **config, data_converter=pydantic_data_converter, lazy=lazy, retry_config=retries
+                **config, data_converter=DATA_CONVERTER, lazy=lazy, retry_config=retries
             )
         except RuntimeError as error:
             log.warning("waiting for Temporal", address=settings.temporal_address, error=str(error))

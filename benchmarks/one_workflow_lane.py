@@ -12,7 +12,6 @@ from statistics import median
 
 import httpx
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 
 from benchmarks.bare import QUEUE, Bare
 from billing.call import EndedCall
@@ -20,6 +19,7 @@ from devstack.programs import NAMESPACE
 from devstack.stack import Stack
 from workflows import bill_call
 from workflows.bill_call import BillCall
+from workflows.payloads import DATA_CONVERTER
 
 WORKFLOWS = 150
 IN_FLIGHT = 24
@@ -43,7 +43,7 @@ class Lane:
 async def measure(stack: Stack) -> Lane:
     """Run both in turn on one server, so that a slow moment of the machine slows both."""
     client = await Client.connect(
-        stack.temporal.address, namespace=NAMESPACE, data_converter=pydantic_data_converter
+        stack.temporal.address, namespace=NAMESPACE, data_converter=DATA_CONVERTER
     )
     assistant_id = await _create_organization(stack)
     async with _bare_worker(stack):

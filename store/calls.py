@@ -40,10 +40,19 @@ class WaitingCall:
     state: CallState
 
 
-_TO_WRITE = tuple(
+_FINAL = (CallState.SETTLED, CallState.DISCARDED)
+
+_seen = rowset(
     column for column in table.c if column.name not in ("position", "first_seen_at", "updated_at")
 )
-_FINAL = (CallState.SETTLED, CallState.DISCARDED)
+_new = insert(table).from_select(_seen.c.keys(), select(_seen))
+_updated = {column.name: column for column in _new.excluded if column.name in _seen.c}
+# What is settled or discarded stays as it is.
+_RECORD = _new.on_conflict_do_update(
+    index_elements=["call_id"],
+    set_={**_updated, "updated_at": func.now()},
+    where=table.c.state.not_in(_FINAL),
+)
 
 
 async def charge(
@@ -185,16 +194,8 @@ async def _record(
     billed: Iterable[tuple[EndedCall, CallBill]],
     settled_by: str | None,
 ) -> None:
-    given = rowset(_TO_WRITE, [_row(call, one, settled_by) for call, one in billed])
-    statement = insert(table).from_select(given.c.keys(), select(given))
-    updated = {column.name: column for column in statement.excluded if column.name in given.c}
-    await connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["call_id"],
-            set_={**updated, "updated_at": func.now()},
-            where=table.c.state.not_in(_FINAL),
-        )
-    )
+    rows = [_row(call, one, settled_by) for call, one in billed]
+    await connection.execute(_RECORD, {"rows": rows})
 
 
 def _row(call: EndedCall, one: CallBill, settled_by: str | None) -> dict[str, Any]:

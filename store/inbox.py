@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Column, Double, func, select, update
-from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.call import EndedCall
@@ -14,9 +14,19 @@ from store.calls import FACTS
 from store.rowset import rowset
 from store.schema import webhook_events as table
 
-_GIVEN = (table.c.source, table.c.key, table.c.type, table.c.subject, table.c.body, table.c.facts,
-          table.c.status)  # fmt: skip
-_DUE_IN_SECONDS = Column("due_in_seconds", Double)
+_KEPT = ("source", "key", "type", "subject", "body", "facts", "status")
+_SECOND = func.make_interval(0, 0, 0, 0, 0, 0, 1)
+
+_new = rowset((*(table.c[name] for name in _KEPT), Column("due_in_seconds", Double)))
+_ACCEPT = (
+    insert(table)
+    .from_select(
+        [*_KEPT, "due_at"],
+        select(*(_new.c[name] for name in _KEPT), func.now() + _new.c.due_in_seconds * _SECOND),
+    )
+    .on_conflict_do_nothing()
+    .returning(table.c.source, table.c.key)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +52,7 @@ async def accept(
     connection: AsyncConnection, events: Iterable[WebhookEvent]
 ) -> set[tuple[str, str]]:
     """Store events, each once; returns (source, key) of those that are new."""
-    given = rowset((*_GIVEN, _DUE_IN_SECONDS), [_row(event) for event in events])
-    due_at = func.now() + given.c.due_in_seconds * func.make_interval(0, 0, 0, 0, 0, 0, 1)
-    values = select(*(given.c[column.name] for column in _GIVEN), due_at)
-    made = await connection.execute(
-        upsert(table)
-        .from_select([*(column.name for column in _GIVEN), "due_at"], values)
-        .on_conflict_do_nothing()
-        .returning(table.c.source, table.c.key)
-    )
+    made = await connection.execute(_ACCEPT, {"rows": [_row(event) for event in events]})
     return {(row.source, row.key) for row in made}
 
 

@@ -14,8 +14,18 @@ from store.rowset import rowset
 from store.schema import ledger_entries
 from store.schema import wallets as wallets_table
 
-_TO_INSERT = tuple(
+_new = rowset(
     column for column in ledger_entries.c if column.name not in ("entry_id", "recorded_at")
+)
+_INSERT = (
+    insert(ledger_entries).from_select(_new.c.keys(), select(_new)).returning(*ledger_entries.c)
+)
+
+_balances = rowset((wallets_table.c.org_id, wallets_table.c.balance_minor))
+_SET_BALANCES = (
+    update(wallets_table)
+    .values(balance_minor=_balances.c.balance_minor, updated_at=func.now())
+    .where(wallets_table.c.org_id == _balances.c.org_id)
 )
 
 
@@ -61,12 +71,7 @@ async def page(
 
 
 async def _insert(connection: AsyncConnection, applied: Iterable[Decision]) -> dict[str, Entry]:
-    given = rowset(_TO_INSERT, [_row(decision) for decision in applied])
-    made = await connection.execute(
-        insert(ledger_entries)
-        .from_select(given.c.keys(), select(given))
-        .returning(*ledger_entries.c)
-    )
+    made = await connection.execute(_INSERT, {"rows": [_row(decision) for decision in applied]})
     return {row.key: _entry(row) for row in made}
 
 
@@ -74,12 +79,7 @@ async def _set_balances(connection: AsyncConnection, applied: Iterable[Decision]
     """Write the last balance of each wallet; the decisions are in order."""
     last = {one.transfer.org_id: one.balance_after.amount_minor for one in applied}
     rows = [{"org_id": org_id, "balance_minor": balance} for org_id, balance in last.items()]
-    given = rowset((wallets_table.c.org_id, wallets_table.c.balance_minor), rows)
-    await connection.execute(
-        update(wallets_table)
-        .values(balance_minor=given.c.balance_minor, updated_at=func.now())
-        .where(wallets_table.c.org_id == given.c.org_id)
-    )
+    await connection.execute(_SET_BALANCES, {"rows": rows})
 
 
 def _row(decision: Decision) -> dict[str, Any]:

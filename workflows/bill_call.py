@@ -2,13 +2,14 @@
 
 from temporalio import workflow
 from temporalio.common import WorkflowIDReusePolicy
+from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from activities.calls import CallActivities
 from activities.vapi import VapiActivities
 from billing.call import CallBill, CallState, DiscardedCall, EndedCall, call_workflow_id
 from billing.parking import Parked, parked_call
 from workflows.attributes import RUNNING, BillingState
-from workflows.options import BILLING_QUEUE, DATABASE, PATIENT, PROVIDER, StartOptions
+from workflows.options import AT_ONCE, BILLING_QUEUE, DATABASE, PATIENT, PROVIDER, StartOptions
 from workflows.parking import Parking
 
 
@@ -33,11 +34,24 @@ class BillCall(Parking):
         return bill if bill.state in (CallState.SETTLED, CallState.DISCARDED) else parked_call(bill)
 
     async def _charge(self, call: EndedCall) -> CallBill:
-        bill = await workflow.execute_activity_method(
-            CallActivities.bill_call, call, summary="charge the wallet", **DATABASE
-        )
+        bill = await self._charge_at_once(call)
+        if bill is None:
+            bill = await workflow.execute_activity_method(
+                CallActivities.bill_call, call, summary="charge the wallet", **DATABASE
+            )
         self.found_owner(bill.org_id)
         return bill
+
+    async def _charge_at_once(self, call: EndedCall) -> CallBill | None:
+        """Charge without a way through the server; None when that did not work."""
+        try:
+            return await workflow.execute_local_activity_method(
+                CallActivities.bill_call, call, **AT_ONCE
+            )
+        except ActivityError as failure:
+            if is_cancelled_exception(failure):
+                raise
+            return None
 
     async def _ask_vapi(self, call: EndedCall) -> EndedCall:
         return await workflow.execute_activity_method(

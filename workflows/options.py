@@ -18,6 +18,13 @@ class ActivityOptions(TypedDict, total=False):
     retry_policy: RetryPolicy
 
 
+class LocalActivityOptions(TypedDict):
+    """What a local activity is called with: it has no task queue, it runs here and now."""
+
+    start_to_close_timeout: timedelta
+    retry_policy: RetryPolicy
+
+
 # Three tries from 2 s on, then a person is shown (and the workflow tries again by itself, slowly).
 _THREE_TRIES = RetryPolicy(initial_interval=timedelta(seconds=2), maximum_attempts=3)
 
@@ -30,6 +37,12 @@ PROVIDER = ActivityOptions(
     task_queue=PROVIDERS_QUEUE,
     start_to_close_timeout=timedelta(seconds=30),
     retry_policy=_THREE_TRIES,
+)
+# The first try of a transaction of milliseconds, in the worker that has the workflow already; what
+# goes wrong there is tried again where operators see it.
+AT_ONCE = LocalActivityOptions(
+    start_to_close_timeout=timedelta(seconds=5),
+    retry_policy=RetryPolicy(maximum_attempts=1),
 )
 # Nobody can do anything about one drain: it is tried until the database is back.
 DRAIN = ActivityOptions(

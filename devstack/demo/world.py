@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 import httpx
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 
 from billing.money import Currency
 from devstack.demo.customer import Customer
@@ -17,6 +16,7 @@ from devstack.demo.temporal import Operator
 from devstack.demo.traffic import Vapi
 from devstack.programs import NAMESPACE
 from devstack.stack import Stack
+from workflows.payloads import DATA_CONVERTER
 
 _TIMEOUT_SECONDS = 30.0
 
@@ -54,7 +54,7 @@ async def open_world(stack: Stack) -> AsyncIterator[World]:
     """Make the run's organisations, which nobody had before, so that it can be run again."""
     settings, run = stack.settings(), secrets.token_hex(3)
     client = await Client.connect(
-        stack.temporal.address, namespace=NAMESPACE, data_converter=pydantic_data_converter
+        stack.temporal.address, namespace=NAMESPACE, data_converter=DATA_CONVERTER
     )
     async with (
         _http(stack.api_url, stack.operator_key) as api,

@@ -15,7 +15,6 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 
 from billing.webhook import PaymentHint
 from devstack.stack import Stack
@@ -29,6 +28,7 @@ from worker import build_workers
 from workflows import collect, drain_inbox, settle_payment
 from workflows.collect import Collect
 from workflows.namespace import prepare
+from workflows.payloads import DATA_CONVERTER
 from workflows.settle_payment import SettlePayment
 
 HISTORIES = Path(__file__).parent / "histories"
@@ -167,7 +167,7 @@ async def _world() -> AsyncIterator[World]:
         temporal = await Client.connect(
             settings.temporal_address,
             namespace=settings.temporal_namespace,
-            data_converter=pydantic_data_converter,
+            data_converter=DATA_CONVERTER,
             identity="recorder",
         )
         await prepare(temporal)

@@ -4,12 +4,12 @@ import json
 
 import pytest
 from temporalio.client import WorkflowHistory
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer
 from temporalio.workflow import NondeterminismError
 
 from tests.replay.record import HISTORIES
 from worker import WORKFLOWS, sandbox
+from workflows.payloads import DATA_CONVERTER
 
 RECORDED = sorted(file.stem for file in HISTORIES.glob("*.json"))
 
@@ -18,7 +18,7 @@ def replayer() -> Replayer:
     return Replayer(
         workflows=WORKFLOWS,
         workflow_runner=sandbox(),
-        data_converter=pydantic_data_converter,
+        data_converter=DATA_CONVERTER,
         namespace="billing",
     )
 

@@ -18,7 +18,6 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 
 from billing.money import Currency
 from devstack.demo.customer import Customer
@@ -27,6 +26,7 @@ from devstack.load import Shot, fire, post_request
 from devstack.providers.vapi_messages import auth_headers, end_of_call_report
 from devstack.stack import Stack
 from store import engine as store_engine
+from workflows.payloads import DATA_CONVERTER
 
 CONNECTIONS = 32
 KILLED = ("api", "worker", "temporal", "postgres")
@@ -84,7 +84,7 @@ async def running_world(state: Path) -> AsyncIterator[World]:
     async with Stack(state) as stack:
         engine = store_engine.connect(stack.postgres.url(), application_name="story", pool_size=3)
         temporal = await Client.connect(
-            stack.temporal.address, namespace="billing", data_converter=pydantic_data_converter
+            stack.temporal.address, namespace="billing", data_converter=DATA_CONVERTER
         )
         key, stripe_key = stack.operator_key, stack.settings()["STRIPE_API_KEY"]
         async with _http(stack.api_url, key) as http, _http(stack.stripe_url, stripe_key) as stripe:
