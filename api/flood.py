@@ -16,7 +16,15 @@ class LeakyBucket:
 
     def overflows(self, now: float) -> bool:
         """Take in one arrival at `now` (seconds on any steady clock); True in a flood."""
-        leaked = (now - self._seen_at) * self._rate
-        self._seen_at = now
-        self._level = min(max(self._level - leaked, 0.0) + 1.0, self._brim + self._rate)
+        self._leak(now)
+        self._level = min(self._level + 1.0, self._brim + self._rate)
         return self._level > self._brim
+
+    def is_over(self, now: float) -> bool:
+        """Say whether there is a flood at `now`, with nothing new arriving."""
+        self._leak(now)
+        return self._level > self._brim
+
+    def _leak(self, now: float) -> None:
+        self._level = max(self._level - (now - self._seen_at) * self._rate, 0.0)
+        self._seen_at = now

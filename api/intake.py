@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from enum import StrEnum
@@ -17,13 +16,22 @@ from api.flood import LeakyBucket
 from api.group_commit import GroupCommit
 from api.metrics import Metrics
 from api.problems import DATABASE_GONE, TEMPORAL_GONE, Unavailable
-from billing.webhook import OWN_LANE_GRACE_SECONDS, EventStatus, PaymentHint, WebhookEvent
+from billing.webhook import (
+    OWN_LANE_GRACE_SECONDS,
+    EventStatus,
+    PaymentHint,
+    Source,
+    WebhookEvent,
+)
+from store import inbox
 from store.migrate import UnknownSchema
 from workflows.namespace import nudge_drain
 
 # More starts than this under way at once is Temporal falling behind: the drain takes the rest.
 MOST_STARTS = 64
 NUDGE_EVERY_SECONDS = 0.25
+# A flood shows within this time; a call's own workflow can wait for it, its sender does not.
+LOOK_AHEAD_SECONDS = 0.2
 _NUDGE_AGAIN_SECONDS = 1.0
 log = structlog.get_logger()
 
@@ -42,10 +50,12 @@ class Intake:
     def __init__(
         self, engine: AsyncEngine, temporal: Client, metrics: Metrics, own_workflow_rate: float
     ) -> None:
+        self._engine = engine
         self._temporal = temporal
         self._metrics = metrics
         self._inbox = GroupCommit(engine)
         self._flood = LeakyBucket(own_workflow_rate)
+        self._first_drops: list[str] = []
         self._starts: set[asyncio.Task[None]] = set()
         self._nudge_wanted = asyncio.Event()
         self._nudge_wanted.set()  # an earlier process may have died between a write and a start
@@ -103,22 +113,40 @@ class Intake:
     def _start_soon(self, event: WebhookEvent) -> None:
         """Start the event's own workflow behind the answer; what fails here the drain finds."""
         if len(self._starts) < MOST_STARTS:
-            task = asyncio.create_task(self._start_quietly(_start(self._temporal, event)))
+            task = asyncio.create_task(self._start_or_leave(event))
             self._starts.add(task)
             task.add_done_callback(self._starts.discard)
 
-    async def _start_quietly(self, start: Coroutine[None, None, bool]) -> None:
+    async def _start_or_leave(self, event: WebhookEvent) -> None:
+        """Start a workflow, unless the call turns out to be one of the first drops of a flood."""
+        if event.call is not None:
+            await asyncio.sleep(LOOK_AHEAD_SECONDS)
+            if self._flood.is_over(time.monotonic()):
+                self._first_drops.append(event.key)
+                self._nudge_wanted.set()
+                return
         try:
-            await start
+            await _start(self._temporal, event)
         except TEMPORAL_GONE as error:
             log.warning("a start is left to the drain", error=str(error))
             self._nudge_wanted.set()
+
+    async def _give_first_drops_to_drain(self) -> None:
+        """Make them due now; if the database is away, their grace makes them due soon."""
+        keys, self._first_drops = self._first_drops, []
+        if keys:
+            try:
+                async with self._engine.begin() as connection:
+                    await inbox.make_due(connection, Source.VAPI, keys)
+            except DATABASE_GONE as error:
+                log.warning("a flood's first calls wait a little", error=type(error).__name__)
 
     async def _nudge_for_ever(self) -> None:
         """Nudge the drain at most four times a second, and until it has heard."""
         while True:
             await self._nudge_wanted.wait()
             self._nudge_wanted.clear()
+            await self._give_first_drops_to_drain()
             pause = NUDGE_EVERY_SECONDS
             try:
                 await nudge_drain(self._temporal)

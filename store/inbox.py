@@ -79,6 +79,16 @@ async def postpone(connection: AsyncConnection, event_ids: Collection[int], seco
     )
 
 
+async def make_due(connection: AsyncConnection, source: Source, keys: Collection[str]) -> None:
+    """Let the drain have these events now."""
+    await connection.execute(
+        update(table)
+        .where(table.c.source == source, table.c.key == func.any(list(keys)))
+        .where(table.c.status == EventStatus.WAITING)
+        .values(due_at=func.now())
+    )
+
+
 async def handled(connection: AsyncConnection, event_ids: Collection[int]) -> None:
     """Mark events whose effect is in this same transaction."""
     await connection.execute(_handled().where(table.c.event_id == func.any(list(event_ids))))
