@@ -18,7 +18,8 @@ class GroupCommit:
     """An async context manager; `accept` returns when the event is on disk."""
 
     def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
+        # One statement is a transaction: it needs no BEGIN and no COMMIT of its own.
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._waiting: list[tuple[WebhookEvent, asyncio.Future[bool]]] = []
         self._arrived = asyncio.Event()
         self._flushers: list[asyncio.Task[None]] = []
@@ -69,7 +70,7 @@ class GroupCommit:
 
     async def _store(self, events: list[WebhookEvent]) -> set[tuple[str, str]]:
         """Insert in key order, so that two flushers with the same keys cannot deadlock."""
-        async with asyncio.timeout(FLUSH_TIMEOUT_SECONDS), self._engine.begin() as connection:
+        async with asyncio.timeout(FLUSH_TIMEOUT_SECONDS), self._engine.connect() as connection:
             if not self._schema_is_known:
                 await migrate.require_current(connection)
                 self._schema_is_known = True
