@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import httpx
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from devstack.load import fire, percentile, post_request
 from devstack.providers.vapi_messages import auth_headers, end_of_call_report
 from devstack.stack import Stack
+from store import engine as store_engine
+from store import inbox
 
 ORGANIZATIONS = 20
 CONNECTIONS = 32
@@ -46,6 +49,7 @@ async def steady(stack: Stack) -> Figures:
 
 async def _measure(stack: Stack, count: int, per_second: float | None) -> Figures:
     url = f"{stack.api_url}/webhooks/vapi"
+    engine = store_engine.connect(stack.postgres.url(), application_name="benchmark", pool_size=1)
     async with _operator(stack) as http:
         assistants = await _create_organizations(http)
         requests = _reports(url, stack.settings()["VAPI_WEBHOOK_SECRET"], assistants, count)
@@ -53,8 +57,9 @@ async def _measure(stack: Stack, count: int, per_second: float | None) -> Figure
         began = time.perf_counter()
         shots = await fire(url, requests, connections=CONNECTIONS, per_second=per_second)
         acknowledged = time.perf_counter() - began
-        await _settled(http)
+        await _settled(engine)
         settled = time.perf_counter() - began
+    await engine.dispose()
     if any(shot.status != httpx.codes.OK for shot in shots):
         raise RuntimeError("not every webhook was answered with 200")
     return Figures(
@@ -92,12 +97,12 @@ def _reports(url: str, secret: str, assistants: Sequence[str], count: int) -> li
     return prepared
 
 
-async def _settled(http: httpx.AsyncClient) -> None:
+async def _settled(engine: AsyncEngine) -> None:
     """Wait until nothing waits in the inbox: then every call is in the ledger."""
     while True:
-        health = (await http.get("/health")).raise_for_status().json()
-        if health["inbox"]["waiting"] == 0:
-            return
+        async with engine.connect() as connection:
+            if (await inbox.backlog(connection)).waiting == 0:
+                return
         await asyncio.sleep(_LOOK_EVERY_SECONDS)
 
 
