@@ -4,6 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 STORY ?=
+TESTS_AT_ONCE ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up test check format lock bench screenshots clean
@@ -18,7 +19,7 @@ up: $(READY) ## start the whole stack and stay (state in .callwallet/)
 	@$(BIN)/callwallet up
 
 test: $(READY) ## run every test (STORY=full for the full-size stories)
-	@$(BIN)/pytest $(if $(STORY),--story=$(STORY))
+	@$(BIN)/pytest -n $(TESTS_AT_ONCE) $(if $(STORY),--story=$(STORY))
 
 check: $(READY) ## format, lint, types and the import line
 	@$(BIN)/ruff format --check .
