@@ -76,10 +76,9 @@ def create_app(
         version="0.1.0",
         description=_DESCRIPTION,
         lifespan=lifespan,
-        max_body_size=LARGEST_BODY,
     )
     problems.install(app)
     app.add_middleware(FastLane, endpoints=_WEBHOOKS)
     for router in _ROUTERS:
-        app.include_router(router)
+        app.include_router(router, max_body_size=LARGEST_BODY)
     return app

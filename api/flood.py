@@ -10,7 +10,7 @@ class LeakyBucket:
 
     def __init__(self, rate: float) -> None:
         self._rate = rate
-        self._brim = rate
+        self._brim = 2 * rate
         self._level = 0.0
         self._seen_at = 0.0
 
@@ -20,7 +20,7 @@ class LeakyBucket:
         self._level = min(self._level + 1.0, self._brim + self._rate)
         return self._level > self._brim
 
-    def is_over(self, now: float) -> bool:
+    def is_flooded(self, now: float) -> bool:
         """Say whether there is a flood at `now`, with nothing new arriving."""
         self._leak(now)
         return self._level > self._brim

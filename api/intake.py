@@ -31,7 +31,7 @@ from workflows.namespace import nudge_drain
 MOST_STARTS = 64
 NUDGE_EVERY_SECONDS = 0.25
 # A flood shows within this time; a call's own workflow can wait for it, its sender does not.
-LOOK_AHEAD_SECONDS = 0.2
+LOOK_AHEAD_SECONDS = 0.25
 _NUDGE_AGAIN_SECONDS = 1.0
 log = structlog.get_logger()
 
@@ -121,7 +121,7 @@ class Intake:
         """Start a workflow, unless the call turns out to be one of the first drops of a flood."""
         if event.call is not None:
             await asyncio.sleep(LOOK_AHEAD_SECONDS)
-            if self._flood.is_over(time.monotonic()):
+            if self._flood.is_flooded(time.monotonic()):
                 self._first_drops.append(event.key)
                 self._nudge_wanted.set()
                 return

@@ -2,7 +2,7 @@
 
 from temporalio import workflow
 from temporalio.common import WorkflowIDReusePolicy
-from temporalio.exceptions import ActivityError, is_cancelled_exception
+from temporalio.exceptions import FailureError, is_cancelled_exception
 
 from activities.calls import CallActivities
 from activities.vapi import VapiActivities
@@ -43,12 +43,15 @@ class BillCall(Parking):
         return bill
 
     async def _charge_at_once(self, call: EndedCall) -> CallBill | None:
-        """Charge without a way through the server; None when that did not work."""
+        """Charge without a way through the server; None when that did not work.
+
+        A local activity fails as what it failed with, not as an ActivityError around it.
+        """
         try:
             return await workflow.execute_local_activity_method(
                 CallActivities.bill_call, call, **AT_ONCE
             )
-        except ActivityError as failure:
+        except FailureError as failure:
             if is_cancelled_exception(failure):
                 raise
             return None

@@ -20,9 +20,17 @@ def test_a_drizzle_at_the_rate_never_overflows(rate: float) -> None:
     assert not any(bucket.overflows(now) for now in arrivals(rate * 0.999, 500))
 
 
-def test_a_burst_of_one_seconds_worth_fits_and_the_next_arrival_overflows() -> None:
+def test_a_burst_of_two_seconds_worth_fits_and_the_next_arrival_overflows() -> None:
     bucket = LeakyBucket(20)
-    assert [bucket.overflows(100.0) for _ in range(21)] == [False] * 20 + [True]
+    assert [bucket.overflows(100.0) for _ in range(41)] == [False] * 40 + [True]
+
+
+def test_a_flood_is_over_when_it_has_leaked_away_and_looking_adds_nothing() -> None:
+    bucket = LeakyBucket(20)
+    for _ in range(100):
+        bucket.overflows(100.0)
+    assert [bucket.is_flooded(100.5) for _ in range(100)] == [True] * 100
+    assert not bucket.is_flooded(101.1)
 
 
 def test_a_steady_overload_overflows_and_goes_on_overflowing() -> None:
@@ -58,4 +66,4 @@ def test_how_long_it_takes_to_calm_down_does_not_depend_on_the_flood(
 def test_an_empty_bucket_stays_empty_however_long_it_waits() -> None:
     bucket = LeakyBucket(20)
     bucket.overflows(100.0)
-    assert [bucket.overflows(1e9) for _ in range(21)] == [False] * 20 + [True]
+    assert [bucket.overflows(1e9) for _ in range(41)] == [False] * 40 + [True]

@@ -44,7 +44,7 @@ def test_every_process_has_a_recorded_history() -> None:
 @pytest.mark.parametrize(
     ("name", "was", "became"),
     [
-        ("bill_call_settled", "bill_call", "charge_call"),
+        ("bill_call_vapi_fault", "fetch_call", "bill_call"),
         ("settle_payment_credited", "fetch_payment", "settle_payment"),
         ("drain_inbox", "drain", "collect"),
     ],
