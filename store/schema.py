@@ -139,7 +139,7 @@ calls = Table(
     _text("note", server_default=""),
     _recorded("first_seen_at"),
     _recorded("updated_at"),
-    Column("position", BigInteger, Identity(always=True), unique=True),
+    Column("position", BigInteger, Identity(always=True), nullable=False),
     Index("calls_org", "org_id", "position"),
     Index(
         "calls_waiting_for_money",
@@ -166,7 +166,6 @@ webhook_events = Table(
     _moment("handled_at", nullable=True),
     UniqueConstraint("source", "key", name="webhook_events_once"),
     Index("webhook_events_due", "due_at", "event_id", postgresql_where=text("status = 'waiting'")),
-    Index("webhook_events_subject", "source", "subject"),
 )
 
 api_keys = Table(

@@ -83,7 +83,7 @@ CREATE TABLE calls (
     note            text NOT NULL DEFAULT '',
     first_seen_at   timestamptz NOT NULL DEFAULT now(),
     updated_at      timestamptz NOT NULL DEFAULT now(),
-    position        bigint GENERATED ALWAYS AS IDENTITY UNIQUE
+    position        bigint GENERATED ALWAYS AS IDENTITY
 );
 CREATE INDEX calls_org ON calls (org_id, position);
 CREATE INDEX calls_waiting_for_money ON calls (org_id, ended_at, call_id)
@@ -104,7 +104,6 @@ CREATE TABLE webhook_events (
     CONSTRAINT webhook_events_once UNIQUE (source, key)
 );
 CREATE INDEX webhook_events_due ON webhook_events (due_at, event_id) WHERE status = 'waiting';
-CREATE INDEX webhook_events_subject ON webhook_events (source, subject);
 
 CREATE TABLE api_keys (
     key_id         text PRIMARY KEY,
