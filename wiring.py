@@ -34,7 +34,6 @@ class Settings(BaseSettings):
     database_url: str
     temporal_address: str = "localhost:7233"
     temporal_namespace: str = "billing"
-    temporal_ui_url: str = "http://localhost:8080"
     stripe_api_key: SecretStr
     stripe_api_base: str = "https://api.stripe.com"
     stripe_webhook_secret: SecretStr

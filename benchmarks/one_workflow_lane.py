@@ -28,16 +28,11 @@ ROUNDS = 5
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """Workflows a second, the median of the rounds, and the ratio round by round."""
+    """Workflows a second, the median of the rounds; and BillCall's part of bare, round by round."""
 
     bill_call_per_second: float
     bare_per_second: float
     ratios: tuple[float, ...]
-
-    @property
-    def ratio(self) -> float:
-        """BillCall's speed as a part of the bare workflow's."""
-        return median(self.ratios)
 
 
 async def measure(stack: Stack) -> Lane:

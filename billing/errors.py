@@ -41,13 +41,6 @@ class NoTariff(BillingError):
     title = "No tariff was in effect"
 
 
-class InvalidAmount(BillingError):
-    """The amount is outside what the operation allows."""
-
-    code = "invalid_amount"
-    title = "The amount is not allowed"
-
-
 class CallMissing(NotFound):
     """Vapi does not know the call."""
 
