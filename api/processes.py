@@ -4,7 +4,7 @@ from temporalio.client import Client
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from api.problems import TEMPORAL_GONE, TemporalUnavailable
-from billing.call import EndedCall
+from billing.call import Collection, EndedCall
 from billing.webhook import PaymentHint
 from workflows import bill_call, collect, settle_payment
 from workflows.bill_call import BillCall
@@ -41,7 +41,7 @@ async def collect_waiting(temporal: Client, org_id: str, why: str) -> None:
     try:
         await temporal.start_workflow(
             Collect.run,
-            org_id,
+            Collection(org_id),
             start_signal="again",
             start_signal_args=[why],
             **collect.start_options(org_id),

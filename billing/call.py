@@ -165,6 +165,14 @@ class DiscardedCall:
 
 
 @dataclass(frozen=True, slots=True)
+class Collection:
+    """What waits for an organisation; `untold` calls are charged already, and wait to hear it."""
+
+    org_id: str
+    untold: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Collected:
     """Calls that waited and wait no more, or for another reason; `more` may still be collected."""
 

@@ -1,6 +1,7 @@
 """Money has arrived, or an assistant has found its owner: charge the calls that waited for it."""
 
 import asyncio
+from collections.abc import Sequence
 
 from temporalio import workflow
 from temporalio.common import (
@@ -10,11 +11,14 @@ from temporalio.common import (
 )
 
 from activities.calls import CallActivities
-from billing.call import call_workflow_id
+from billing.call import Collection, call_workflow_id
 from workflows.attributes import ORG_ID
 from workflows.bill_call import BillCall
 from workflows.options import BILLING_QUEUE, PATIENT, StartOptions
 from workflows.reach import start_or_tell, tell
+
+# A workflow may have 2,000 signals on their way.
+TOLD_AT_ONCE = 200
 
 
 @workflow.defn
@@ -26,40 +30,60 @@ class Collect:
     """
 
     def __init__(self) -> None:
-        self._again = False
+        self._look = True
 
     @workflow.signal(description="More money has arrived for this organisation.")
     def again(self, why: str) -> None:
         """Look again: what was read so far may be older than what has just happened."""
         workflow.logger.debug("asked to look again: %s", why)
-        self._again = True
+        self._look = True
 
     @workflow.run
-    async def run(self, org_id: str) -> int:
-        """Charge and tell, batch by batch; answers how many calls wait no more."""
-        collected, more = 0, True
-        while more or self._again:
-            self._again = False
+    async def run(self, collection: Collection) -> int:
+        """Charge all that can be charged, then tell; answers how many it told.
+
+        Charging comes first, or the calls of the minutes that telling thousands takes would go
+        before those that have waited longest.
+        """
+        untold, told = list(collection.untold), 0
+        while True:
+            untold += await self._charge(collection.org_id)
+            if not untold:
+                return told
+            portion, untold = untold[:TOLD_AT_ONCE], untold[TOLD_AT_ONCE:]
+            await _tell(portion)
+            told += len(portion)
+            if untold and workflow.info().is_continue_as_new_suggested():
+                workflow.continue_as_new(Collection(collection.org_id, tuple(untold)))
+
+    async def _charge(self, org_id: str) -> list[str]:
+        """Charge batch by batch while there is reason to; answers whom to tell."""
+        changed: list[str] = []
+        while self._look:
+            self._look = False
             batch = await workflow.execute_activity_method(
                 CallActivities.collect, org_id, summary="charge what waits", **PATIENT
             )
-            # A call that was charged in a flood has no workflow to wake (yet); nothing is lost.
-            why = f"{workflow.info().workflow_id}: there is something new for it"
-            wakes = (
-                tell(call_workflow_id(call_id), BillCall.reprocess, why)
-                for call_id in batch.call_ids
-            )
-            await asyncio.gather(*wakes)
-            collected, more = collected + len(batch.call_ids), batch.more
-            if more and workflow.info().is_continue_as_new_suggested():
-                workflow.continue_as_new(org_id)
-        return collected
+            changed += batch.call_ids
+            self._look = self._look or batch.more
+        return changed
+
+
+async def _tell(call_ids: Sequence[str]) -> None:
+    """Wake the calls' workflows; one that was refused in a flood has none yet, and needs none."""
+    why = f"{workflow.info().workflow_id}: there is something new for it"
+    wakes = (tell(call_workflow_id(call_id), BillCall.reprocess, why) for call_id in call_ids)
+    await asyncio.gather(*wakes)
 
 
 async def collect_waiting(org_id: str) -> None:
     """See to it that what waits for an organisation is looked at after this moment."""
     await start_or_tell(
-        Collect.run, org_id, start_options(org_id), Collect.again, "something is new"
+        Collect.run,
+        Collection(org_id),
+        start_options(org_id),
+        Collect.again,
+        "something is new",
     )
 
 

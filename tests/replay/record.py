@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
+from billing.call import Collection
 from billing.webhook import PaymentHint
 from devstack.stack import Stack
 from store.migrate import upgrade
@@ -103,7 +104,9 @@ async def _unready_calls(world: World) -> None:
     handle = await start_bill(world.temporal, ownerless)
     await until_parked(handle, "unknown_assistant")
     await register(world.engine, str(ownerless.assistant_id), org_id)
-    await world.temporal.execute_workflow(Collect.run, org_id, **collect.start_options(org_id))
+    await world.temporal.execute_workflow(
+        Collect.run, Collection(org_id), **collect.start_options(org_id)
+    )
     await handle.result()
     await world.keep(handle.id, "bill_call_unknown_assistant")
     await world.keep(f"collect/{org_id}", "collect")

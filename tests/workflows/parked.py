@@ -7,7 +7,7 @@ from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 
-from billing.call import CallBill, EndedCall
+from billing.call import CallBill, Collection, EndedCall
 from tests.waiting import LONGEST_SECONDS, eventually
 from workflows import bill_call, collect
 from workflows.attributes import AMOUNT_MINOR, BILLING_STATE, ORG_ID, PARK_REASON
@@ -90,4 +90,4 @@ async def _decide(handle: WorkflowHandle[Any, Any], decision: str, who_and_why: 
 async def collect_all(worker: Client, org_id: str) -> int:
     """Charge what waits and can be paid; answers with how many calls wait no more."""
     options = collect.start_options(org_id)
-    return await ended(await worker.start_workflow(Collect.run, org_id, **options))
+    return await ended(await worker.start_workflow(Collect.run, Collection(org_id), **options))

@@ -3,10 +3,13 @@
 import asyncio
 from datetime import timedelta
 
+import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowHandle
 
-from billing.call import CallBill, CallState
+import activities.calls
+from billing.call import CallBill, CallState, Collection
 from billing.webhook import PaymentHint
 from store import calls
 from tests.factories import (
@@ -25,6 +28,8 @@ from workflows import collect, settle_payment
 from workflows.bill_call import BillCall
 from workflows.collect import Collect
 from workflows.settle_payment import SettlePayment
+
+_SIGNALLED = EventType.EVENT_TYPE_SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_INITIATED
 
 Call = WorkflowHandle[BillCall, CallBill]
 
@@ -46,7 +51,7 @@ async def tell(worker: Client, org_id: str) -> WorkflowHandle[Collect, int]:
     """Have what waits looked at after this moment, as the API does."""
     return await worker.start_workflow(
         Collect.run,
-        org_id,
+        Collection(org_id),
         start_signal="again",
         start_signal_args=["a test"],
         **collect.start_options(org_id),
@@ -66,6 +71,25 @@ async def test_being_told_many_times_at_once_charges_each_call_once_and_in_order
         handle.id.replace("call/", "call:") for handle in handles
     ]
     assert await balance_of(engine, org_id) == 0
+
+
+async def test_everything_is_charged_before_anybody_is_told(
+    worker: Client, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(activities.calls, "WAITING_BATCH", 2)
+    org_id, handles = await parked_calls(worker, engine, 5)
+    await credit(engine, org_id, 5 * 56)
+    collection = await tell(worker, org_id)
+    assert await ended(collection) == 5
+    charged, told = EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED, _SIGNALLED
+    steps = [
+        event.event_type
+        async for event in collection.fetch_history_events()
+        if event.event_type in (charged, told)
+    ]
+    assert steps == [charged] * 3 + [told] * 5
+    for handle in handles:
+        assert (await ended(handle)).state is CallState.SETTLED
 
 
 async def test_what_waits_without_a_workflow_is_charged_all_the_same(
