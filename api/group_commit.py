@@ -63,7 +63,8 @@ class GroupCommit:
                 return
             for one in batch:
                 await self._flush([one])
-        except Exception as error:  # noqa: BLE001  (not swallowed: each request gets it)
+        except Exception as error:  # noqa: BLE001
+            # Whatever it is, each request raises it; a flusher that died would leave them waiting.
             _fail(batch, error)
         else:
             _succeed(batch, new)

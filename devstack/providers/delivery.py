@@ -16,6 +16,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from devstack.providers.storage import Filter, JsonObject, Row, Storage
+from devstack.providers.vapi_messages import AuthMode
 
 _TIMEOUT_SECONDS = 20.0
 _LONGEST_RETRY_SECONDS = 60.0
@@ -49,7 +50,7 @@ class Delivery:
     type: str
     body: str
     since: float
-    auth: str | None = None
+    auth: AuthMode | None = None
     state: str = "waiting"
     attempts: int = 0
     next_attempt: float = 0.0
@@ -86,7 +87,7 @@ class Courier:
         message_type: str,
         body: JsonObject,
         *,
-        auth: str | None = None,
+        auth: AuthMode | None = None,
         copies: int | None = None,
         drop: bool = False,
     ) -> None:

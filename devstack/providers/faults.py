@@ -88,6 +88,7 @@ class ResettableProtocol(HttpToolsProtocol):
         """Put the connection into the scope of the request that begins."""
         super().on_message_begin()
         extensions: MutableMapping[str, dict[object, object]] = {TRANSPORT: {0: self.transport}}
+        # uvicorn declares ASGI's own extensions only, and the specification allows any.
         self.scope["extensions"] = extensions  # type: ignore[typeddict-item]
 
 

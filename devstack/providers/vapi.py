@@ -64,8 +64,7 @@ def create_vapi(
     """Build the stand-in. It accepts any bearer key unless one is given."""
 
     def sign(body: bytes, delivery: Delivery) -> dict[str, str]:
-        mode: AuthMode = delivery.auth or auth  # type: ignore[assignment]
-        return auth_headers(mode, webhook_secret, body)
+        return auth_headers(delivery.auth or auth, webhook_secret, body)
 
     courier = Courier(storage, "vapi", url=webhook_url, sign=sign, retries=False)
     faults = Faults(storage, "vapi")
