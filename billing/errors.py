@@ -60,3 +60,10 @@ class PaymentMissing(NotFound):
 
     code = "payment_missing"
     title = "Stripe does not know the payment"
+
+
+class InvalidWindow(BillingError):
+    """The time to be reconciled is empty, too long or not over yet."""
+
+    code = "invalid_window"
+    title = "That is no time that can be reconciled"

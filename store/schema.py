@@ -4,8 +4,10 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
+    Date,
     DateTime,
     ForeignKey,
     Identity,
@@ -119,6 +121,7 @@ ledger_entries = Table(
     CheckConstraint("amount_minor > 0", name="ledger_entries_amount_positive"),
     CheckConstraint("debit_account <> credit_account", name="ledger_entries_two_accounts"),
     Index("ledger_entries_org", "org_id", "entry_id"),
+    Index("ledger_entries_reverses", "reverses", postgresql_where=text("reverses IS NOT NULL")),
 )
 
 calls = Table(
@@ -166,6 +169,81 @@ webhook_events = Table(
     _moment("handled_at", nullable=True),
     UniqueConstraint("source", "key", name="webhook_events_once"),
     Index("webhook_events_due", "due_at", "event_id", postgresql_where=text("status = 'waiting'")),
+)
+
+reconciliation_runs = Table(
+    "reconciliation_runs",
+    metadata,
+    _text("run_id", primary_key=True),
+    _text("source"),
+    _text("workflow_id"),
+    _organization(nullable=True),
+    Column("dry_run", Boolean, nullable=False),
+    Column("daily", Boolean, nullable=False),
+    _moment("since"),
+    _moment("until"),
+    _text("status"),
+    _moment("started_at"),
+    _moment("finished_at", nullable=True),
+    Column("pages", Integer, nullable=False, server_default="0"),
+    _moment("reached", nullable=True),
+    _text("problem", server_default=""),
+    Column("position", BigInteger, Identity(always=True), nullable=False),
+    Index("reconciliation_runs_position", "position"),
+    Index(
+        "reconciliation_runs_succeeded",
+        "source",
+        "until",
+        postgresql_where=text("daily AND NOT dry_run AND status = 'succeeded'"),
+    ),
+)
+
+reconciliation_days = Table(
+    "reconciliation_days",
+    metadata,
+    Column("run_id", Text, ForeignKey("reconciliation_runs.run_id"), nullable=False),
+    _organization(nullable=True),
+    Column("day", Date, nullable=False),
+    Column("checked", Integer, nullable=False),
+    UniqueConstraint(
+        "run_id",
+        "org_id",
+        "day",
+        name="reconciliation_days_once",
+        postgresql_nulls_not_distinct=True,
+    ),
+    Index("reconciliation_days_day", "day"),
+)
+
+reconciliation_findings = Table(
+    "reconciliation_findings",
+    metadata,
+    Column("position", BigInteger, Identity(always=True), primary_key=True),
+    Column("run_id", Text, ForeignKey("reconciliation_runs.run_id"), nullable=False),
+    _text("subject"),
+    _text("kind"),
+    _text("outcome"),
+    _organization(nullable=True),
+    _minor("amount_minor", nullable=True),
+    _text("currency", nullable=True),
+    _moment("occurred_at"),
+    Column("due", JSONB, nullable=False),
+    _text("detail"),
+    Column("facts", JSONB(none_as_null=True)),
+    _recorded("found_at"),
+    UniqueConstraint("run_id", "subject", name="reconciliation_findings_once"),
+    Index(
+        "reconciliation_findings_open",
+        "run_id",
+        "position",
+        postgresql_where=text("outcome = 'open'"),
+    ),
+    Index("reconciliation_findings_run", "run_id", "position"),
+    Index(
+        "reconciliation_findings_missed",
+        "occurred_at",
+        postgresql_where=text("kind = 'missing'"),
+    ),
 )
 
 api_keys = Table(

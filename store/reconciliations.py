@@ -1,0 +1,275 @@
+"""Runs of reconciliation: where each stands, what it checked, and what that comes to."""
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import and_, bindparam, func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing.errors import NotFound
+from billing.money import Currency, Money
+from billing.reconciliation import (
+    Day,
+    FindingKind,
+    FindingOutcome,
+    Run,
+    RunStatus,
+    Tally,
+    Window,
+    reliability,
+)
+from billing.webhook import Source
+from store.schema import reconciliation_days as days
+from store.schema import reconciliation_findings as findings
+from store.schema import reconciliation_runs as runs
+
+# How many calls or payments were checked, by organisation and day.
+Checked = Mapping[tuple[str | None, date], int]
+
+
+async def open_run(connection: AsyncConnection, run: Run) -> Run:
+    """Record that a run has begun; the same again gives what was recorded first."""
+    row = {
+        "run_id": run.run_id,
+        "source": run.source,
+        "workflow_id": run.workflow_id,
+        "org_id": run.org_id,
+        "dry_run": run.dry_run,
+        "daily": run.daily,
+        "since": run.window.since,
+        "until": run.window.until,
+        "status": run.status,
+        "started_at": run.started_at,
+    }
+    await connection.execute(insert(runs).values(row).on_conflict_do_nothing())
+    return await read(connection, run.run_id)
+
+
+async def turn_page(
+    connection: AsyncConnection, run_id: str, page: int, reached: datetime | None, checked: Checked
+) -> bool:
+    """Record that page number `page` (from 1) was compared; False when it had been before.
+
+    In the transaction that records the page's findings, so that a page counts once.
+    """
+    turned = await connection.execute(
+        update(runs)
+        .where(runs.c.run_id == run_id, runs.c.pages == page - 1)
+        .values(pages=page, reached=func.least(runs.c.reached, reached))
+    )
+    if not turned.rowcount:
+        return False
+    rows = [
+        {"run_id": run_id, "org_id": org_id, "day": day, "checked": count}
+        for (org_id, day), count in checked.items()
+    ]
+    if rows:
+        added = insert(days).values(rows)
+        await connection.execute(
+            added.on_conflict_do_update(
+                constraint="reconciliation_days_once",
+                set_={"checked": days.c.checked + added.excluded.checked},
+            )
+        )
+    return True
+
+
+async def set_status(
+    connection: AsyncConnection,
+    run_id: str,
+    status: RunStatus,
+    *,
+    problem: str = "",
+    finished_at: datetime | None = None,
+) -> Run:
+    """Record where a run stands now; a finished one stays finished."""
+    await connection.execute(
+        update(runs)
+        .where(runs.c.run_id == run_id, runs.c.finished_at.is_(None))
+        .values(status=status, problem=problem, finished_at=finished_at)
+    )
+    return await read(connection, run_id)
+
+
+async def read(connection: AsyncConnection, run_id: str) -> Run:
+    """Read one run; raises NotFound."""
+    found = await connection.execute(select(runs).where(runs.c.run_id == run_id))
+    row = found.one_or_none()
+    if row is None:
+        raise NotFound(f"there is no reconciliation {run_id}")
+    return _run(row)
+
+
+async def page(
+    connection: AsyncConnection,
+    before: int | None,
+    limit: int,
+    *,
+    source: Source | None = None,
+    org_id: str | None = None,
+) -> list[Run]:
+    """List runs, newest first, from the one before position `before`; all, or one organisation's.
+
+    One organisation's are those that looked at it alone.
+    """
+    query = select(runs).order_by(runs.c.position.desc()).limit(limit)
+    if before is not None:
+        query = query.where(runs.c.position < before)
+    if source is not None:
+        query = query.where(runs.c.source == source)
+    if org_id is not None:
+        query = query.where(runs.c.org_id == org_id)
+    return [_run(row) for row in await connection.execute(query)]
+
+
+async def covered_until(connection: AsyncConnection, source: Source) -> datetime | None:
+    """Say up to when the daily runs that succeeded have looked at everything."""
+    query = select(func.max(runs.c.until)).where(_is_daily_success(source))
+    found: datetime | None = await connection.scalar(query)
+    return found
+
+
+async def last_success(connection: AsyncConnection, source: Source) -> datetime | None:
+    """Say when the last daily run succeeded; before the first one, when there was a first tenant.
+
+    None while there is nobody whose books could be wrong.
+    """
+    query = select(func.max(runs.c.finished_at)).where(_is_daily_success(source))
+    found: datetime | None = await connection.scalar(query)
+    if found is None:
+        found = await connection.scalar(text("SELECT min(created_at) FROM organizations"))
+    return found
+
+
+async def tallies(connection: AsyncConnection, run_id: str) -> list[Tally]:
+    """Count what a run checked and found, by organisation; those of nobody's last."""
+    checked_query = select(days.c.org_id, func.sum(days.c.checked)).where(days.c.run_id == run_id)
+    checked: dict[str | None, int] = {
+        row[0]: row[1] for row in await connection.execute(checked_query.group_by("org_id"))
+    }
+    found = {row.org_id: row for row in await connection.execute(_COUNTS, {"run": run_id})}
+    org_ids = sorted(checked.keys() | found.keys(), key=lambda one: (one is None, one or ""))
+    return [_tally(org_id, checked.get(org_id, 0), found.get(org_id)) for org_id in org_ids]
+
+
+async def by_day(
+    connection: AsyncConnection, source: Source, org_id: str | None, since: date, until: date
+) -> list[Day]:
+    """Say for each day (UTC, both included) how many there were and how many were missed.
+
+    Several runs look at one day: what was checked is counted by the one that saw most, what was
+    missed by call or payment.
+    """
+    given = {"source": source, "org_id": org_id, "since": since, "until": until}
+    return [
+        Day(row.day.isoformat(), row.checked, row.missing, reliability(row.checked, row.missing))
+        for row in await connection.execute(_BY_DAY, given)
+    ]
+
+
+def _is_daily_success(source: Source) -> Any:
+    return and_(
+        runs.c.source == source,
+        runs.c.daily,
+        runs.c.dry_run.is_(False),
+        runs.c.status == RunStatus.SUCCEEDED,
+    )
+
+
+def _count(condition: Any) -> Any:
+    return func.count().filter(condition)
+
+
+def _sum(condition: Any) -> Any:
+    return func.coalesce(func.sum(findings.c.amount_minor).filter(condition), 0)
+
+
+_IS_MISSING = findings.c.kind == FindingKind.MISSING
+_IS_RECOVERED = findings.c.outcome == FindingOutcome.RECOVERED
+_COUNTS = (
+    select(
+        findings.c.org_id,
+        *(_count(findings.c.kind == kind).label(kind.value) for kind in FindingKind),
+        _count(_IS_RECOVERED).label("recovered"),
+        _count(findings.c.outcome == FindingOutcome.QUARANTINED).label("quarantined"),
+        _count(findings.c.outcome.in_((FindingOutcome.OPEN, FindingOutcome.WAITING))).label(
+            "waiting"
+        ),
+        func.max(findings.c.currency).label("currency"),
+        _sum(_IS_MISSING).label("missing_minor"),
+        _sum(_IS_RECOVERED).label("recovered_minor"),
+    )
+    .where(findings.c.run_id == bindparam("run"))
+    .group_by(findings.c.org_id)
+)
+
+_BY_DAY = text("""
+    WITH seen AS (
+        SELECT org_id, day, max(checked) AS checked
+        FROM reconciliation_days
+        WHERE day BETWEEN :since AND :until
+          AND run_id IN (
+            SELECT run_id FROM reconciliation_runs WHERE source = :source AND NOT dry_run
+          )
+          AND (CAST(:org_id AS text) IS NULL OR org_id = :org_id)
+        GROUP BY org_id, day
+    ), missed AS (
+        SELECT (occurred_at AT TIME ZONE 'UTC')::date AS day, count(DISTINCT subject) AS missing
+        FROM reconciliation_findings
+        WHERE kind = 'missing'
+          AND occurred_at >= :since AND occurred_at < CAST(:until AS date) + interval '1 day'
+          AND run_id IN (
+            SELECT run_id FROM reconciliation_runs WHERE source = :source AND NOT dry_run
+          )
+          AND (CAST(:org_id AS text) IS NULL OR org_id = :org_id)
+        GROUP BY 1
+    )
+    SELECT day, sum(checked)::bigint AS checked, coalesce(max(missing), 0) AS missing
+    FROM seen LEFT JOIN missed USING (day)
+    GROUP BY day
+    ORDER BY day
+""")
+
+
+def _tally(org_id: str | None, checked: int, row: Any) -> Tally:
+    if row is None:
+        return Tally(org_id, checked)
+    return Tally(
+        org_id=org_id,
+        checked=checked,
+        missing=row.missing,
+        unbilled=row.unbilled,
+        drifted=row.drifted,
+        orphaned=row.orphaned,
+        recovered=row.recovered,
+        quarantined=row.quarantined,
+        waiting=row.waiting,
+        missing_amounts=_amounts(row.missing_minor, row.currency),
+        recovered_amounts=_amounts(row.recovered_minor, row.currency),
+        reliability_percent=reliability(checked, row.missing),
+    )
+
+
+def _amounts(amount_minor: int, currency: str | None) -> tuple[Money, ...]:
+    return (Money(int(amount_minor), Currency(currency)),) if currency and amount_minor else ()
+
+
+def _run(row: Any) -> Run:
+    return Run(
+        run_id=row.run_id,
+        source=Source(row.source),
+        workflow_id=row.workflow_id,
+        window=Window(row.since, row.until),
+        started_at=row.started_at,
+        org_id=row.org_id,
+        dry_run=row.dry_run,
+        daily=row.daily,
+        status=RunStatus(row.status),
+        finished_at=row.finished_at,
+        pages=row.pages,
+        reached=row.reached,
+        problem=row.problem,
+        position=row.position,
+    )
