@@ -258,3 +258,33 @@ api_keys = Table(
     _moment("revoked_at", nullable=True),
     CheckConstraint("(scope = 'organization') = (org_id IS NOT NULL)", name="api_keys_scoped"),
 )
+
+# An alert may be about an organisation that does not exist: it references none.
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("alert_id", BigInteger, Identity(always=True), primary_key=True),
+    _text("key", unique=True),
+    _text("level"),
+    _text("title"),
+    _text("text"),
+    _text("org_id", nullable=True),
+    Column("facts", JSONB, nullable=False),
+    _text("workflow_id", nullable=True),
+    _recorded("raised_at"),
+    _moment("delivered_at", nullable=True),
+    _text("problem", nullable=True),
+    Index(
+        "alerts_waiting",
+        "alert_id",
+        postgresql_where=text("delivered_at IS NULL AND problem IS NULL"),
+    ),
+)
+
+alarms = Table(
+    "alarms",
+    metadata,
+    _text("alarm", primary_key=True),
+    Column("raised", Boolean, nullable=False),
+    _recorded("since"),
+)

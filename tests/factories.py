@@ -6,6 +6,7 @@ from decimal import Decimal
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from billing.alert import Alert, AlertLevel
 from billing.call import EndedCall
 from billing.ledger import Account, EntryKind, Posting, Transfer, call_key, wallet_account
 from billing.money import Currency, Money
@@ -38,6 +39,10 @@ def ended_call(
         reported_seconds=reported_seconds,
         ended_reason="customer-ended-call",
     )
+
+
+def an_alert(title: str = "Something is up", level: AlertLevel = AlertLevel.HIGH) -> Alert:
+    return Alert(unique("alert"), level, title, "It happened. Do something about it.")
 
 
 def charge_of(
