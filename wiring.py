@@ -16,6 +16,7 @@ from temporalio.client import Client
 from temporalio.envconfig import ClientConfig
 from temporalio.service import RetryConfig
 
+from activities.slack import SlackWebhook
 from store import engine as store_engine
 from workflows.payloads import DATA_CONVERTER
 
@@ -29,7 +30,8 @@ class Settings(BaseSettings):
     while one is replaced, both are live.
     """
 
-    model_config = SettingsConfigDict(frozen=True)
+    # An error that showed what it was given would show secrets.
+    model_config = SettingsConfigDict(frozen=True, hide_input_in_errors=True)
 
     database_url: str
     temporal_address: str = "localhost:7233"
@@ -40,6 +42,8 @@ class Settings(BaseSettings):
     vapi_api_key: SecretStr
     vapi_api_base: str = "https://api.vapi.ai"
     vapi_webhook_secret: SecretStr
+    slack_webhook_url: SecretStr | None = None
+    temporal_ui_url: str | None = None
     api_host: str = "127.0.0.1"
     api_port: int = 8000
     own_workflow_rate: float = 20.0
@@ -52,6 +56,18 @@ class Settings(BaseSettings):
             raise ValueError("must hold a secret: without one every webhook would be refused")
         return value
 
+    @field_validator("slack_webhook_url", "temporal_ui_url", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: str | None) -> str | None:
+        return value or None
+
+    @field_validator("slack_webhook_url")
+    @classmethod
+    def _is_a_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and not value.get_secret_value().startswith(("https://", "http://")):
+            raise ValueError("must be the URL of an incoming webhook")
+        return value
+
 
 @dataclass(frozen=True, slots=True)
 class Clients:
@@ -60,6 +76,7 @@ class Clients:
     engine: AsyncEngine
     stripe: stripe.StripeClient
     vapi: httpx.AsyncClient
+    slack: SlackWebhook | None
 
 
 def secrets_in(value: SecretStr) -> tuple[bytes, ...]:
@@ -73,12 +90,16 @@ async def open_clients(settings: Settings, name: str) -> AsyncIterator[Clients]:
     stripe.enable_telemetry = False
     http = stripe.HTTPXClient(timeout=PROVIDER_TIMEOUT_SECONDS)
     engine = store_engine.connect(settings.database_url, application_name=f"callwallet {name}")
-    async with httpx.AsyncClient(
-        base_url=settings.vapi_api_base,
-        headers={"Authorization": f"Bearer {settings.vapi_api_key.get_secret_value()}"},
-        timeout=PROVIDER_TIMEOUT_SECONDS,
-    ) as vapi:
-        yield Clients(engine, stripe_client(settings, http), vapi)
+    async with (
+        httpx.AsyncClient(
+            base_url=settings.vapi_api_base,
+            headers={"Authorization": f"Bearer {settings.vapi_api_key.get_secret_value()}"},
+            timeout=PROVIDER_TIMEOUT_SECONDS,
+        ) as vapi,
+        httpx.AsyncClient(timeout=PROVIDER_TIMEOUT_SECONDS) as slack,
+    ):
+        webhook = slack_webhook(settings, slack)
+        yield Clients(engine, stripe_client(settings, http), vapi, webhook)
         await http.close_async()  # type: ignore[no-untyped-call]  # stripe leaves it untyped
         await engine.dispose()
 
@@ -92,6 +113,15 @@ def stripe_client(settings: Settings, http: stripe.HTTPClient) -> stripe.StripeC
         max_network_retries=0,
         stripe_version=STRIPE_VERSION,
     )
+
+
+def slack_webhook(settings: Settings, http: httpx.AsyncClient) -> SlackWebhook | None:
+    """Make the way to Slack, if there is one; alerts link to workflows if the UI has an address."""
+    if settings.slack_webhook_url is None:
+        return None
+    ui, namespace = settings.temporal_ui_url, settings.temporal_namespace
+    workflows_url = f"{ui.rstrip('/')}/namespaces/{namespace}/workflows" if ui else None
+    return SlackWebhook(http, settings.slack_webhook_url, workflows_url)
 
 
 async def connect_temporal(settings: Settings, *, lazy: bool = False) -> Client:
@@ -130,4 +160,5 @@ def set_up_logging(settings: Settings) -> None:
         ]
     )
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    # It would log every URL, and Slack's is a secret.
     logging.getLogger("httpx").setLevel(logging.WARNING)

@@ -13,6 +13,7 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
+from activities.alerts import AlertActivities
 from activities.calls import CallActivities
 from activities.inbox import InboxActivities
 from activities.payments import PaymentActivities
@@ -23,11 +24,12 @@ from store import migrate
 from wiring import Clients, Settings, connect_temporal, open_clients, set_up_logging
 from workflows.bill_call import BillCall
 from workflows.collect import Collect
+from workflows.deliver_alerts import DeliverAlerts
 from workflows.drain_inbox import DrainInbox
 from workflows.options import BILLING_QUEUE, PROVIDERS_QUEUE
 from workflows.settle_payment import SettlePayment
 
-WORKFLOWS = (BillCall, Collect, DrainInbox, SettlePayment)
+WORKFLOWS = (BillCall, Collect, DeliverAlerts, DrainInbox, SettlePayment)
 PASSED_THROUGH = (
     "activities",
     "billing",
@@ -77,6 +79,7 @@ def _providers_worker(temporal: Client, clients: Clients) -> Worker:
         temporal,
         task_queue=PROVIDERS_QUEUE,
         activities=[
+            AlertActivities(clients.engine, clients.slack).deliver,
             StripeActivities(clients.stripe).fetch_payment,
             VapiActivities(clients.vapi).fetch_call,
         ],

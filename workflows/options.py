@@ -61,6 +61,15 @@ PATIENT = ActivityOptions(
         initial_interval=timedelta(seconds=2), maximum_interval=timedelta(minutes=1)
     ),
 )
+# Alerts wait for Slack for as long as it takes. One post ends within the heartbeat's time.
+ALERTS = ActivityOptions(
+    task_queue=PROVIDERS_QUEUE,
+    start_to_close_timeout=timedelta(minutes=30),
+    heartbeat_timeout=timedelta(minutes=2),
+    retry_policy=RetryPolicy(
+        initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=2)
+    ),
+)
 
 
 class StartOptions(TypedDict):

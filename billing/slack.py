@@ -1,0 +1,81 @@
+"""An alert as a message to Slack's incoming webhook: cut and escaped the way Slack wants it.
+
+Source: docs.slack.dev, Block Kit reference (limits) and "Formatting message text" (escaping).
+"""
+
+import re
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+from urllib.parse import quote
+
+from billing.alert import Alert
+
+_LONGEST_HEADER = 150
+_LONGEST_TEXT = 3000
+_LONGEST_FIELD = 2000
+_FIELDS_A_SECTION = 10
+_MOST_BLOCKS = 50
+# Header, text and context take a block each; what is left is for the facts.
+MOST_FACTS = (_MOST_BLOCKS - 3) * _FIELDS_A_SECTION
+
+
+def message(alert: Alert, workflows_url: str | None = None) -> dict[str, Any]:
+    """Write an alert as `{"text", "blocks"}`; `text` is what a notification shows.
+
+    `workflows_url` is where the Temporal UI shows workflows, for a link to the alert's.
+    """
+    headline = f"{alert.level.capitalize()}: {alert.title}"
+    blocks = [
+        {"type": "header", "text": _plain(headline)},
+        *([{"type": "section", "text": _mrkdwn(_fit(alert.text))}] if alert.text else []),
+        *_table(alert.facts[:MOST_FACTS]),
+        {"type": "context", "elements": [_mrkdwn(one) for one in _context(alert, workflows_url)]},
+    ]
+    return {"text": _fit(headline), "blocks": blocks}
+
+
+def _table(facts: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+    fields = [_mrkdwn(_fit(f"*{name}*\n{value}", _LONGEST_FIELD)) for name, value in facts]
+    return [
+        {"type": "section", "fields": fields[first : first + _FIELDS_A_SECTION]}
+        for first in range(0, len(fields), _FIELDS_A_SECTION)
+    ]
+
+
+def _context(alert: Alert, workflows_url: str | None) -> list[str]:
+    """Say the level, whom it is about and where to look; then what had no room."""
+    said = [_fit(f"level {alert.level}")]
+    if alert.org_id is not None:
+        said.append(_fit(f"organisation {alert.org_id}"))
+    if alert.workflow_id is not None:
+        said.append(_link(alert.workflow_id, workflows_url))
+    if left_out := len(alert.facts) - MOST_FACTS:
+        said += [f"{left_out} facts more in the table `alerts`"] if left_out > 0 else []
+    return said
+
+
+def _link(workflow_id: str, workflows_url: str | None) -> str:
+    """Link to a workflow's page; without an address, or with one too long, just name it."""
+    page = f"{workflows_url}/{quote(workflow_id, safe='')}"
+    link = f"<{page}|{escape(workflow_id, quote=False)}>"
+    return link if workflows_url and len(link) <= _LONGEST_TEXT else _fit(workflow_id)
+
+
+def _plain(text: str) -> dict[str, Any]:
+    return {"type": "plain_text", "text": _fit(text, _LONGEST_HEADER), "emoji": False}
+
+
+def _mrkdwn(text: str) -> dict[str, Any]:
+    return {"type": "mrkdwn", "text": text}
+
+
+def _fit(text: str, longest: int = _LONGEST_TEXT) -> str:
+    """Escape Slack's control characters, then cut to `longest`, never in the middle of an escape.
+
+    Unescaped, a name could call the whole channel (`<!channel>`) or pass for a link.
+    """
+    escaped = escape(text, quote=False)
+    if len(escaped) <= longest:
+        return escaped
+    return re.sub(r"&[a-z]*$", "", escaped[: longest - 1]) + "…"
