@@ -9,10 +9,12 @@ from enum import StrEnum
 from billing.errors import NoTariff
 from billing.ledger import (
     Account,
+    Booked,
     EntryKind,
     Outcome,
     Posting,
     Transfer,
+    call_correction_key,
     call_key,
     wallet_account,
 )
@@ -101,11 +103,20 @@ def rate(call: EndedCall, wallet: Wallet | None, tariffs: Iterable[Tariff]) -> C
         return CallState.NO_TARIFF
 
 
-def call_charge(call: EndedCall, org_id: str, charge: Charge) -> Transfer:
-    """Draw up the charge for a call: from the wallet to usage, down to the debt limit."""
-    occurred_at = call.ended_at or call.started_at
-    if occurred_at is None:
-        raise ValueError(f"call {call.call_id} was rated without knowing when it took place")
+def call_transfer(
+    call: EndedCall, org_id: str, charge: Charge, booked: Booked | None
+) -> Transfer | None:
+    """Draw up what is to be posted for a call; None when there is nothing to charge.
+
+    What is booked already stands, unless Vapi's API itself says that the call costs something else.
+    """
+    if booked is not None and call.provider_ended and booked.net != charge.amount:
+        return _correction(call, org_id, charge, booked)
+    return _charge(call, org_id, charge) if charge.amount.amount_minor or booked else None
+
+
+def _charge(call: EndedCall, org_id: str, charge: Charge) -> Transfer:
+    """From the wallet to usage, down to the debt limit."""
     return Transfer(
         key=call_key(call.call_id),
         kind=EntryKind.CALL,
@@ -113,12 +124,40 @@ def call_charge(call: EndedCall, org_id: str, charge: Charge) -> Transfer:
         debit_account=wallet_account(org_id),
         credit_account=Account.USAGE_CALLS,
         amount=charge.amount,
-        occurred_at=occurred_at,
+        occurred_at=_ended_at(call),
         cause=f"vapi call {call.call_id}",
         actor="system",
         refusable=True,
         note=charge.explain(),
     )
+
+
+def _correction(call: EndedCall, org_id: str, charge: Charge, booked: Booked) -> Transfer:
+    """The difference: more can be refused at the debt limit, less is given back."""
+    more = charge.amount - booked.net
+    wallet, usage = wallet_account(org_id), Account.USAGE_CALLS
+    is_charge = more.amount_minor > 0
+    return Transfer(
+        key=call_correction_key(call.call_id, booked.entries),
+        kind=EntryKind.CORRECTION,
+        org_id=org_id,
+        debit_account=wallet if is_charge else usage,
+        credit_account=usage if is_charge else wallet,
+        amount=more if is_charge else -more,
+        occurred_at=_ended_at(call),
+        cause=f"vapi call {call.call_id}",
+        actor="system",
+        refusable=is_charge,
+        reverses=call_key(call.call_id),
+        note=f"{charge.explain()}; {booked.net} had been charged",
+    )
+
+
+def _ended_at(call: EndedCall) -> datetime:
+    moment = call.ended_at or call.started_at
+    if moment is None:
+        raise ValueError(f"call {call.call_id} was rated without knowing when it took place")
+    return moment
 
 
 def bill(

@@ -11,6 +11,7 @@ class EntryKind(StrEnum):
     """What an entry is for."""
 
     CALL = "call"
+    CORRECTION = "correction"
     TOPUP = "topup"
 
 
@@ -94,6 +95,18 @@ class Posting:
     refusal: Refusal | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Booked:
+    """What the ledger holds under a key, with what reverses or corrects it: `entries` in all.
+
+    `net` is what the wallet of `org_id` has paid (negative: was given).
+    """
+
+    org_id: str
+    net: Money
+    entries: int
+
+
 def wallet_account(org_id: str) -> str:
     """Name the account of an organisation's wallet."""
     return f"wallet:{org_id}"
@@ -102,6 +115,11 @@ def wallet_account(org_id: str) -> str:
 def call_key(call_id: str) -> str:
     """Key the charge for a call."""
     return f"call:{call_id}"
+
+
+def call_correction_key(call_id: str, number: int) -> str:
+    """Key the n-th correction (from 1) of the charge for a call."""
+    return f"call:{call_id}:correction:{number}"
 
 
 def payment_credit_key(payment_id: str) -> str:

@@ -15,12 +15,12 @@ from billing.call import (
     CallState,
     EndedCall,
     bill,
-    call_charge,
+    call_transfer,
     call_workflow_id,
     rate,
 )
 from billing.errors import NotFound
-from billing.ledger import Posting
+from billing.ledger import Booked, Posting, call_key
 from billing.money import Currency, Money
 from billing.tariff import Charge
 from billing.wallet import Wallet
@@ -47,11 +47,18 @@ _seen = rowset(
 )
 _new = insert(table).from_select(_seen.c.keys(), select(_seen))
 _updated = {column.name: column for column in _new.excluded if column.name in _seen.c}
-# What is settled or discarded stays as it is.
+# What is settled or discarded stays as it is, unless Vapi's API itself says something else.
 _RECORD = _new.on_conflict_do_update(
     index_elements=["call_id"],
     set_={**_updated, "updated_at": func.now()},
-    where=table.c.state.not_in(_FINAL),
+    where=or_(
+        table.c.state.not_in(_FINAL),
+        and_(
+            table.c.state == CallState.SETTLED,
+            _new.excluded.state.in_((CallState.SETTLED, CallState.DEBT_LIMIT)),
+            _new.excluded.facts["provider_ended"].astext == "true",
+        ),
+    ),
 )
 
 
@@ -65,7 +72,7 @@ async def charge(
     that a refused charge is known to wait in the same instant in which it is refused.
     `settled_by` names the workflow if it is another than the call's own.
     """
-    owners = await agents.owners(connection, calls)
+    owners = await agents.owners(connection, calls) | await _payers(connection, calls)
     locked = await wallets.lock(connection, set(owners.values()))
     rates = await tariffs.for_organizations(connection, set(owners.values()))
     discarded = await _discarded(connection, [call.call_id for call in calls])
@@ -178,15 +185,31 @@ async def _post(
     rated: Mapping[str, Charge | CallState],
     calls: Iterable[EndedCall],
 ) -> dict[str, Posting]:
-    """Post the charges that cost something; answers by call id."""
-    charges = [
-        (call, charge)
+    """Post what is to be charged or corrected; answers by call id."""
+    booked = await _booked(connection, calls)
+    transfers = {
+        call.call_id: transfer
         for call in calls
-        if isinstance(charge := rated[call.call_id], Charge) and charge.amount.amount_minor
-    ]
-    transfers = [call_charge(call, owners[call.call_id], charge) for call, charge in charges]
-    postings = await ledger.post_locked(connection, locked, transfers)
-    return {call.call_id: posting for (call, _), posting in zip(charges, postings, strict=True)}
+        if isinstance(charge := rated[call.call_id], Charge)
+        and (
+            transfer := call_transfer(call, owners[call.call_id], charge, booked.get(call.call_id))
+        )
+    }
+    postings = await ledger.post_locked(connection, locked, list(transfers.values()))
+    return dict(zip(transfers, postings, strict=True))
+
+
+async def _payers(connection: AsyncConnection, calls: Iterable[EndedCall]) -> dict[str, str]:
+    """Say who paid: a correction is theirs, whoever has the assistant now."""
+    booked = await _booked(connection, calls)
+    return {call_id: one.org_id for call_id, one in booked.items()}
+
+
+async def _booked(connection: AsyncConnection, calls: Iterable[EndedCall]) -> dict[str, Booked]:
+    """Read what was charged for calls whose facts are from Vapi's API, and may correct it."""
+    keys = {call_key(call.call_id): call.call_id for call in calls if call.provider_ended}
+    found = await ledger.booked(connection, keys) if keys else {}
+    return {keys[key]: booked for key, booked in found.items()}
 
 
 async def _record(

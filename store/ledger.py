@@ -3,10 +3,10 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import case, func, insert, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.ledger import Entry, EntryKind, Outcome, Posting, Transfer
+from billing.ledger import Booked, Entry, EntryKind, Outcome, Posting, Transfer
 from billing.money import Currency, Money
 from billing.wallet import Decision, Wallet, decide_all
 from store import wallets
@@ -56,6 +56,30 @@ async def by_keys(connection: AsyncConnection, keys: Collection[str]) -> dict[st
     """Read the entries that exist under any of these keys."""
     query = select(ledger_entries).where(ledger_entries.c.key == func.any(list(keys)))
     return {row.key: _entry(row) for row in await connection.execute(query)}
+
+
+async def booked(connection: AsyncConnection, keys: Collection[str]) -> dict[str, Booked]:
+    """Add up what stands under each of these keys, with what reverses or corrects it."""
+    table = ledger_entries.c
+    root = func.coalesce(table.reverses, table.key).label("root")
+    is_debit = table.debit_account == literal("wallet:") + table.org_id
+    query = (
+        select(
+            root,
+            table.org_id,
+            table.currency,
+            func.sum(case((is_debit, table.amount_minor), else_=-table.amount_minor)).label("net"),
+            func.count().label("entries"),
+        )
+        .where(
+            or_(table.key == func.any(list(keys)), table.reverses == func.any(list(keys))),
+        )
+        .group_by(root, table.org_id, table.currency)
+    )
+    return {
+        row.root: Booked(row.org_id, Money(int(row.net), Currency(row.currency)), row.entries)
+        for row in await connection.execute(query)
+    }
 
 
 async def page(

@@ -12,12 +12,12 @@ from billing.call import (
     CallState,
     EndedCall,
     bill,
-    call_charge,
+    call_transfer,
     call_workflow_id,
     duration_seconds,
     rate,
 )
-from billing.ledger import EntryKind, Outcome, Posting, Refusal
+from billing.ledger import Booked, EntryKind, Outcome, Posting, Refusal, Transfer
 from billing.money import Currency, Money
 from billing.tariff import Charge
 from billing.wallet import Wallet
@@ -96,11 +96,44 @@ def test_a_charge_takes_from_the_wallet_to_usage_once_a_call_and_may_be_refused(
     call = ended_call(seconds=61, call_id="abc")
     rated = rate(call, WALLET, TARIFFS)
     assert isinstance(rated, Charge)
-    transfer = call_charge(call, "org", rated)
+    transfer = call_transfer(call, "org", rated, None)
+    assert transfer is not None
     assert (transfer.key, transfer.kind) == ("call:abc", EntryKind.CALL)
     assert (transfer.debit_account, transfer.credit_account) == ("wallet:org", "usage:calls")
     assert (transfer.amount, transfer.refusable) == (Money(57, Currency.GBP), True)
     assert transfer.occurred_at == NOON
+
+
+def corrected(call: EndedCall, net_minor: int, entries: int = 1) -> Transfer | None:
+    rated = rate(call, WALLET, TARIFFS)
+    assert isinstance(rated, Charge)
+    booked = Booked("org", Money(net_minor, Currency.GBP), entries)
+    return call_transfer(call, "org", rated, booked)
+
+
+def test_vapi_s_own_facts_correct_a_charge_that_was_too_low() -> None:
+    call = replace(ended_call(seconds=61, call_id="abc"), provider_ended=True)
+    transfer = corrected(call, 56)
+    assert transfer is not None
+    assert (transfer.key, transfer.kind) == ("call:abc:correction:1", EntryKind.CORRECTION)
+    assert (transfer.debit_account, transfer.credit_account) == ("wallet:org", "usage:calls")
+    assert (transfer.amount, transfer.refusable) == (Money(1, Currency.GBP), True)
+    assert transfer.reverses == "call:abc"
+
+
+def test_what_was_charged_too_much_is_given_back_whatever_the_limit() -> None:
+    call = replace(ended_call(seconds=60, call_id="abc"), provider_ended=True)
+    transfer = corrected(call, 60, entries=3)
+    assert transfer is not None
+    assert transfer.key == "call:abc:correction:3"
+    assert (transfer.debit_account, transfer.credit_account) == ("usage:calls", "wallet:org")
+    assert (transfer.amount, transfer.refusable) == (Money(4, Currency.GBP), False)
+
+
+def test_a_webhook_never_corrects_what_was_charged() -> None:
+    transfer = corrected(ended_call(seconds=61, call_id="abc"), 56)
+    assert transfer is not None
+    assert transfer.key == "call:abc"
 
 
 CHARGE = Charge(Money(57, Currency.GBP), Money(72, Currency.USD), 61, "default")
