@@ -1,6 +1,6 @@
 """Runs of reconciliation: where each stands, what it checked, and what that comes to."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
@@ -8,18 +8,19 @@ from sqlalchemy import and_, bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from billing import reconciliation
 from billing.errors import NotFound
 from billing.money import Currency, Money
 from billing.reconciliation import (
-    Day,
     FindingKind,
     FindingOutcome,
+    Report,
     Run,
     RunStatus,
     Tally,
     Window,
-    reliability,
 )
+from billing.reliability import reliability
 from billing.webhook import Source
 from store.schema import reconciliation_days as days
 from store.schema import reconciliation_findings as findings
@@ -30,7 +31,7 @@ Checked = Mapping[tuple[str | None, date], int]
 
 
 async def open_run(connection: AsyncConnection, run: Run) -> Run:
-    """Record that a run has begun; the same again gives what was recorded first."""
+    """Record that a run has begun; or goes on, in the window that was decided when it began."""
     row = {
         "run_id": run.run_id,
         "source": run.source,
@@ -43,7 +44,15 @@ async def open_run(connection: AsyncConnection, run: Run) -> Run:
         "status": run.status,
         "started_at": run.started_at,
     }
-    await connection.execute(insert(runs).values(row).on_conflict_do_nothing())
+    await connection.execute(
+        insert(runs)
+        .values(row)
+        .on_conflict_do_update(
+            index_elements=["run_id"],
+            set_={"status": run.status, "problem": ""},
+            where=runs.c.finished_at.is_(None),
+        )
+    )
     return await read(connection, run.run_id)
 
 
@@ -150,23 +159,24 @@ async def tallies(connection: AsyncConnection, run_id: str) -> list[Tally]:
         row[0]: row[1] for row in await connection.execute(checked_query.group_by("org_id"))
     }
     found = {row.org_id: row for row in await connection.execute(_COUNTS, {"run": run_id})}
+    amounts = (await connection.execute(_AMOUNTS, {"run": run_id})).all()
     org_ids = sorted(checked.keys() | found.keys(), key=lambda one: (one is None, one or ""))
-    return [_tally(org_id, checked.get(org_id, 0), found.get(org_id)) for org_id in org_ids]
-
-
-async def by_day(
-    connection: AsyncConnection, source: Source, org_id: str | None, since: date, until: date
-) -> list[Day]:
-    """Say for each day (UTC, both included) how many there were and how many were missed.
-
-    Several runs look at one day: what was checked is counted by the one that saw most, what was
-    missed by call or payment.
-    """
-    given = {"source": source, "org_id": org_id, "since": since, "until": until}
     return [
-        Day(row.day.isoformat(), row.checked, row.missing, reliability(row.checked, row.missing))
-        for row in await connection.execute(_BY_DAY, given)
+        _tally(
+            org_id,
+            checked.get(org_id, 0),
+            found.get(org_id),
+            [row for row in amounts if row.org_id == org_id],
+        )
+        for org_id in org_ids
     ]
+
+
+async def report(connection: AsyncConnection, run_id: str) -> Report:
+    """Sum up a run, one under way as it stands now; raises NotFound."""
+    run = await read(connection, run_id)
+    now: datetime = (await connection.execute(select(func.now()))).scalar_one()
+    return reconciliation.report(run, await tallies(connection, run_id), now)
 
 
 def _is_daily_success(source: Source) -> Any:
@@ -197,43 +207,24 @@ _COUNTS = (
         _count(findings.c.outcome.in_((FindingOutcome.OPEN, FindingOutcome.WAITING))).label(
             "waiting"
         ),
-        func.max(findings.c.currency).label("currency"),
-        _sum(_IS_MISSING).label("missing_minor"),
-        _sum(_IS_RECOVERED).label("recovered_minor"),
     )
     .where(findings.c.run_id == bindparam("run"))
     .group_by(findings.c.org_id)
 )
-
-_BY_DAY = text("""
-    WITH seen AS (
-        SELECT org_id, day, max(checked) AS checked
-        FROM reconciliation_days
-        WHERE day BETWEEN :since AND :until
-          AND run_id IN (
-            SELECT run_id FROM reconciliation_runs WHERE source = :source AND NOT dry_run
-          )
-          AND (CAST(:org_id AS text) IS NULL OR org_id = :org_id)
-        GROUP BY org_id, day
-    ), missed AS (
-        SELECT (occurred_at AT TIME ZONE 'UTC')::date AS day, count(DISTINCT subject) AS missing
-        FROM reconciliation_findings
-        WHERE kind = 'missing'
-          AND occurred_at >= :since AND occurred_at < CAST(:until AS date) + interval '1 day'
-          AND run_id IN (
-            SELECT run_id FROM reconciliation_runs WHERE source = :source AND NOT dry_run
-          )
-          AND (CAST(:org_id AS text) IS NULL OR org_id = :org_id)
-        GROUP BY 1
+_AMOUNTS = (
+    select(
+        findings.c.org_id,
+        findings.c.currency,
+        _sum(_IS_MISSING).label("missing"),
+        _sum(_IS_RECOVERED).label("recovered"),
     )
-    SELECT day, sum(checked)::bigint AS checked, coalesce(max(missing), 0) AS missing
-    FROM seen LEFT JOIN missed USING (day)
-    GROUP BY day
-    ORDER BY day
-""")
+    .where(findings.c.run_id == bindparam("run"), findings.c.currency.is_not(None))
+    .group_by(findings.c.org_id, findings.c.currency)
+    .order_by(findings.c.currency)
+)
 
 
-def _tally(org_id: str | None, checked: int, row: Any) -> Tally:
+def _tally(org_id: str | None, checked: int, row: Any, amounts: Sequence[Any]) -> Tally:
     if row is None:
         return Tally(org_id, checked)
     return Tally(
@@ -246,14 +237,14 @@ def _tally(org_id: str | None, checked: int, row: Any) -> Tally:
         recovered=row.recovered,
         quarantined=row.quarantined,
         waiting=row.waiting,
-        missing_amounts=_amounts(row.missing_minor, row.currency),
-        recovered_amounts=_amounts(row.recovered_minor, row.currency),
+        missing_amounts=_amounts((one.currency, one.missing) for one in amounts),
+        recovered_amounts=_amounts((one.currency, one.recovered) for one in amounts),
         reliability_percent=reliability(checked, row.missing),
     )
 
 
-def _amounts(amount_minor: int, currency: str | None) -> tuple[Money, ...]:
-    return (Money(int(amount_minor), Currency(currency)),) if currency and amount_minor else ()
+def _amounts(sums: Iterable[tuple[str, int]]) -> tuple[Money, ...]:
+    return tuple(Money(int(minor), Currency(currency)) for currency, minor in sums if minor)
 
 
 def _run(row: Any) -> Run:
