@@ -1,12 +1,13 @@
 """The Slack sink: an incoming webhook that checks the shape of a message and keeps it.
 
-Answers as docs.slack.dev/messaging/sending-messages-using-incoming-webhooks says: plain text.
+Answers as docs.slack.dev/messaging/sending-messages-using-incoming-webhooks says: plain text. The
+limits are those of the Block Kit reference.
 """
 
 import secrets
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, StringConstraints, ValidationError
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -19,13 +20,63 @@ from devstack.providers.faults import Faults, Misbehaving, pause
 from devstack.providers.storage import Filter, Row, Storage
 
 _KIND = "slack.message"
-_TOO_MANY = 429
+# What Slack says with a status; with others it may say anything.
+_SAYINGS = {
+    400: b"invalid_payload",
+    403: b"action_prohibited",
+    404: b"no_service",
+    410: b"channel_is_archived",
+    429: b"rate_limited",
+}
 
 
 class Block(BaseModel):
     """One block; what else it holds depends on its type."""
 
     type: str
+
+
+class HeaderText(BaseModel):
+    """A header's text is plain and short."""
+
+    type: Literal["plain_text"]
+    text: Annotated[str, StringConstraints(min_length=1, max_length=150)]
+
+
+class Text(BaseModel):
+    """A text object."""
+
+    type: Literal["plain_text", "mrkdwn"]
+    text: Annotated[str, StringConstraints(min_length=1, max_length=3000)]
+
+
+class FieldText(Text):
+    """One of a section's fields."""
+
+    text: Annotated[str, StringConstraints(min_length=1, max_length=2000)]
+
+
+class Header(Block):
+    """A headline."""
+
+    text: HeaderText
+
+
+class Section(Block):
+    """A text, fields, or both."""
+
+    text: Text | None = None
+    fields: list[FieldText] | None = Field(default=None, min_length=1, max_length=10)
+
+
+class Context(Block):
+    """Small print; images apart, which callwallet has none of."""
+
+    elements: list[Text] = Field(min_length=1, max_length=10)
+
+
+_BLOCKS: dict[str, type[Block]] = {"header": Header, "section": Section, "context": Context}
+_MOST_BLOCKS = 50
 
 
 class Message(BaseModel):
@@ -48,6 +99,8 @@ def create_slack(storage: Storage, clock: Clock) -> Starlette:
             return PlainTextResponse("invalid_payload", status_code=400)
         if not (message.text or message.blocks or message.attachments):
             return PlainTextResponse("no_text", status_code=400)
+        if not _fits(await request.json()):
+            return PlainTextResponse("invalid_blocks", status_code=400)
         _keep(storage, clock, await request.json())
         return PlainTextResponse("ok")
 
@@ -73,6 +126,18 @@ def create_slack(storage: Storage, clock: Clock) -> Starlette:
     )
 
 
+def _fits(message: dict[str, Any]) -> bool:
+    """Whether every block of a type that we know is within Slack's limits."""
+    blocks = message.get("blocks", [])
+    try:
+        for block in blocks:
+            _BLOCKS.get(block["type"], Block).model_validate(block)
+    except ValidationError:
+        return False
+    sections = [block for block in blocks if block["type"] == "section"]
+    return len(blocks) <= _MOST_BLOCKS and all({"text", "fields"} & set(one) for one in sections)
+
+
 def _keep(storage: Storage, clock: Clock, message: dict[str, Any]) -> None:
     now = clock.milliseconds()
     row = Row(kind=_KIND, id=secrets.token_hex(8), created=now, updated=now, data=message)
@@ -80,4 +145,4 @@ def _keep(storage: Storage, clock: Clock, message: dict[str, Any]) -> None:
 
 
 def _fault_body(status: int) -> tuple[str, bytes]:
-    return "text/plain", b"rate_limited" if status == _TOO_MANY else b"server_error"
+    return "text/plain", _SAYINGS.get(status, b"server_error")

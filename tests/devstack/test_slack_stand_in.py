@@ -43,6 +43,30 @@ async def test_a_bad_message_is_refused_in_plain_text(
     assert (answer.status_code, answer.text) == (400, text)
 
 
+SHORT = {"type": "mrkdwn", "text": "x"}
+
+
+@pytest.mark.parametrize(
+    "blocks",
+    [
+        [{"type": "header", "text": {"type": "plain_text", "text": "x" * 151}}],
+        [{"type": "header", "text": SHORT}],
+        [{"type": "section", "text": {"type": "mrkdwn", "text": "x" * 3001}}],
+        [{"type": "section", "text": {"type": "mrkdwn", "text": ""}}],
+        [{"type": "section", "fields": [{"type": "mrkdwn", "text": "x" * 2001}]}],
+        [{"type": "section", "fields": [SHORT] * 11}],
+        [{"type": "section"}],
+        [{"type": "context", "elements": [SHORT] * 11}],
+        [{"type": "divider"}] * 51,
+    ],
+)
+async def test_blocks_beyond_a_limit_are_refused(
+    stand_ins: StandIns, blocks: list[dict[str, object]]
+) -> None:
+    answer = await stand_ins.slack.post(HOOK, json={"text": "x", "blocks": blocks})
+    assert (answer.status_code, answer.text) == (400, "invalid_blocks")
+
+
 async def test_a_busy_slack_says_when_to_come_back(stand_ins: StandIns) -> None:
     fault = {"kind": "status", "path": "/services/*", "status": 429, "retry_after": 30}
     await stand_ins.control("slack", "faults", fault)
