@@ -50,8 +50,8 @@ def _context(alert: Alert, workflows_url: str | None) -> list[str]:
         said.append(_fit(f"organisation {alert.org_id}"))
     if alert.workflow_id is not None:
         said.append(_link(alert.workflow_id, workflows_url))
-    if left_out := len(alert.facts) - MOST_FACTS:
-        said += [f"{left_out} facts more in the table `alerts`"] if left_out > 0 else []
+    if (left_out := len(alert.facts) - MOST_FACTS) > 0:
+        said.append(f"{left_out} facts more in the table `alerts`")
     return said
 
 

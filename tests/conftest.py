@@ -16,7 +16,13 @@ from temporalio.client import Client
 from devstack.stack import Stack
 from store import engine as store_engine
 from store.migrate import upgrade
-from tests.stand_ins import StripeStandIn, VapiStandIn, open_stand_ins
+from tests.stand_ins import (
+    SlackStandIn,
+    StripeStandIn,
+    VapiStandIn,
+    open_slack,
+    open_stand_ins,
+)
 from wiring import Clients, Settings, connect_temporal, open_clients
 from worker import build_workers
 from workflows.namespace import prepare
@@ -129,3 +135,11 @@ def stripe(stand_ins: tuple[StripeStandIn, VapiStandIn]) -> StripeStandIn:
 @pytest.fixture(scope="session")
 def vapi(stand_ins: tuple[StripeStandIn, VapiStandIn]) -> VapiStandIn:
     return stand_ins[1]
+
+
+@pytest.fixture
+async def slack(stack: Stack) -> AsyncIterator[SlackStandIn]:
+    """Slack, whose faults end with the test: every alert goes to the one webhook."""
+    async with open_slack(stack) as opened:
+        yield opened
+        await opened.behave()

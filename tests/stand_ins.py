@@ -1,5 +1,6 @@
-"""What tests make happen at Stripe and at Vapi: payments, calls, and misbehaviour."""
+"""What tests make happen at Stripe, Vapi and Slack: payments, calls, and misbehaviour."""
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -84,6 +85,30 @@ class VapiStandIn:
     async def misbehave(self, call_id: str, **fault: Any) -> None:
         """Let reads of this call fail."""
         await _misbehave(self.http, f"/call/{call_id}", fault)
+
+
+@dataclass(frozen=True)
+class SlackStandIn:
+    http: httpx.AsyncClient
+
+    async def messages(self, about: str = "") -> list[dict[str, Any]]:
+        """The messages that say this anywhere, oldest first."""
+        kept = (await self.http.get("/_control/messages")).raise_for_status().json()["messages"]
+        return [one for one in kept if about in json.dumps(one, ensure_ascii=False)]
+
+    async def misbehave(self, **fault: Any) -> None:
+        """Let posts to webhooks fail, once unless told otherwise."""
+        await _misbehave(self.http, "/services/*", {"method": "POST", **fault})
+
+    async def behave(self) -> None:
+        """Let nothing fail any more."""
+        (await self.http.delete("/_control/faults")).raise_for_status()
+
+
+@asynccontextmanager
+async def open_slack(stack: Stack) -> AsyncIterator[SlackStandIn]:
+    async with httpx.AsyncClient(base_url=stack.slack_url, trust_env=False) as slack:
+        yield SlackStandIn(slack)
 
 
 @asynccontextmanager
