@@ -19,15 +19,31 @@ from temporalio.client import Client
 from billing.call import Collection
 from billing.webhook import PaymentHint
 from devstack.stack import Stack
+from store import alerts
 from store.migrate import upgrade
-from tests.factories import an_assistant, an_organization, credit, ended_call, register, unique
-from tests.stand_ins import StripeStandIn, VapiStandIn, open_stand_ins
+from tests.factories import (
+    an_alert,
+    an_assistant,
+    an_organization,
+    credit,
+    ended_call,
+    register,
+    unique,
+)
+from tests.stand_ins import (
+    SlackStandIn,
+    StripeStandIn,
+    VapiStandIn,
+    open_slack,
+    open_stand_ins,
+)
 from tests.workflows.parked import discard, reprocess, start_bill, until_parked
 from tests.workflows.webhooks import drain, event_of, report_of
 from wiring import Settings, open_clients
 from worker import build_workers
-from workflows import collect, drain_inbox, settle_payment
+from workflows import collect, deliver_alerts, drain_inbox, settle_payment
 from workflows.collect import Collect
+from workflows.deliver_alerts import DeliverAlerts
 from workflows.namespace import prepare
 from workflows.payloads import DATA_CONVERTER
 from workflows.settle_payment import SettlePayment
@@ -43,6 +59,7 @@ class World:
     engine: AsyncEngine
     stripe: StripeStandIn
     vapi: VapiStandIn
+    slack: SlackStandIn
 
     async def keep(self, workflow_id: str, name: str) -> None:
         """Write the history of a workflow, unless one of this name was recorded before."""
@@ -68,6 +85,7 @@ async def main() -> None:
         await _unready_calls(world)
         await _payments(world)
         await _drain(world)
+        await _alerts(world)
     for file in sorted(HISTORIES.glob("*.json")):
         sys.stdout.write(f"{file.name}\n")
 
@@ -155,6 +173,19 @@ async def _drain(world: World) -> None:
     await world.keep(drain_inbox.WORKFLOW_ID, "drain_inbox")
 
 
+async def _alerts(world: World) -> None:
+    """Have an alert delivered that Slack does not take at once, and be told of more meanwhile."""
+    await world.slack.misbehave(kind="status", status=500)
+    async with world.engine.begin() as connection:
+        await alerts.tell(connection, an_alert())
+    handle = await world.temporal.start_workflow(
+        DeliverAlerts.run, 0, **deliver_alerts.start_options()
+    )
+    await handle.signal(DeliverAlerts.again, "a recorder")
+    await handle.result()
+    await world.keep(handle.id, "deliver_alerts")
+
+
 @asynccontextmanager
 async def _world() -> AsyncIterator[World]:
     parts = ("postgres", "temporal", "providers")
@@ -177,7 +208,8 @@ async def _world() -> AsyncIterator[World]:
         for worker in build_workers(temporal, clients):
             await opened.enter_async_context(worker)
         stand_ins = await opened.enter_async_context(open_stand_ins(stack))
-        yield World(temporal, clients.engine, *stand_ins)
+        slack = await opened.enter_async_context(open_slack(stack))
+        yield World(temporal, clients.engine, *stand_ins, slack)
 
 
 def _portable(recorded: Any) -> Any:
