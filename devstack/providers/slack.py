@@ -75,7 +75,12 @@ class Context(Block):
     elements: list[Text] = Field(min_length=1, max_length=10)
 
 
-_BLOCKS: dict[str, type[Block]] = {"header": Header, "section": Section, "context": Context}
+_BLOCKS: dict[str, type[Block]] = {
+    "header": Header,
+    "section": Section,
+    "context": Context,
+    "divider": Block,
+}
 _MOST_BLOCKS = 50
 
 
@@ -127,11 +132,13 @@ def create_slack(storage: Storage, clock: Clock) -> Starlette:
 
 
 def _fits(message: dict[str, Any]) -> bool:
-    """Whether every block of a type that we know is within Slack's limits."""
+    """Whether every block is of a type that we know, and within Slack's limits."""
     blocks = message.get("blocks", [])
+    if any(block["type"] not in _BLOCKS for block in blocks):
+        return False
     try:
         for block in blocks:
-            _BLOCKS.get(block["type"], Block).model_validate(block)
+            _BLOCKS[block["type"]].model_validate(block)
     except ValidationError:
         return False
     sections = [block for block in blocks if block["type"] == "section"]

@@ -58,6 +58,7 @@ SHORT = {"type": "mrkdwn", "text": "x"}
         [{"type": "section"}],
         [{"type": "context", "elements": [SHORT] * 11}],
         [{"type": "divider"}] * 51,
+        [{"type": "unheard of"}],
     ],
 )
 async def test_blocks_beyond_a_limit_are_refused(
