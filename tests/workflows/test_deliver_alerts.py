@@ -23,6 +23,7 @@ from wiring import Settings
 from worker import sandbox
 from workflows import deliver_alerts
 from workflows.deliver_alerts import DeliverAlerts
+from workflows.options import BILLING_QUEUE
 
 RAISING_QUEUE = "tests-raising"
 
@@ -133,8 +134,12 @@ async def test_many_who_raise_alerts_at_once_have_each_told_once(
     assert await tries(handle, "deliver") <= 20
 
 
-async def test_without_alerts_a_delivery_ends_at_once(raising: Client) -> None:
-    handle = await raising.start_workflow(DeliverAlerts.run, 0, **deliver_alerts.start_options())
+async def test_a_person_may_start_a_delivery_and_without_alerts_it_ends_at_once(
+    raising: Client,
+) -> None:
+    handle = await raising.start_workflow(
+        "DeliverAlerts", id=deliver_alerts.WORKFLOW_ID, task_queue=BILLING_QUEUE
+    )
     assert await ended(handle) == 0
 
 
