@@ -53,7 +53,7 @@ async def tell(connection: AsyncConnection, alert: Alert) -> bool:
 
 
 async def cross(connection: AsyncConnection, alarm: str, *, raised: bool, alert: Alert) -> bool:
-    """Set whether an alarm is raised, and store the alert if that changes; says whether it did.
+    """Set whether an alarm is raised, and tell the alert if that changes; False if nothing is told.
 
     An alarm never seen is as good as not raised. Of any number of transactions that see the same
     crossing at once, one changes the alarm: the others wait for its row and find it changed. The
