@@ -1,4 +1,4 @@
-"""The Stripe stand-in: payments, checkout, refunds, customers and events over HTTP.
+"""The Stripe stand-in: payments, checkout, refunds, disputes, events over HTTP.
 
 Every request passes the same gates, in Stripe's order: key, route, parameters, idempotency, work.
 """
@@ -22,6 +22,7 @@ from devstack.providers import (
     control,
     stripe_checkout,
     stripe_control,
+    stripe_dashboard,
     stripe_errors,
     stripe_objects,
 )
@@ -66,6 +67,7 @@ def create_stripe(
         for operation in OPERATIONS
     ]
     routes += stripe_control.routes(account, desk.committed)
+    routes += stripe_dashboard.routes(account, desk.committed)
     routes += control.clock_routes(clock, desk.let_time_pass)
     routes += control.delivery_routes(courier)
     routes += control.fault_routes(faults)

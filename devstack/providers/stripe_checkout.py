@@ -105,7 +105,7 @@ def _completed(account: Account, session: JsonObject, intent: JsonObject, email:
         "customer": intent["customer"],
         "customer_details": details,
         "payment_intent": intent["id"],
-        "payment_status": "paid",
+        "payment_status": "paid" if intent["status"] == "succeeded" else "unpaid",
         "status": "complete",
         "url": None,
     }

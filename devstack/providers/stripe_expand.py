@@ -9,8 +9,10 @@ from devstack.providers.stripe_errors import invalid_request
 from devstack.providers.stripe_refunds import list_refunds
 
 _KINDS = {
+    "balance_transaction": "balance_transaction",
     "charge": "charge",
     "customer": "customer",
+    "failure_balance_transaction": "balance_transaction",
     "latest_charge": "charge",
     "payment_intent": "payment_intent",
     "payment_method": "payment_method",

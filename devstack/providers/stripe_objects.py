@@ -20,9 +20,11 @@ _ABSENT = frozenset(
 )  # fmt: skip
 
 _CLASSES: Mapping[str, tuple[type[stripe.StripeObject], str]] = {
+    "balance_transaction": (stripe.BalanceTransaction, "txn"),
     "charge": (stripe.Charge, "ch"),
     "checkout.session": (stripe.checkout.Session, "cs_test"),
     "customer": (stripe.Customer, "cus"),
+    "dispute": (stripe.Dispute, "du"),
     "event": (stripe.Event, "evt"),
     "payment_intent": (stripe.PaymentIntent, "pi"),
     "refund": (stripe.Refund, "re"),

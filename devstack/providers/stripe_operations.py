@@ -6,9 +6,11 @@ from dataclasses import dataclass
 import stripe.params.checkout
 
 from devstack.providers import (
+    stripe_captures,
     stripe_cards,
     stripe_checkout,
     stripe_customers,
+    stripe_disputes,
     stripe_payments,
     stripe_refunds,
 )
@@ -99,13 +101,27 @@ OPERATIONS = (
         "POST",
         "/v1/payment_intents/{id}/cancel",
         _P.PaymentIntentCancelParams,
-        stripe_payments.cancel,
+        stripe_captures.cancel,
+    ),
+    Operation(
+        "POST",
+        "/v1/payment_intents/{id}/capture",
+        _P.PaymentIntentCaptureParams,
+        stripe_captures.capture,
     ),
     Operation("GET", "/v1/charges", _P.ChargeListParams, stripe_payments.list_charges),
     Operation("GET", "/v1/charges/{id}", _P.ChargeRetrieveParams, _retrieve("charge")),
     Operation("POST", "/v1/refunds", _P.RefundCreateParams, stripe_refunds.create),
     Operation("GET", "/v1/refunds", _P.RefundListParams, stripe_refunds.list_refunds),
     Operation("GET", "/v1/refunds/{id}", _P.RefundRetrieveParams, _retrieve("refund")),
+    Operation("GET", "/v1/disputes", _P.DisputeListParams, stripe_disputes.list_disputes),
+    Operation("GET", "/v1/disputes/{id}", _P.DisputeRetrieveParams, _retrieve("dispute")),
+    Operation(
+        "GET",
+        "/v1/balance_transactions/{id}",
+        _P.BalanceTransactionRetrieveParams,
+        _retrieve("balance_transaction"),
+    ),
     Operation("POST", _SESSIONS, _S.SessionCreateParams, stripe_checkout.create),
     Operation("GET", _SESSIONS, _S.SessionListParams, stripe_checkout.list_sessions),
     Operation("GET", _SESSIONS + "/{id}", _S.SessionRetrieveParams, stripe_checkout.retrieve),

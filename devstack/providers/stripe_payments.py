@@ -16,7 +16,7 @@ from devstack.providers.stripe_errors import DOC_URL, StripeError, invalid_reque
 from devstack.providers.stripe_params import Params
 
 SMALLEST_AMOUNT = {"gbp": 30, "usd": 50, "eur": 50, "cad": 50, "aud": 50}
-_CONFIRMABLE = ("requires_payment_method", "requires_confirmation", "requires_action")
+CONFIRMABLE = ("requires_payment_method", "requires_confirmation", "requires_action")
 _KEPT = (
     "customer", "description", "receipt_email", "setup_future_usage", "statement_descriptor",
     "statement_descriptor_suffix", "transfer_group",
@@ -61,21 +61,11 @@ def new_intent(account: Account, params: Params, card: JsonObject | None) -> Jso
 def confirm(account: Account, path: Params, params: Params) -> JsonObject:
     """POST /v1/payment_intents/{id}/confirm."""
     intent = account.in_path("payment_intent", path["id"])
-    if intent["status"] not in _CONFIRMABLE:
-        raise _unexpected_state("confirm", intent)
+    if intent["status"] not in CONFIRMABLE:
+        raise unexpected_state("confirm", intent)
     name = params.get("payment_method") or intent["payment_method"]
     card = card_for(account, name, intent["customer"]) if name else None
     return confirm_with(account, intent, _needed(card), off_session=_off_session(params))
-
-
-def cancel(account: Account, path: Params, params: Params) -> JsonObject:
-    """POST /v1/payment_intents/{id}/cancel."""
-    intent = account.in_path("payment_intent", path["id"])
-    if intent["status"] not in _CONFIRMABLE:
-        raise _unexpected_state("cancel", intent)
-    reason = params.get("cancellation_reason")
-    ended = {"canceled_at": account.clock.seconds(), "cancellation_reason": reason}
-    return _became(account, intent, "canceled", next_action=None, **ended)
 
 
 def list_intents(account: Account, _: Params, params: Params) -> JsonObject:
@@ -99,33 +89,36 @@ def confirm_with(
     if decline is AUTHENTICATION_REQUIRED and not off_session:
         action = {"type": "use_stripe_sdk", "use_stripe_sdk": {"type": "three_d_secure_redirect"}}
         intent = intent | {"payment_method": card["id"]}
-        return _became(account, intent, "requires_action", next_action=action)
+        return became(account, intent, "requires_action", next_action=action)
     if decline is not None:
         raise _declined(account, intent, card, decline)
     return pay(account, intent, card)
 
 
 def pay(account: Account, intent: JsonObject, card: JsonObject) -> JsonObject:
-    """Charge the card; the payment has succeeded."""
+    """Charge the card: the payment has succeeded, or waits to be captured."""
     if intent["setup_future_usage"] and intent["customer"]:
         card = attach(account, card, intent["customer"])
+    captured = intent["capture_method"] != "manual"
+    amount = intent["amount"]
     charge = stripe_objects.charge(
         intent,
         card,
         account.clock.seconds(),
-        amount_captured=intent["amount"],
-        captured=True,
+        amount_captured=amount if captured else 0,
+        captured=captured,
         outcome=_outcome("authorized", None, "Payment complete."),
         paid=True,
         status="succeeded",
     )
     account.save(charge)
     account.emit("charge.succeeded", charge)
-    return _became(
+    return became(
         account,
         intent,
-        "succeeded",
-        amount_received=intent["amount"],
+        "succeeded" if captured else "requires_capture",
+        amount_capturable=0 if captured else amount,
+        amount_received=amount if captured else 0,
         last_payment_error=None,
         latest_charge=charge["id"],
         next_action=None,
@@ -143,7 +136,7 @@ def fail_authentication(account: Account, intent: JsonObject) -> JsonObject:
         "payment_method": account.find("payment_method", intent["payment_method"]),
     }
     unpaid = {"last_payment_error": error, "payment_method": None, "next_action": None}
-    return _became(account, intent, "requires_payment_method", **unpaid)
+    return became(account, intent, "requires_payment_method", **unpaid)
 
 
 def _declined(
@@ -170,19 +163,20 @@ def _declined(
     }
     known = error | {"type": "card_error", "message": decline.message}
     failed = {"last_payment_error": known, "latest_charge": charge["id"], "payment_method": None}
-    after = _became(account, intent, "requires_payment_method", next_action=None, **failed)
+    after = became(account, intent, "requires_payment_method", next_action=None, **failed)
     return StripeError(402, "card_error", decline.message, payment_intent=after, **error)
 
 
 _EVENTS = {
     "canceled": "payment_intent.canceled",
     "requires_action": "payment_intent.requires_action",
+    "requires_capture": "payment_intent.amount_capturable_updated",
     "requires_payment_method": "payment_intent.payment_failed",
     "succeeded": "payment_intent.succeeded",
 }
 
 
-def _became(account: Account, intent: JsonObject, status: str, **changes: Any) -> JsonObject:
+def became(account: Account, intent: JsonObject, status: str, **changes: Any) -> JsonObject:
     """Store the payment's new state and emit the event that belongs to it."""
     after = account.save(intent | changes | {"status": status})
     account.emit(_EVENTS[status], after)
@@ -227,9 +221,6 @@ def _check(account: Account, params: Params) -> None:
         raise invalid_request(message, code="amount_too_small", param="amount")
     if "customer" in params:
         account.in_param("customer", params["customer"], "customer")
-    if params.get("capture_method") == "manual":
-        message = "This stand-in does not model manual capture."
-        raise invalid_request(message, param="capture_method")
     if _off_session(params) and not params.get("confirm"):
         message = "`off_session` can only be used together with `confirm=true`."
         raise invalid_request(message, param="off_session")
@@ -245,7 +236,8 @@ def _needed(card: JsonObject | None) -> JsonObject:
     return card
 
 
-def _unexpected_state(action: str, intent: JsonObject) -> StripeError:
+def unexpected_state(action: str, intent: JsonObject) -> StripeError:
+    """Build the refusal of what cannot be done with a payment as it is."""
     return invalid_request(
         f"You cannot {action} this PaymentIntent because it has a status of {intent['status']}.",
         code="payment_intent_unexpected_state",

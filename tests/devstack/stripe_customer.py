@@ -43,3 +43,10 @@ async def pay(sdk: stripe.StripeClient, key: str | None = None, **changes: Any) 
 async def checkout(sdk: stripe.StripeClient, **changes: Any) -> stripe.checkout.Session:
     params: Any = CHECKOUT | changes
     return await sdk.v1.checkout.sessions.create_async(params)
+
+
+async def events_about(sdk: stripe.StripeClient, payment_id: str) -> list[str]:
+    """The types of the events about a payment, its charges, refunds and disputes, oldest first."""
+    listed = (await sdk.v1.events.list_async({"limit": 100})).data
+    shown = [(event.type, event.to_dict()["data"]["object"]) for event in reversed(listed)]
+    return [name for name, it in shown if payment_id in (it.get("payment_intent"), it["id"])]

@@ -95,21 +95,6 @@ async def test_lists_page_newest_first_and_filter(sdk: stripe.StripeClient) -> N
     assert (await sdk.v1.payment_intents.list_async(later)).data == []
 
 
-async def test_refunds_cannot_exceed_the_payment(sdk: stripe.StripeClient) -> None:
-    intent = await pay(sdk)
-    await sdk.v1.refunds.create_async({"payment_intent": intent.id, "amount": 2000})
-    with pytest.raises(stripe.InvalidRequestError, match="greater than unrefunded"):
-        await sdk.v1.refunds.create_async({"payment_intent": intent.id, "amount": 3001})
-    await sdk.v1.refunds.create_async({"payment_intent": intent.id})
-    with pytest.raises(stripe.InvalidRequestError) as again:
-        await sdk.v1.refunds.create_async({"payment_intent": intent.id})
-    assert again.value.code == "charge_already_refunded"
-    charge = await sdk.v1.charges.retrieve_async(intent.latest_charge)
-    assert (charge.amount_refunded, charge.refunded) == (5000, True)
-    listed = await sdk.v1.refunds.list_async({"payment_intent": intent.id})
-    assert [refund.amount for refund in listed.data] == [3000, 2000]
-
-
 async def test_a_completed_checkout_pays_with_the_metadata_that_was_asked_for(
     sdk: stripe.StripeClient, stand_ins: StandIns
 ) -> None:

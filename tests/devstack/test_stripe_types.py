@@ -56,6 +56,7 @@ async def test_every_object_has_the_fields_and_types_that_the_sdk_declares(
     assert_conforms(stripe.PaymentIntent, intent.to_dict())
     refund = await sdk.v1.refunds.create_async({"payment_intent": intent.id, "amount": 100})
     assert_conforms(stripe.Refund, refund.to_dict())
+    await assert_disputes_conform(sdk, stand_ins, intent.id)
     with pytest.raises(stripe.CardError) as declined:
         await pay(sdk, payment_method="pm_card_chargeDeclined")
     assert declined.value.error is not None
@@ -63,6 +64,36 @@ async def test_every_object_has_the_fields_and_types_that_the_sdk_declares(
     for event in (await sdk.v1.events.list_async({"limit": 100})).data:
         assert_conforms(stripe.Event, event.to_dict())
         assert event.api_version == "2026-10-28.endive"
+
+
+async def assert_disputes_conform(
+    sdk: stripe.StripeClient, stand_ins: StandIns, payment_id: str
+) -> None:
+    """A dispute that was won, a refund that failed, and what both have booked."""
+    made = await stand_ins.control("stripe", f"payment_intents/{payment_id}/disputes")
+    await stand_ins.control("stripe", f"disputes/{made['id']}", {"status": "won"})
+    dispute = await sdk.v1.disputes.retrieve_async(made["id"])
+    assert_conforms(stripe.Dispute, dispute.to_dict())
+    path, waits = f"payment_intents/{payment_id}/refunds", {"amount": 100, "status": "pending"}
+    assert_conforms(stripe.Refund, await stand_ins.control("stripe", path, waits))
+    made = await stand_ins.control("stripe", path, {"amount": 100})
+    failed = await stand_ins.control("stripe", f"refunds/{made['id']}", {"status": "failed"})
+    assert_conforms(stripe.Refund, failed)
+    given_back = failed["failure_balance_transaction"]
+    booked = await sdk.v1.balance_transactions.retrieve_async(given_back)
+    for one in (*dispute.balance_transactions, booked):
+        assert_conforms(stripe.BalanceTransaction, one.to_dict())
+
+
+async def test_a_payment_that_was_captured_in_part_conforms(sdk: stripe.StripeClient) -> None:
+    intent = await pay(sdk, capture_method="manual")
+    assert_conforms(stripe.PaymentIntent, intent.to_dict())
+    captured = await sdk.v1.payment_intents.capture_async(
+        intent.id, {"amount_to_capture": 100, "expand": ["latest_charge.refunds"]}
+    )
+    assert_conforms(stripe.PaymentIntent, captured.to_dict())
+    for event in (await sdk.v1.events.list_async({"limit": 8})).data:
+        assert_conforms(stripe.Event, event.to_dict())
 
 
 async def test_expanded_lists_conform_too(sdk: stripe.StripeClient) -> None:
