@@ -17,9 +17,11 @@ from activities.alerts import AlertActivities
 from activities.calls import CallActivities
 from activities.inbox import InboxActivities
 from activities.payments import PaymentActivities
+from activities.reconciliation import ReconciliationActivities
 from activities.refusals import RefusalInterceptor
 from activities.stripe import StripeActivities
 from activities.vapi import VapiActivities
+from activities.vapi_reconciliation import VapiReconciliation
 from store import migrate
 from wiring import Clients, Settings, connect_temporal, open_clients, set_up_logging
 from workflows.bill_call import BillCall
@@ -27,9 +29,19 @@ from workflows.collect import Collect
 from workflows.deliver_alerts import DeliverAlerts
 from workflows.drain_inbox import DrainInbox
 from workflows.options import BILLING_QUEUE, PROVIDERS_QUEUE
+from workflows.reconcile_vapi import ReconcileVapi
 from workflows.settle_payment import SettlePayment
+from workflows.watch_billing import WatchBilling
 
-WORKFLOWS = (BillCall, Collect, DeliverAlerts, DrainInbox, SettlePayment)
+WORKFLOWS = (
+    BillCall,
+    Collect,
+    DeliverAlerts,
+    DrainInbox,
+    ReconcileVapi,
+    SettlePayment,
+    WatchBilling,
+)
 PASSED_THROUGH = (
     "activities",
     "billing",
@@ -37,6 +49,7 @@ PASSED_THROUGH = (
     "workflows.options",
     "workflows.parking",
     "workflows.reach",
+    "workflows.reconciling",
 )
 # A sandboxed workflow takes about 0.2 MB: thousands that are parked must not add up.
 MOST_CACHED_WORKFLOWS = 500
@@ -54,6 +67,7 @@ def build_workers(
 
 def _billing_worker(temporal: Client, clients: Clients) -> Worker:
     calls, payments = CallActivities(clients.engine), PaymentActivities(clients.engine)
+    runs = ReconciliationActivities(clients.engine)
     return Worker(
         temporal,
         task_queue=BILLING_QUEUE,
@@ -65,6 +79,12 @@ def _billing_worker(temporal: Client, clients: Clients) -> Worker:
             payments.settle_payment,
             payments.take_over,
             InboxActivities(clients.engine).drain,
+            runs.open_run,
+            runs.next_findings,
+            runs.review,
+            runs.set_back,
+            runs.close_run,
+            runs.watch_schedules,
         ],
         interceptors=[RefusalInterceptor()],
         workflow_runner=sandbox(),
@@ -82,6 +102,7 @@ def _providers_worker(temporal: Client, clients: Clients) -> Worker:
             AlertActivities(clients.engine, clients.slack).deliver,
             StripeActivities(clients.stripe).fetch_payment,
             VapiActivities(clients.vapi).fetch_call,
+            VapiReconciliation(clients.engine, clients.vapi).compare_calls,
         ],
         interceptors=[RefusalInterceptor()],
         max_concurrent_activities=20,

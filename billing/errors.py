@@ -67,3 +67,10 @@ class InvalidWindow(BillingError):
 
     code = "invalid_window"
     title = "That is no time that can be reconciled"
+
+
+class ListingStuck(BillingError):
+    """A full page of the provider's list is of one instant, and there is no way past it."""
+
+    code = "listing_stuck"
+    title = "The provider's list cannot be walked any further"

@@ -6,18 +6,18 @@ from datetime import datetime, timedelta
 from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
 from enum import StrEnum
 
-from billing.call import CallState, EndedCall
+from billing.call import EndedCall
 from billing.errors import InvalidWindow
 from billing.money import Currency, Money
+from billing.reliability import is_low, reliability
 from billing.webhook import Source
 
-# What ended or was paid this short a while ago may still be on its way, and is left alone.
+# What ended or was paid this recently may still be on its way, and is left alone.
 GRACE = timedelta(minutes=10)
 # However recent the last success: what was left alone then is looked at again. A bank debit may
 # succeed two weeks after it was begun, and Stripe lists payments by when they were begun.
 AT_LEAST = {Source.VAPI: timedelta(hours=48), Source.STRIPE: timedelta(days=14)}
 LONGEST_WINDOW = timedelta(days=366)
-ALERT_BELOW_PERCENT = 95
 OVERDUE_AFTER = timedelta(hours=26)
 _DAYS_A_MONTH, _DAYS_A_YEAR = 30, 365
 
@@ -44,7 +44,6 @@ class Progress:
     `seen` are the ids at `below` that were compared already: Vapi lists them again.
     """
 
-    run_id: str | None = None
     step: Step = Step.COMPARING
     pages: int = 0
     below: str | None = None
@@ -174,7 +173,7 @@ class Tally:
     waiting: int = 0
     missing_amounts: tuple[Money, ...] = ()
     recovered_amounts: tuple[Money, ...] = ()
-    reliability_percent: Decimal = Decimal(100)
+    reliability_percent: Decimal = Decimal("100.00")
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,23 +187,17 @@ class Impact:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A run, what it found in total and by organisation, and what that comes to."""
+    """A run, what it found in total and by organisation, and what that comes to.
+
+    `progress` is how much of the window is compared, from 0 to 1.
+    """
 
     run: Run
+    progress: Decimal
     duration_seconds: Decimal
     total: Tally
     organizations: tuple[Tally, ...]
     impact: Impact
-
-
-@dataclass(frozen=True, slots=True)
-class Day:
-    """One day of webhooks: how many calls or payments there were, and how many were missed."""
-
-    day: str
-    checked: int
-    missing: int
-    reliability_percent: Decimal
 
 
 def window_of(wanted: Reconciliation, now: datetime, last_until: datetime | None) -> Window:
@@ -227,18 +220,9 @@ def window_of(wanted: Reconciliation, now: datetime, last_until: datetime | None
     return Window(since, until)
 
 
-def reliability(checked: int, missing: int) -> Decimal:
-    """Say how many percent arrived, rounded down to two places, so that 95.00 is never less."""
-    if not checked:
-        return Decimal(100)
-    hundredths = (checked - missing) * 100 * 100 // checked
-    return Decimal(hundredths) / 100
-
-
 def is_unreliable(tally: Tally) -> bool:
     """Say whether strictly less than 95 % arrived; exactly 95 % is good enough."""
-    arrived = tally.checked - tally.missing
-    return arrived * 100 < ALERT_BELOW_PERCENT * tally.checked
+    return is_low(tally.checked, tally.missing)
 
 
 def total(tallies: Iterable[Tally]) -> Tally:
@@ -288,25 +272,12 @@ def report(run: Run, tallies: Iterable[Tally], now: datetime) -> Report:
     elapsed = (run.finished_at or now) - run.started_at
     return Report(
         run=run,
+        progress=run.progress,
         duration_seconds=Decimal(elapsed.total_seconds()).quantize(Decimal("0.001")),
         total=whole,
         organizations=organizations,
         impact=impact(whole, run.window),
     )
-
-
-def judge(finding: Finding, posted: frozenset[str], state: CallState | None) -> FindingOutcome:
-    """Say what came of a finding, from the keys in the ledger and where its call stands now."""
-    if finding.due and posted.issuperset(finding.due):
-        return FindingOutcome.RECOVERED
-    match state:
-        case CallState.SETTLED if finding.kind is not FindingKind.DRIFTED or not finding.due:
-            return FindingOutcome.RECOVERED
-        case CallState.UNKNOWN_ASSISTANT:
-            return FindingOutcome.QUARANTINED
-        case None | CallState.SETTLED:
-            return FindingOutcome.OPEN
-    return FindingOutcome.WAITING
 
 
 def _by_currency(amounts: Iterable[Money]) -> tuple[Money, ...]:

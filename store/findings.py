@@ -3,20 +3,22 @@
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.call import CallState
+from billing.comparison import judge
 from billing.money import Currency, Money
-from billing.reconciliation import Finding, FindingKind, FindingOutcome, judge
+from billing.reconciliation import Finding, FindingKind, FindingOutcome
 from store import ledger
 from store.calls import FACTS
 from store.rowset import rowset
 from store.schema import calls
 from store.schema import reconciliation_findings as table
 
-_new = rowset(column for column in table.c if column.name not in ("position", "found_at"))
+_MADE_HERE = ("position", "found_at", "handed_on_at")
+_new = rowset(column for column in table.c if column.name not in _MADE_HERE)
 _ADD = insert(table).from_select(_new.c.keys(), select(_new)).on_conflict_do_nothing()
 
 
@@ -27,21 +29,30 @@ async def add(connection: AsyncConnection, run_id: str, found: Iterable[Finding]
         await connection.execute(_ADD, {"rows": rows})
 
 
-async def next_open(connection: AsyncConnection, run_id: str, limit: int) -> list[Finding]:
-    """Read the findings that are still to be put right, in the order in which they were found."""
-    query = (
-        select(table)
+async def hand_on(connection: AsyncConnection, run_id: str, limit: int) -> list[Finding]:
+    """Take the findings that are still to be put right, in the order in which they were found.
+
+    When that was is kept: what its call came to before does not say what came of it.
+    """
+    chosen = (
+        select(table.c.position)
         .where(table.c.run_id == run_id, table.c.outcome == FindingOutcome.OPEN)
         .order_by(table.c.position)
         .limit(limit)
     )
-    return [_finding(row) for row in await connection.execute(query)]
+    taken = await connection.execute(
+        update(table)
+        .where(table.c.position.in_(chosen))
+        .values(handed_on_at=func.now())
+        .returning(*table.c)
+    )
+    return sorted((_finding(row) for row in taken), key=lambda finding: finding.position)
 
 
 async def review(
     connection: AsyncConnection, run_id: str, subjects: Collection[str], *, last: bool
 ) -> int:
-    """Look at what became of findings that were handed over; answers how many are still open.
+    """Look at what became of findings that were handed on; answers how many are still open.
 
     At the `last` look those are recorded as waiting.
     """
@@ -50,9 +61,9 @@ async def review(
         table.c.subject == func.any(list(subjects)),
         table.c.outcome == FindingOutcome.OPEN,
     )
-    handed_over = [_finding(row) for row in await connection.execute(query)]
-    outcomes = await _outcomes(connection, handed_over)
-    still_open = [one for one in handed_over if outcomes[one.subject] is FindingOutcome.OPEN]
+    handed_on = [_finding(row) for row in await connection.execute(query)]
+    outcomes = await _outcomes(connection, run_id, handed_on)
+    still_open = [one for one in handed_on if outcomes[one.subject] is FindingOutcome.OPEN]
     if last:
         outcomes |= {one.subject: FindingOutcome.WAITING for one in still_open}
     for outcome in set(outcomes.values()) - {FindingOutcome.OPEN}:
@@ -72,15 +83,25 @@ async def page(
 
 
 async def _outcomes(
-    connection: AsyncConnection, findings: Sequence[Finding]
+    connection: AsyncConnection, run_id: str, findings: Sequence[Finding]
 ) -> dict[str, FindingOutcome]:
     due = {key for finding in findings for key in finding.due}
     posted = frozenset(await ledger.by_keys(connection, due))
-    query = select(calls.c.call_id, calls.c.state).where(
-        calls.c.call_id == func.any([one.subject for one in findings if one.call is not None])
-    )
-    states = {row.call_id: CallState(row.state) for row in await connection.execute(query)}
+    states = await _states(connection, run_id, [one.subject for one in findings])
     return {one.subject: judge(one, posted, states.get(one.subject)) for one in findings}
+
+
+async def _states(
+    connection: AsyncConnection, run_id: str, subjects: Collection[str]
+) -> dict[str, CallState]:
+    """Read where calls stand that are settled, or were tried since they were handed on."""
+    query = (
+        select(calls.c.call_id, calls.c.state)
+        .join(table, table.c.subject == calls.c.call_id)
+        .where(table.c.run_id == run_id, table.c.subject == func.any(list(subjects)))
+        .where(or_(calls.c.state == CallState.SETTLED, calls.c.updated_at >= table.c.handed_on_at))
+    )
+    return {row.call_id: CallState(row.state) for row in await connection.execute(query)}
 
 
 async def _set_outcome(

@@ -231,6 +231,7 @@ reconciliation_findings = Table(
     _text("detail"),
     Column("facts", JSONB(none_as_null=True)),
     _recorded("found_at"),
+    _moment("handed_on_at", nullable=True),
     UniqueConstraint("run_id", "subject", name="reconciliation_findings_once"),
     Index(
         "reconciliation_findings_open",

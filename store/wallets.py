@@ -71,6 +71,12 @@ async def wallet_of(connection: AsyncConnection, org_id: str) -> Wallet:
     return _wallet(row)
 
 
+async def of(connection: AsyncConnection, org_ids: Collection[str]) -> dict[str, Wallet]:
+    """Read wallets, without a lock. An organisation that does not exist is left out."""
+    query = select(wallets).where(wallets.c.org_id.in_(set(org_ids)))
+    return {row.org_id: _wallet(row) for row in await connection.execute(query)}
+
+
 async def lock(connection: AsyncConnection, org_ids: Collection[str]) -> dict[str, Wallet]:
     """Lock wallets until the transaction ends, in id order so that two callers cannot deadlock.
 

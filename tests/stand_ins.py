@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -82,9 +83,29 @@ class VapiStandIn:
         known = {name: value for name, value in told.items() if value is not None}
         (await self.http.post("/_control/calls", json=known)).raise_for_status()
 
+    async def lists(self, *calls: EndedCall, created_at: datetime | None = None) -> None:
+        """Let Vapi's list show ended calls, created when they started or at one instant."""
+        told = [
+            {
+                "id": call.call_id,
+                "assistantId": call.assistant_id,
+                "phoneNumberId": call.phone_number_id,
+                "createdAt": _iso(created_at or call.started_at),
+                "startedAt": _iso(call.started_at),
+                "endedAt": _iso(call.ended_at),
+            }
+            for call in calls
+        ]
+        known = [{name: value for name, value in one.items() if value} for one in told]
+        (await self.http.post("/_control/calls", json=known)).raise_for_status()
+
     async def misbehave(self, call_id: str, **fault: Any) -> None:
         """Let reads of this call fail."""
         await _misbehave(self.http, f"/call/{call_id}", fault)
+
+    async def list_misbehaves(self, **fault: Any) -> None:
+        """Let reads of the list fail."""
+        await _misbehave(self.http, "/call", fault)
 
 
 @dataclass(frozen=True)
@@ -125,6 +146,10 @@ def _paid(answer: httpx.Response) -> str:
     """Read the payment's id, also from the 402 of a declined card."""
     body = answer.json()
     return str(body["id"] if answer.is_success else body["error"]["payment_intent"]["id"])
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return moment and moment.isoformat()
 
 
 async def _misbehave(http: httpx.AsyncClient, path: str, fault: dict[str, Any]) -> None:

@@ -45,6 +45,13 @@ def show_parked(parked: Parked) -> None:
     )
 
 
+def show_running() -> None:
+    """Let operators see that this workflow waits no more."""
+    workflow.upsert_search_attributes(
+        [BILLING_STATE.value_set(BillingState.RUNNING), PARK_REASON.value_unset()]
+    )
+
+
 def show_done(
     state: BillingState, org_id: str | None, amount: Money | None, *, was_parked: bool
 ) -> None:

@@ -1,4 +1,4 @@
-"""What Temporal must have before anything runs: the namespace, its search attributes, the drain."""
+"""What Temporal must have before anything runs: namespace, search attributes, drain, schedules."""
 
 import asyncio
 from datetime import timedelta
@@ -17,7 +17,7 @@ from temporalio.client import Client
 from temporalio.common import SearchAttributeIndexedValueType
 from temporalio.service import RPCError, RPCStatusCode
 
-from workflows import drain_inbox
+from workflows import drain_inbox, schedules
 from workflows.attributes import KEYS
 from workflows.drain_inbox import DrainInbox
 from workflows.options import BILLING_QUEUE
@@ -35,6 +35,7 @@ async def prepare(client: Client) -> None:
     await _register_namespace(client)
     await _register_search_attributes(client)
     await nudge_drain(client)
+    await schedules.set_up(client)
 
 
 async def nudge_drain(client: Client) -> None:

@@ -38,6 +38,12 @@ PROVIDER = ActivityOptions(
     start_to_close_timeout=timedelta(seconds=30),
     retry_policy=_THREE_TRIES,
 )
+# A page of a provider's list, with what the ledger has to say to it.
+LISTING = ActivityOptions(
+    task_queue=PROVIDERS_QUEUE,
+    start_to_close_timeout=timedelta(minutes=2),
+    retry_policy=_THREE_TRIES,
+)
 # The first try of a transaction of milliseconds, in the worker that has the workflow already; what
 # goes wrong there is tried again where operators see it.
 AT_ONCE = LocalActivityOptions(

@@ -9,7 +9,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_
 
 from billing.money import Money
 from billing.parking import FAULT, Parked, describe, heal_after
-from workflows.attributes import BillingState, show_done, show_parked
+from workflows.attributes import BillingState, show_done, show_parked, show_running
 
 Settled = TypeVar("Settled")
 
@@ -27,6 +27,7 @@ class Parking:
         self._parked: Parked | None = None
         self._since: datetime | None = None
         self._attempts = 0
+        self._answers = 0
         self._wake = False
         self._discarded_by: str | None = None
 
@@ -45,9 +46,9 @@ class Parking:
     @workflow.update(name="reprocess", description="Try again now; answers with what came of it.")
     async def reprocess_now(self, who_and_why: str) -> str:
         """Try again now, and answer with what came of it."""
-        before = self._attempts
+        before = self._answers
         self.reprocess(who_and_why)
-        await workflow.wait_condition(lambda: self._attempts > before)
+        await workflow.wait_condition(lambda: self._answers > before)
         return self._standing
 
     @workflow.update(name="discard", description="Give it up for good; answers when it is done.")
@@ -91,8 +92,16 @@ class Parking:
         if self._parked is not None:
             workflow.set_current_details(f"## {state.capitalize()}\nIt had {self._standing}")
         self._standing = state
-        self._attempts += 1
+        self._answers += 1
         await workflow.wait_condition(workflow.all_handlers_finished)
+
+    def go_on(self) -> None:
+        """Show that it runs again, if it was parked: for a process whose tries take long."""
+        if self._parked is not None:
+            show_running()
+            self._parked, self._since = None, None
+            self._standing = BillingState.RUNNING
+            self._answers += 1
 
     def found_owner(self, org_id: str | None) -> None:
         """Remember whose it is, for what may park later without saying so."""
@@ -116,6 +125,7 @@ class Parking:
     def _park(self, parked: Parked) -> None:
         """Explain itself to operators; once, however often the same thing happens again."""
         self._attempts += 1
+        self._answers += 1
         self._since = self._since or workflow.now()
         if parked == self._parked:
             return
@@ -136,10 +146,14 @@ class Parking:
         except ActivityError as failure:
             if is_cancelled_exception(failure):
                 raise
-            cause, step = failure.cause, failure.activity_type
-            if isinstance(cause, ApplicationError) and cause.non_retryable and cause.type:
-                return Parked(cause.type, f"{step}: {cause.message}.", self._org_id)
-            return Parked(FAULT, f"{step} failed three times: {cause}.", self._org_id)
+            return self.why(failure)
+
+    def why(self, failure: ActivityError) -> Parked:
+        """Say why a step that failed makes this process wait."""
+        cause, step = failure.cause, failure.activity_type
+        if isinstance(cause, ApplicationError) and cause.non_retryable and cause.type:
+            return Parked(cause.type, f"{step}: {cause.message}.", self._org_id)
+        return Parked(FAULT, f"{step} failed three times: {cause}.", self._org_id)
 
     async def _wait(self, parked: Parked) -> None:
         """Wait to be woken; a reason that goes away by itself wakes it, ever more slowly."""

@@ -55,10 +55,10 @@ class SettlePayment(Parking):
             **DATABASE,
         )
         self._hints = self._hints[len(heard) :]
-        if settlement.mismatch is not None:
-            return parked_payment(settlement, settlement.mismatch)
         if settlement.postings and settlement.org_id is not None:
             await collect_waiting(settlement.org_id)
+        if settlement.mismatch is not None:
+            return parked_payment(settlement, settlement.mismatch)
         return settlement
 
     async def _fetch(self, payment_id: str, heard: tuple[str, ...]) -> Payment:

@@ -24,7 +24,7 @@ class Fault(BaseModel):
     """What goes wrong, where and how often.
 
     `*_after` does the work first. `delay` holds the request for `seconds` while it is in flight.
-    `times` null means until deleted. `stored` makes a Stripe `status_after` the answer that the
+    It spares the first `spare` requests; `times` null means until deleted. `stored` makes a Stripe `status_after` the answer that the
     idempotency key replays, as Stripe does with its own 500s; otherwise only the answer is lost.
     """
 
@@ -38,6 +38,7 @@ class Fault(BaseModel):
     headers: dict[str, str] = {}
     seconds: float = 1.0
     times: int | None = Field(default=1, ge=1)
+    spare: int = Field(default=0, ge=0)
     stored: bool = False
     hits: int = 0
 
@@ -70,9 +71,10 @@ class Faults:
         """Return the first fault for this request and count the hit."""
         for number, fault in enumerate(self.all):
             if fault.matches(method, path):
-                fault.hits += 1
+                spared = fault.spare > 0
+                fault.spare, fault.hits = fault.spare - spared, fault.hits + (not spared)
                 self._save(number)
-                return fault
+                return None if spared else fault
         return None
 
     def _save(self, number: int) -> None:

@@ -50,6 +50,7 @@ CREATE TABLE reconciliation_findings (
     detail        text NOT NULL,
     facts         jsonb,
     found_at      timestamptz NOT NULL DEFAULT now(),
+    handed_on_at  timestamptz,
     CONSTRAINT reconciliation_findings_once UNIQUE (run_id, subject)
 );
 CREATE INDEX reconciliation_findings_open ON reconciliation_findings (run_id, position)

@@ -1,0 +1,75 @@
+"""Days of calls of a test's own, long past, and their reconciliation as operators start it."""
+
+import itertools
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.client import Client, WorkflowHandle
+
+from billing.call import EndedCall
+from billing.reconciliation import Finding, Reconciliation, Report, Window
+from billing.webhook import Source
+from store import calls, findings
+from tests.factories import ended_call
+from workflows.reconcile_vapi import ReconcileVapi
+from workflows.reconciling import start_options
+
+_days = itertools.count()
+_FIRST_DAY = datetime(2022, 1, 1, tzinfo=UTC)
+
+
+def a_day() -> Window:
+    """A day that no other test looks at."""
+    since = _FIRST_DAY + timedelta(days=next(_days))
+    return Window(since, since + timedelta(days=1))
+
+
+def calls_on(
+    day: Window, assistant_id: str | None, count: int, seconds: int = 60
+) -> list[EndedCall]:
+    """One-minute calls, a minute apart, the first at one in the morning."""
+    first = day.since + timedelta(hours=1)
+    return [
+        ended_call(assistant_id, seconds, ended_at=first + timedelta(minutes=number))
+        for number in range(count)
+    ]
+
+
+async def bill(engine: AsyncEngine, *ended: EndedCall) -> None:
+    """Bill calls as their webhooks would have had them billed."""
+    async with engine.begin() as connection:
+        await calls.charge(connection, ended)
+
+
+@dataclass(frozen=True)
+class Reconciler:
+    """Starts reconciliations of a day."""
+
+    temporal: Client
+    engine: AsyncEngine
+
+    async def start(
+        self, day: Window, *, org_id: str | None = None, dry_run: bool = False
+    ) -> WorkflowHandle[ReconcileVapi, Report | None]:
+        wanted = Reconciliation(Source.VAPI, day.since, day.until, org_id, dry_run)
+        return await self.temporal.start_workflow(
+            ReconcileVapi.run, wanted, **start_options(wanted)
+        )
+
+    async def reconcile(
+        self, day: Window, *, org_id: str | None = None, dry_run: bool = False
+    ) -> Report:
+        handle = await self.start(day, org_id=org_id, dry_run=dry_run)
+        report = await handle.result()
+        assert report is not None
+        return report
+
+    async def findings(self, report: Report) -> list[Finding]:
+        async with self.engine.connect() as connection:
+            return await findings.page(connection, report.run.run_id, None, 1000)
+
+
+def as_listed(call: EndedCall, *, longer_by: float = 0) -> EndedCall:
+    assert call.ended_at is not None
+    return replace(call, ended_at=call.ended_at + timedelta(seconds=longer_by))

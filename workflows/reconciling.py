@@ -1,0 +1,180 @@
+"""What the reconciliations share: open a run, compare page by page, put right, sum up."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.common import (
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDReusePolicy,
+)
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+
+from activities.reconciliation import (
+    Closing,
+    Comparing,
+    Opening,
+    ReconciliationActivities,
+    Review,
+    Setback,
+)
+from billing.errors import InvalidWindow
+from billing.reconciliation import Finding, Progress, Reconciliation, Report, Run, Step, window_of
+from workflows.attributes import ORG_ID, RUNNING, BillingState
+from workflows.deliver_alerts import deliver_alerts
+from workflows.options import BILLING_QUEUE, DATABASE, PATIENT, StartOptions
+from workflows.parking import Parking
+
+# How long a portion of findings is waited for, look by look; what takes longer settles by itself.
+_LOOKS = tuple(timedelta(seconds=seconds) for seconds in (1, 1, 2, 4, 8, 16))
+
+
+class Reconciling(Parking, ABC):
+    """A reconciliation; it knows where it is, and goes on there after whatever parked it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._run: Run | None = None
+        self._refusal: InvalidWindow | None = None
+        self._progress = Progress()
+
+    @abstractmethod
+    async def compare(self, at: Comparing) -> Progress:
+        """Compare a page of the provider's list with the ledger."""
+
+    @abstractmethod
+    async def put_right(self, finding: Finding) -> None:
+        """Have the process that live traffic goes through look at what was found."""
+
+    @workflow.update(description="Answers with the run, as soon as its window is decided.")
+    async def opened(self) -> Run:
+        """Answer with the run; fails with the code of a refusal."""
+        await workflow.wait_condition(lambda: self._run is not None or self._refusal is not None)
+        if self._run is None:
+            raise ApplicationError(str(self._refusal), type=InvalidWindow.code)
+        return self._run
+
+    async def reconcile(self, wanted: Reconciliation) -> Report | None:
+        """Reconcile; None when the window is refused, or a person gave the run up."""
+        self._progress = wanted.progress
+        self.found_owner(wanted.org_id)
+        if self._is_refused(wanted):
+            await self.close(BillingState.DISCARDED)
+            return None
+        report = await self.until_settled(lambda: self._attempt(wanted))
+        if report is None:
+            await self._set_back(f"Given up: {self.discarded_by}", final=True)
+        await deliver_alerts()
+        state = BillingState.SETTLED if report else BillingState.DISCARDED
+        await self.close(state, wanted.org_id)
+        return report
+
+    def _is_refused(self, wanted: Reconciliation) -> bool:
+        try:
+            window_of(wanted, workflow.now(), None)
+        except InvalidWindow as refusal:
+            self._refusal = refusal
+            return True
+        return False
+
+    async def _attempt(self, wanted: Reconciliation) -> Report:
+        """Go on where it was. What stops it is recorded and told before it parks."""
+        self.go_on()
+        try:
+            return await self._go_on(wanted)
+        except ActivityError as failure:
+            if not is_cancelled_exception(failure):
+                await self._set_back(self.why(failure).happened)
+                await deliver_alerts()
+            raise
+
+    async def _go_on(self, wanted: Reconciliation) -> Report:
+        info = workflow.info()
+        run = self._run = await workflow.execute_activity_method(
+            ReconciliationActivities.open_run,
+            Opening(info.first_execution_run_id, info.workflow_id, wanted, workflow.now()),
+            summary="decide the window",
+            **DATABASE,
+        )
+        await self._compare_all(run, wanted)
+        if not run.dry_run:
+            await self._put_all_right(run, wanted)
+        return await workflow.execute_activity_method(
+            ReconciliationActivities.close_run,
+            Closing(run.run_id, workflow.now()),
+            summary="sum up",
+            **DATABASE,
+        )
+
+    async def _compare_all(self, run: Run, wanted: Reconciliation) -> None:
+        while self._progress.step is Step.COMPARING:
+            self._show(f"Comparing: {self._progress.pages} pages so far", run)
+            self._progress = await self.compare(Comparing(run, self._progress))
+            await self._begin_anew_if_long(wanted)
+
+    async def _put_all_right(self, run: Run, wanted: Reconciliation) -> None:
+        """Portion by portion, so that never more than a portion of processes is started at once."""
+        self._show(f"Compared {self._progress.pages} pages; putting right what was found", run)
+        while portion := await self._next_portion(run):
+            await asyncio.gather(*(self.put_right(finding) for finding in portion))
+            await self._review(run, portion)
+            await self._begin_anew_if_long(wanted)
+
+    async def _next_portion(self, run: Run) -> list[Finding]:
+        return await workflow.execute_activity_method(
+            ReconciliationActivities.next_findings, run.run_id, **DATABASE
+        )
+
+    async def _review(self, run: Run, portion: Sequence[Finding]) -> None:
+        """Look until every finding of the portion is settled or parked, or it takes too long."""
+        subjects = tuple(finding.subject for finding in portion)
+        for number, pause in enumerate(_LOOKS, start=1):
+            still_open = await workflow.execute_activity_method(
+                ReconciliationActivities.review,
+                Review(run.run_id, subjects, last=number == len(_LOOKS)),
+                summary=f"see what became of {len(subjects)}",
+                **DATABASE,
+            )
+            if not still_open:
+                return
+            await workflow.sleep(pause)
+
+    async def _set_back(self, problem: str, *, final: bool = False) -> None:
+        if self._run is not None:
+            await workflow.execute_activity_method(
+                ReconciliationActivities.set_back,
+                Setback(self._run.run_id, problem, workflow.now(), final),
+                **PATIENT,
+            )
+
+    async def _begin_anew_if_long(self, wanted: Reconciliation) -> None:
+        if workflow.info().is_continue_as_new_suggested():
+            await workflow.wait_condition(workflow.all_handlers_finished)
+            workflow.continue_as_new(replace(wanted, progress=self._progress))
+
+    def _show(self, what: str, run: Run) -> None:
+        workflow.set_current_details(
+            f"## {what}\nRun `{run.run_id}`, from {run.window.since:%Y-%m-%d %H:%M} to"
+            f" {run.window.until:%Y-%m-%d %H:%M} UTC"
+            f"{', a dry run' if run.dry_run else ''}. Reached: {self._progress.below or '-'}"
+        )
+
+
+def start_options(wanted: Reconciliation) -> StartOptions:
+    """Say how a reconciliation is started: the same one while it runs is that one."""
+    begin, end = wanted.since, wanted.until
+    window = f"{begin or ''}..{end or ''}".replace(" ", "T") if begin or end else "latest"
+    about = [SearchAttributePair(ORG_ID, wanted.org_id)] if wanted.org_id else []
+    return StartOptions(
+        id=f"reconcile-{wanted.source}/{wanted.org_id or 'all'}/{window}"
+        + ("/dry-run" if wanted.dry_run else ""),
+        task_queue=BILLING_QUEUE,
+        id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+        static_summary=f"Reconcile with {wanted.source.capitalize()}: {wanted.org_id or 'all'},"
+        f" {window}{', dry run' if wanted.dry_run else ''}"[:200],
+        search_attributes=TypedSearchAttributes([*RUNNING, *about]),
+    )

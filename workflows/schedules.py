@@ -1,0 +1,81 @@
+"""What happens by the clock. Operators pause, trigger and backfill it in the Temporal UI."""
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+
+from temporalio.client import (
+    Client,
+    Schedule,
+    ScheduleActionStartWorkflow,
+    ScheduleAlreadyRunningError,
+    ScheduleCalendarSpec,
+    ScheduleIntervalSpec,
+    ScheduleOverlapPolicy,
+    SchedulePolicy,
+    ScheduleRange,
+    ScheduleSpec,
+    ScheduleUpdate,
+    ScheduleUpdateInput,
+)
+
+from billing.reconciliation import Reconciliation
+from billing.webhook import Source
+from workflows.attributes import RUNNING
+from workflows.options import BILLING_QUEUE
+from workflows.reconcile_vapi import ReconcileVapi
+from workflows.watch_billing import WatchBilling
+
+# After an outage of days the missed run happens at once; one is enough, whatever it missed.
+_POLICY = SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=timedelta(days=7))
+WATCH_EVERY = timedelta(minutes=10)
+
+
+def schedules() -> Mapping[str, Schedule]:
+    """Say what happens when, in UTC."""
+    return {
+        "reconcile-vapi": _daily(
+            ScheduleActionStartWorkflow(
+                ReconcileVapi.run,
+                Reconciliation(Source.VAPI),
+                id="reconcile-vapi",
+                task_queue=BILLING_QUEUE,
+                typed_search_attributes=RUNNING,
+                static_summary="Reconcile with Vapi: all calls since the last success",
+            ),
+            minute=0,
+        ),
+        "watch-billing": Schedule(
+            action=ScheduleActionStartWorkflow(
+                WatchBilling.run,
+                id="watch-billing",
+                task_queue=BILLING_QUEUE,
+                static_summary="Look whether what should happen does happen",
+            ),
+            spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=WATCH_EVERY)]),
+            policy=SchedulePolicy(
+                overlap=ScheduleOverlapPolicy.SKIP, catchup_window=timedelta(minutes=1)
+            ),
+        ),
+    }
+
+
+async def set_up(client: Client) -> None:
+    """Make the schedules what this code says; an operator's pause and note stay."""
+    for schedule_id, schedule in schedules().items():
+        try:
+            await client.create_schedule(schedule_id, schedule)
+        except ScheduleAlreadyRunningError:
+            await client.get_schedule_handle(schedule_id).update(_keeping_state(schedule))
+
+
+def _keeping_state(wanted: Schedule) -> Callable[[ScheduleUpdateInput], ScheduleUpdate]:
+    def updated(found: ScheduleUpdateInput) -> ScheduleUpdate:
+        wanted.state = found.description.schedule.state
+        return ScheduleUpdate(schedule=wanted)
+
+    return updated
+
+
+def _daily(action: ScheduleActionStartWorkflow, minute: int) -> Schedule:
+    at = ScheduleCalendarSpec(hour=[ScheduleRange(3)], minute=[ScheduleRange(minute)])
+    return Schedule(action=action, spec=ScheduleSpec(calendars=[at]), policy=_POLICY)
