@@ -23,6 +23,7 @@ class StripeStandIn:
         paid_minor: int,
         currency: str = "gbp",
         card: str = "pm_card_visa",
+        capture: str = "automatic_async",
         **metadata: str,
     ) -> str:
         """Pay by card, off session; answers with the payment's id."""
@@ -33,6 +34,7 @@ class StripeStandIn:
             "amount": str(paid_minor),
             "currency": currency,
             "payment_method": card,
+            "capture_method": capture,
             "confirm": "true",
             **{f"metadata[{name}]": value for name, value in written.items() if value},
         }
@@ -61,9 +63,46 @@ class StripeStandIn:
         path = f"/_control/payment_intents/{payment_id}/authenticate"
         (await self.http.post(path, json={})).raise_for_status()
 
+    async def confirm(self, payment_id: str, card: str = "pm_card_visa") -> None:
+        """Try to pay again."""
+        path = f"/v1/payment_intents/{payment_id}/confirm"
+        await self.http.post(path, data={"payment_method": card})
+
+    async def capture(self, payment_id: str, captured_minor: int) -> None:
+        """Take this much of what the card has authorized."""
+        path = f"/v1/payment_intents/{payment_id}/capture"
+        asked = {"amount_to_capture": str(captured_minor)}
+        (await self.http.post(path, data=asked)).raise_for_status()
+
+    async def refund(self, payment_id: str, **how: Any) -> str:
+        """Refund in the dashboard; answers with the refund's id."""
+        return await self._control(f"payment_intents/{payment_id}/refunds", how)
+
+    async def refund_becomes(self, refund_id: str, status: str) -> None:
+        """Let a refund succeed, fail or be canceled."""
+        await self._control(f"refunds/{refund_id}", {"status": status})
+
+    async def dispute(self, payment_id: str, **how: Any) -> str:
+        """Let the payer's bank dispute a payment; answers with the dispute's id."""
+        return await self._control(f"payment_intents/{payment_id}/disputes", how)
+
+    async def dispute_becomes(self, dispute_id: str, status: str, **how: Any) -> None:
+        """Take a dispute to its next status."""
+        await self._control(f"disputes/{dispute_id}", {"status": status, **how})
+
+    async def events_about(self, payment_id: str) -> list[dict[str, Any]]:
+        """The newest events about a payment, its charges, refunds and disputes, oldest first."""
+        listed = (await self.http.get("/v1/events", params={"limit": 100})).raise_for_status()
+        shown = [(event, event["data"]["object"]) for event in reversed(listed.json()["data"])]
+        return [it for it, one in shown if payment_id in (one.get("payment_intent"), one["id"])]
+
     async def misbehave(self, payment_id: str, **fault: Any) -> None:
         """Let reads of this payment fail."""
         await _misbehave(self.http, f"/v1/payment_intents/{payment_id}", fault)
+
+    async def _control(self, path: str, body: dict[str, Any]) -> str:
+        answer = (await self.http.post(f"/_control/{path}", json=body)).raise_for_status()
+        return str(answer.json()["id"])
 
 
 @dataclass(frozen=True)
@@ -149,7 +188,7 @@ def _paid(answer: httpx.Response) -> str:
 
 
 def _iso(moment: datetime | None) -> str | None:
-    return moment and moment.isoformat()
+    return moment.isoformat() if moment else None
 
 
 async def _misbehave(http: httpx.AsyncClient, path: str, fault: dict[str, Any]) -> None:

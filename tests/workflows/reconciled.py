@@ -1,6 +1,7 @@
 """Days of calls of a test's own, long past, and their reconciliation as operators start it."""
 
 import itertools
+import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -36,6 +37,15 @@ def calls_on(
     ]
 
 
+def calls_of_today(assistant_id: str | None, count: int) -> list[EndedCall]:
+    """One-minute calls of the last hours."""
+    last = datetime.fromtimestamp(time.time(), UTC) - timedelta(hours=1)
+    return [
+        ended_call(assistant_id, 60, ended_at=last - timedelta(minutes=number))
+        for number in range(count)
+    ]
+
+
 async def bill(engine: AsyncEngine, *ended: EndedCall) -> None:
     """Bill calls as their webhooks would have had them billed."""
     async with engine.begin() as connection:
@@ -62,6 +72,18 @@ class Reconciler:
     ) -> Report:
         handle = await self.start(day, org_id=org_id, dry_run=dry_run)
         report = await handle.result()
+        assert report is not None
+        return report
+
+    async def start_daily(self) -> WorkflowHandle[ReconcileVapi, Report | None]:
+        wanted = Reconciliation(Source.VAPI)
+        return await self.temporal.start_workflow(
+            ReconcileVapi.run, wanted, **start_options(wanted)
+        )
+
+    async def daily(self) -> Report:
+        """Reconcile as the schedule does: everything since the last success, and two days."""
+        report = await (await self.start_daily()).result()
         assert report is not None
         return report
 

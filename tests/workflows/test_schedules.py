@@ -1,0 +1,90 @@
+"""What happens by the clock, as operators see it: described, paused, triggered."""
+
+from datetime import timedelta
+from itertools import pairwise
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.client import (
+    Client,
+    ScheduleActionExecutionStartWorkflow,
+    ScheduleOverlapPolicy,
+)
+
+from billing.reconciliation import GRACE
+from store import reconciliations
+from tests.factories import an_assistant, an_organization, balance_of
+from tests.stand_ins import VapiStandIn
+from tests.waiting import eventually
+from tests.workflows.reconciled import calls_of_today
+from workflows import schedules
+from workflows.reconcile_vapi import ReconcileVapi
+
+
+async def triggered(client: Client, schedule_id: str) -> str:
+    """Trigger a schedule as the UI does; answers with the workflow that it started."""
+    handle = client.get_schedule_handle(schedule_id)
+    before = (await handle.describe()).info.num_actions
+
+    async def started() -> str | None:
+        info = (await handle.describe()).info
+        if info.num_actions == before:
+            return None
+        action = info.recent_actions[-1].action
+        assert isinstance(action, ScheduleActionExecutionStartWorkflow)
+        return action.workflow_id
+
+    await handle.trigger()
+    workflow_id = await eventually(started)
+    assert workflow_id is not None
+    return workflow_id
+
+
+async def test_reconciliation_happens_at_three_in_the_morning_utc(temporal: Client) -> None:
+    described = await temporal.get_schedule_handle("reconcile-vapi").describe()
+    policy = described.schedule.policy
+    assert policy.overlap is ScheduleOverlapPolicy.SKIP
+    assert policy.catchup_window is not None
+    assert policy.catchup_window >= timedelta(days=3)
+    assert not policy.pause_on_failure
+    times = described.info.next_action_times
+    assert {(time.hour, time.minute) for time in times} == {(3, 0)}
+    assert {later - earlier for earlier, later in pairwise(times)} == {timedelta(days=1)}
+
+
+@pytest.mark.parametrize("schedule_id", sorted(schedules.schedules()))
+async def test_an_operator_s_pause_outlives_a_deployment(
+    temporal: Client, schedule_id: str
+) -> None:
+    handle = temporal.get_schedule_handle(schedule_id)
+    await handle.pause(note="Ann: Vapi is being migrated")
+    try:
+        await schedules.set_up(temporal)
+        state = (await handle.describe()).schedule.state
+        assert (state.paused, state.note) == (True, "Ann: Vapi is being migrated")
+    finally:
+        await handle.unpause()
+
+
+async def test_a_triggered_reconciliation_heals_what_is_missing(
+    worker: Client, engine: AsyncEngine, vapi: VapiStandIn
+) -> None:
+    org_id = await an_organization(engine, 1000)
+    [missed] = calls_of_today(await an_assistant(engine, org_id), 1)
+    await vapi.lists(missed)
+    workflow_id = await triggered(worker, "reconcile-vapi")
+    report = await worker.get_workflow_handle_for(ReconcileVapi.run, workflow_id).result()
+    assert report is not None
+    assert report.run.daily
+    assert report.run.window.until - report.run.window.since >= timedelta(hours=48)
+    assert report.run.window.until == report.run.started_at - GRACE
+    assert await balance_of(engine, org_id) == 1000 - 56
+    async with engine.connect() as connection:
+        assert await reconciliations.covered_until(connection, report.run.source) == (
+            report.run.window.until
+        )
+
+
+async def test_the_watchman_makes_his_round(worker: Client) -> None:
+    workflow_id = await triggered(worker, "watch-billing")
+    await worker.get_workflow_handle(workflow_id).result()
