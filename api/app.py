@@ -9,7 +9,16 @@ from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
-from api import api_keys, assistants, calls, entries, health, organizations, problems
+from api import (
+    api_keys,
+    assistants,
+    calls,
+    entries,
+    health,
+    organizations,
+    problems,
+    reconciliations,
+)
 from api.fast_lane import FastLane
 from api.intake import Intake
 from api.metrics import Metrics
@@ -31,6 +40,7 @@ _ROUTERS = (
     entries.router,
     calls.router,
     assistants.router,
+    reconciliations.router,
     api_keys.router,
     health.router,
 )

@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from api.dependencies import Id, Key, Limit, Member, Transaction
-from api.pages import Before, Page, page
+from api.pages import Page, Position, page
 from api.problems import documented
 from billing.call import CallRecord, CallState
 from billing.errors import NotFound
@@ -17,7 +17,7 @@ router = APIRouter(tags=["calls"], responses=documented(401, 404, 422, 503))
 async def list_all(
     org_id: Member,
     transaction: Transaction,
-    cursor: Before = None,
+    cursor: Position = None,
     limit: Limit = 50,
     state: CallState | None = None,
 ) -> Page[CallRecord]:

@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from api.dependencies import Limit, Member, Transaction
-from api.pages import Before, Page, page
+from api.pages import Page, Position, page
 from api.problems import documented
 from billing.ledger import Entry
 from store import ledger, wallets
@@ -17,7 +17,7 @@ router = APIRouter(
 
 @router.get("")
 async def list_all(
-    org_id: Member, transaction: Transaction, cursor: Before = None, limit: Limit = 50
+    org_id: Member, transaction: Transaction, cursor: Position = None, limit: Limit = 50
 ) -> Page[Entry]:
     """List the entries of a wallet, newest first."""
     await wallets.read(transaction, org_id)

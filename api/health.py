@@ -10,24 +10,19 @@ from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy.ext.asyncio import AsyncEngine
-from temporalio.api.enums.v1 import TaskQueueType
-from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 
 from api.dependencies import operator
 from api.problems import DATABASE_GONE, TEMPORAL_GONE, documented
+from api.processes import worker_polls
 from api.services import Services
 from store import inbox, migrate
 from store.inbox import Backlog
 from store.migrate import UnknownSchema
-from workflows.options import BILLING_QUEUE
 
 router = APIRouter(tags=["health"])
 
 PROBE_TIMEOUT_SECONDS = 2.0
-# A worker polls at least once a minute; one that has not for longer is gone.
-POLLER_IS_GONE_SECONDS = 90.0
 INBOX_IS_LATE_SECONDS = 60.0
 Found = TypeVar("Found")
 
@@ -106,7 +101,7 @@ async def health(request: Request, response: Response) -> Health:
             _count(services.temporal, "ExecutionStatus = 'Running' AND BillingState = 'running'")
         ),
         _probe(_count(services.temporal, "BillingState = 'parked'")),
-        _probe(_worker_polls(services.temporal)),
+        _probe(worker_polls(services.temporal)),
     )
     states = ServiceStates(
         database=State.ERROR if backlog is None else State.OK,
@@ -171,18 +166,6 @@ async def _backlog(engine: AsyncEngine) -> Backlog:
 
 async def _count(temporal: Client, query: str) -> int:
     return (await temporal.count_workflows(query)).count
-
-
-async def _worker_polls(temporal: Client) -> bool:
-    described = await temporal.workflow_service.describe_task_queue(
-        DescribeTaskQueueRequest(
-            namespace=temporal.namespace,
-            task_queue=TaskQueue(name=BILLING_QUEUE),
-            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
-        )
-    )
-    recent = time.time() - POLLER_IS_GONE_SECONDS
-    return any(poller.last_access_time.seconds > recent for poller in described.pollers)
 
 
 def _inbox_state(backlog: Backlog | None) -> State:

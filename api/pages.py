@@ -19,7 +19,7 @@ class Page(BaseModel, Generic[Item]):
     next_cursor: str | None = None
 
 
-Before = Annotated[
+Position = Annotated[
     int | None,
     Query(alias="cursor", ge=1, le=_LARGEST_ID, description="The last page's next_cursor"),
 ]

@@ -72,11 +72,11 @@ class Unavailable(BillingError):
 
 
 class TemporalUnavailable(BillingError):
-    """What was asked for is done, but Temporal could not be told what follows from it."""
+    """Temporal or its worker could not be asked; `detail` says what was done and what to do."""
 
     code = "temporal_unavailable"
     status = 503
-    title = "Temporal is away"
+    title = "Temporal or its worker is away"
 
 
 class InvalidField(BaseModel):
@@ -118,7 +118,7 @@ _MEANINGS = {
     404: "Nothing is known under this id",
     409: "Something else has this id; it was not changed",
     422: "The request is not valid; `errors` say where",
-    503: "PostgreSQL or Temporal is away; see `Retry-After`",
+    503: "PostgreSQL, Temporal or its worker is away; see `Retry-After`",
 }
 
 

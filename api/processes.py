@@ -1,15 +1,40 @@
 """Start and signal processes from the API."""
 
-from temporalio.client import Client
-from temporalio.exceptions import WorkflowAlreadyStartedError
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+from temporalio.client import (
+    Client,
+    WithStartWorkflowOperation,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
+from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 
 from api.problems import TEMPORAL_GONE, TemporalUnavailable
 from billing.call import Collection, EndedCall
-from billing.webhook import PaymentHint
-from workflows import bill_call, collect, settle_payment
+from billing.errors import InvalidWindow
+from billing.reconciliation import Reconciliation, Report, Run
+from billing.webhook import PaymentHint, Source
+from workflows import bill_call, collect, reconciling, settle_payment
 from workflows.bill_call import BillCall
 from workflows.collect import Collect
+from workflows.options import BILLING_QUEUE
+from workflows.reconcile_vapi import ReconcileVapi
 from workflows.settle_payment import SettlePayment
+
+# A worker polls at least once a minute; one that has not for longer is gone.
+POLLER_IS_GONE_SECONDS = 90.0
+ANSWER_SECONDS = 10.0
+_RECONCILIATIONS: Mapping[Source, Callable[[Any, Reconciliation], Awaitable[Report | None]]] = {
+    Source.VAPI: ReconcileVapi.run,
+}
 
 
 async def bill(temporal: Client, call: EndedCall) -> bool:
@@ -50,3 +75,70 @@ async def collect_waiting(temporal: Client, org_id: str, why: str) -> None:
         raise TemporalUnavailable(
             f"{why}, but Temporal does not answer; send the same again to have it act on that"
         ) from gone
+
+
+async def reconcile(temporal: Client, wanted: Reconciliation) -> Run:
+    """Start a reconciliation, or join the same one that runs; answers when its window is decided.
+
+    Raises InvalidWindow, and TemporalUnavailable when nothing answers within 10 s: without a
+    worker nothing is started.
+    """
+    try:
+        await _require_worker(temporal)
+        async with asyncio.timeout(ANSWER_SECONDS):
+            return await _opened(temporal, wanted)
+    except WorkflowUpdateFailedError as failed:
+        raise _refusal(failed) from failed
+    except WorkflowUpdateRPCTimeoutOrCancelledError as late:
+        raise TemporalUnavailable(
+            f"no worker has answered within {ANSWER_SECONDS:.0f} s, and the reconciliation may"
+            " start yet; send the same again: it joins the one that runs"
+        ) from late
+    except TEMPORAL_GONE as gone:
+        raise TemporalUnavailable(
+            "Temporal does not answer, so no reconciliation was started; send the same again"
+            " when it is back"
+        ) from gone
+
+
+async def worker_polls(temporal: Client) -> bool:
+    """Whether a worker has asked for work lately."""
+    described = await temporal.workflow_service.describe_task_queue(
+        DescribeTaskQueueRequest(
+            namespace=temporal.namespace,
+            task_queue=TaskQueue(name=BILLING_QUEUE),
+            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+        )
+    )
+    recent = time.time() - POLLER_IS_GONE_SECONDS
+    return any(poller.last_access_time.seconds > recent for poller in described.pollers)
+
+
+async def _require_worker(temporal: Client) -> None:
+    if not await worker_polls(temporal):
+        raise TemporalUnavailable(
+            "no worker is running, so no reconciliation was started; start one"
+            " (`python -m worker`), then send the same again"
+        )
+
+
+async def _opened(temporal: Client, wanted: Reconciliation) -> Run:
+    start = WithStartWorkflowOperation(
+        _RECONCILIATIONS[wanted.source],
+        wanted,
+        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        **reconciling.start_options(wanted),
+    )
+    # By name: the SDK's types lose what an async update with a description answers.
+    run: Run = await temporal.execute_update_with_start_workflow(
+        "opened", result_type=Run, start_workflow_operation=start
+    )
+    return run
+
+
+def _refusal(failed: WorkflowUpdateFailedError) -> Exception:
+    """Read the refusal out of a failed update; whatever else failed is a defect."""
+    cause = failed.cause
+    if isinstance(cause, ApplicationError) and cause.type == InvalidWindow.code:
+        return InvalidWindow(cause.message)
+    return failed
