@@ -63,7 +63,7 @@ class NewReconciliation(BaseModel):
 
     source: Source
     since: _Moment | None = Field(default=None, description="From this moment on, with its offset")
-    until: _Moment | None = Field(default=None, description="Up to, and not including, this moment")
+    until: _Moment | None = Field(default=None, description="Up to this moment")
     org_id: str | None = Field(default=None, pattern=NAME, description="This organisation only")
     dry_run: bool = False
 

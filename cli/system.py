@@ -1,4 +1,4 @@
-"""The `callwallet` command."""
+"""`callwallet setup`, `up` and `demo`: the system itself."""
 
 import asyncio
 from pathlib import Path
@@ -6,17 +6,10 @@ from typing import Annotated
 
 import typer
 
-from api.api_keys import issue
 from store import engine as store_engine
 from store import migrate
 from wiring import Settings, connect_temporal, set_up_logging
 from workflows import namespace
-
-app = typer.Typer(
-    name="callwallet", help=__doc__, no_args_is_help=True, pretty_exceptions_show_locals=False
-)
-keys = typer.Typer(help="Keys to the API.", no_args_is_help=True)
-app.add_typer(keys, name="keys")
 
 State = Annotated[
     Path, typer.Option("--state", help="Where everything is kept between two starts.")
@@ -26,16 +19,14 @@ Port = Annotated[
 ]
 
 
-@app.command()
 def setup() -> None:
-    """Migrate the database; register the namespace, search attributes and the drain."""
+    """Migrate the database; register the namespace, search attributes, schedules and the drain."""
     asyncio.run(_setup(Settings()))
 
 
 # The offline world is imported where it is asked for: a service is installed without it.
 
 
-@app.command()
 def up(  # noqa: PLR0917  (options, each with its name)
     state: State = Path(".callwallet"),
     api_port: Port = None,
@@ -62,7 +53,6 @@ def up(  # noqa: PLR0917  (options, each with its name)
     raise typer.Exit(asyncio.run(devstack_up.up(state, fixed)))
 
 
-@app.command()
 def demo(
     state: State = Path(".callwallet/demo"),
     stay: Annotated[bool, typer.Option("--stay", help="Keep it running afterwards.")] = False,
@@ -73,18 +63,6 @@ def demo(
     raise typer.Exit(asyncio.run(run.demo(state, stay=stay)))
 
 
-@keys.command("create")
-def create_key(
-    label: Annotated[str, typer.Option(help="What the key is for.")],
-    operator: Annotated[bool, typer.Option("--operator", help="A key that may do all.")] = False,
-    org: Annotated[str | None, typer.Option(help="A key of this organisation.")] = None,
-) -> None:
-    """Make a key and print it: this once, it is kept nowhere."""
-    if operator == (org is not None):
-        raise typer.BadParameter("give either --operator or --org")
-    typer.echo(asyncio.run(_create_key(Settings(), label, org)))
-
-
 async def _setup(settings: Settings) -> None:
     set_up_logging(settings)
     engine = store_engine.connect(settings.database_url, application_name="callwallet setup")
@@ -93,15 +71,3 @@ async def _setup(settings: Settings) -> None:
     await namespace.prepare(await connect_temporal(settings))
     # A client that goes away in the same breath can crash the interpreter's exit.
     await asyncio.sleep(0.3)
-
-
-async def _create_key(settings: Settings, label: str, org_id: str | None) -> str:
-    engine = store_engine.connect(settings.database_url, application_name="callwallet keys")
-    async with engine.begin() as connection:
-        issued = await issue(connection, label, org_id)
-    await engine.dispose()
-    return issued.secret
-
-
-if __name__ == "__main__":
-    app()

@@ -1,0 +1,14 @@
+"""The `callwallet` command."""
+
+import typer
+
+from cli import keys, reconcile, system
+
+app = typer.Typer(
+    name="callwallet", help=__doc__, no_args_is_help=True, pretty_exceptions_show_locals=False
+)
+app.command()(system.setup)
+app.command()(system.up)
+app.command()(system.demo)
+app.add_typer(reconcile.commands, name="reconcile")
+app.add_typer(keys.commands, name="keys")

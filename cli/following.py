@@ -1,0 +1,82 @@
+"""Start a reconciliation, or join the one that runs, and watch it until it ends or parks."""
+
+import asyncio
+
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from api import processes
+from api.problems import DATABASE_GONE
+from billing.reconciliation import Reconciliation, Report, RunStatus, Tally
+from cli.showing import ERRORS
+from store import engine as store_engine
+from store import reconciliations, wallets
+from wiring import Settings, connect_temporal
+
+LOOK_SECONDS = 0.3
+
+
+async def reconcile(settings: Settings, wanted: Reconciliation) -> Report:
+    """Answer with the report of a run that has ended or is parked.
+
+    Raises NotFound, InvalidWindow, TemporalUnavailable, and what means that the database is gone.
+    """
+    engine = store_engine.connect(settings.database_url, application_name="callwallet reconcile")
+    try:
+        if wanted.org_id is not None:
+            async with engine.connect() as connection:
+                await wallets.read(connection, wanted.org_id)
+        run = await processes.reconcile(await connect_temporal(settings, lazy=True), wanted)
+        return await _watch(engine, run.run_id)
+    finally:
+        await engine.dispose()
+        # A client that goes away in the same breath can crash the interpreter's exit.
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+async def _watch(engine: AsyncEngine, run_id: str) -> Report:
+    with _bar() as bar:
+        task = bar.add_task("Comparing", total=1, counts="")
+        while True:
+            if report := await _look(engine, run_id):
+                whole = report.total
+                bar.update(
+                    task,
+                    description=_doing(report),
+                    completed=float(report.progress),
+                    counts=f"{whole.checked:,} checked, {_found(whole):,} found,"
+                    f" {whole.recovered:,} recovered",
+                )
+                if report.run.status is not RunStatus.RUNNING:
+                    return report
+            await asyncio.sleep(LOOK_SECONDS)
+
+
+async def _look(engine: AsyncEngine, run_id: str) -> Report | None:
+    """Read how it stands; a database that is away is one that the run waits for, too."""
+    try:
+        async with engine.connect() as connection:
+            return await reconciliations.report(connection, run_id)
+    except DATABASE_GONE:
+        return None
+
+
+def _bar() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[counts]}"),
+        TimeElapsedColumn(),
+        console=ERRORS,
+    )
+
+
+def _doing(report: Report) -> str:
+    if report.run.status is not RunStatus.RUNNING:
+        return report.run.status.capitalize()
+    return "Putting right" if report.progress == 1 else "Comparing"
+
+
+def _found(whole: Tally) -> int:
+    return whole.missing + whole.unbilled + whole.drifted + whole.orphaned

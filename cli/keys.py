@@ -1,0 +1,32 @@
+"""`callwallet keys`: keys to the API, for whoever has none yet."""
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from api.api_keys import issue
+from store import engine as store_engine
+from wiring import Settings
+
+commands = typer.Typer(help="Keys to the API.", no_args_is_help=True)
+
+
+@commands.command("create")
+def create(
+    label: Annotated[str, typer.Option(help="What the key is for.")],
+    operator: Annotated[bool, typer.Option("--operator", help="A key that may do all.")] = False,
+    org: Annotated[str | None, typer.Option(help="A key of this organisation.")] = None,
+) -> None:
+    """Make a key and print it: this once, it is kept nowhere."""
+    if operator == (org is not None):
+        raise typer.BadParameter("give either --operator or --org")
+    typer.echo(asyncio.run(_create(Settings(), label, org)))
+
+
+async def _create(settings: Settings, label: str, org_id: str | None) -> str:
+    engine = store_engine.connect(settings.database_url, application_name="callwallet keys")
+    async with engine.begin() as connection:
+        issued = await issue(connection, label, org_id)
+    await engine.dispose()
+    return issued.secret

@@ -1,0 +1,148 @@
+"""`callwallet reconcile`: compare with a provider by hand, and draw how well webhooks arrive."""
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import TypeAdapter
+
+from api import reliability_chart
+from api.problems import DATABASE_GONE, TemporalUnavailable
+from billing.errors import BillingError
+from billing.reconciliation import Reconciliation, Report, RunStatus
+from billing.reliability import Day
+from billing.webhook import Source
+from cli import following, showing
+from store import engine as store_engine
+from store import reliability, wallets
+from wiring import Settings
+
+commands = typer.Typer(
+    help="Compare a provider's books with ours, and put right what differs.", no_args_is_help=True
+)
+_FAILED, _BAD_INPUT, _INTERRUPTED = 1, 2, 130
+
+
+def _moment(written: str) -> datetime:
+    """Read a date or a time; in UTC unless it says otherwise."""
+    try:
+        read = datetime.fromisoformat(written)
+        return (read if read.tzinfo else read.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise typer.BadParameter(
+            f"{written!r} is neither a date (2026-11-01) nor a time (2026-11-01T09:30:00Z)"
+        ) from error
+
+
+From = Annotated[
+    datetime | None,
+    typer.Option(
+        "--from",
+        parser=_moment,
+        metavar="TIME",
+        help="A date or an ISO time, UTC unless it says otherwise. Without it: the last success,"
+        " or 48 hours before the end (14 days for Stripe) if that is earlier.",
+    ),
+]
+To = Annotated[
+    datetime | None,
+    typer.Option(
+        "--to",
+        parser=_moment,
+        metavar="TIME",
+        help="Up to here. Without it: ten minutes before now.",
+    ),
+]
+Org = Annotated[str | None, typer.Option(help="This organisation only.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Report, and change nothing.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
+
+
+@commands.command()
+def vapi(
+    since: From = None,
+    until: To = None,
+    org: Org = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Compare Vapi's ended calls with the ledger, and have what it lacks billed.
+
+    The same command joins a run that is under way.
+    """
+    _reconcile(Reconciliation(Source.VAPI, since, until, org, dry_run), as_json=as_json)
+
+
+@commands.command()
+def stripe(
+    since: From = None,
+    until: To = None,
+    org: Org = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Compare Stripe's payments, refunds and disputes with the ledger, and have it agree.
+
+    The same command joins a run that is under way.
+    """
+    _reconcile(Reconciliation(Source.STRIPE, since, until, org, dry_run), as_json=as_json)
+
+
+@commands.command()
+def chart(
+    source: Annotated[Source, typer.Argument()],
+    days: Annotated[int, typer.Option(min=1, max=92, help="How many, today included.")] = 30,
+    org: Org = None,
+    out: Annotated[Path, typer.Option(dir_okay=False, help="The file to write.")] = Path(
+        "reliability.svg"
+    ),
+) -> None:
+    """Draw reliability by day as an SVG, as reconciliations found it."""
+    try:
+        found = asyncio.run(_last_days(Settings(), source, org, days))
+        out.write_text(reliability_chart.draw(found, source, org))
+    except (BillingError, OSError, *DATABASE_GONE) as error:
+        raise _told(error) from error
+    typer.echo(f"{out}: {len(found)} of the last {days} days")
+
+
+def _reconcile(wanted: Reconciliation, *, as_json: bool) -> None:
+    """Run it to its end, or until it is parked; only a success is the status 0."""
+    settings = Settings()
+    try:
+        report = asyncio.run(following.reconcile(settings, wanted))
+    except (BillingError, *DATABASE_GONE) as error:
+        raise _told(error) from error
+    except KeyboardInterrupt as interrupt:
+        showing.complain("The run goes on without you; the same command joins it again.")
+        raise typer.Exit(_INTERRUPTED) from interrupt
+    if as_json:
+        typer.echo(TypeAdapter(Report).dump_json(report, indent=2))
+    else:
+        showing.show(report, settings)
+    if report.run.status is not RunStatus.SUCCEEDED:
+        showing.complain(showing.what_to_do(report.run))
+        raise typer.Exit(_FAILED)
+
+
+async def _last_days(
+    settings: Settings, source: Source, org_id: str | None, days: int
+) -> list[Day]:
+    engine = store_engine.connect(settings.database_url, application_name="callwallet chart")
+    async with engine.connect() as connection:
+        if org_id is not None:
+            await wallets.read(connection, org_id)
+        found = await reliability.last_days(connection, source, org_id, days)
+    await engine.dispose()
+    return found
+
+
+def _told(error: Exception) -> typer.Exit:
+    """Say what went wrong: what was asked for cannot be, or something is away."""
+    if isinstance(error, DATABASE_GONE):
+        showing.complain(f"PostgreSQL does not answer ({type(error).__name__}).")
+        return typer.Exit(_FAILED)
+    showing.complain(f"{error}.")
+    return typer.Exit(_FAILED if isinstance(error, TemporalUnavailable) else _BAD_INPUT)
