@@ -20,6 +20,7 @@ from activities.payments import PaymentActivities
 from activities.reconciliation import ReconciliationActivities
 from activities.refusals import RefusalInterceptor
 from activities.stripe import StripeActivities
+from activities.stripe_reconciliation import StripeReconciliation
 from activities.vapi import VapiActivities
 from activities.vapi_reconciliation import VapiReconciliation
 from store import migrate
@@ -29,6 +30,7 @@ from workflows.collect import Collect
 from workflows.deliver_alerts import DeliverAlerts
 from workflows.drain_inbox import DrainInbox
 from workflows.options import BILLING_QUEUE, PROVIDERS_QUEUE
+from workflows.reconcile_stripe import ReconcileStripe
 from workflows.reconcile_vapi import ReconcileVapi
 from workflows.settle_payment import SettlePayment
 from workflows.watch_billing import WatchBilling
@@ -38,6 +40,7 @@ WORKFLOWS = (
     Collect,
     DeliverAlerts,
     DrainInbox,
+    ReconcileStripe,
     ReconcileVapi,
     SettlePayment,
     WatchBilling,
@@ -101,6 +104,7 @@ def _providers_worker(temporal: Client, clients: Clients) -> Worker:
         activities=[
             AlertActivities(clients.engine, clients.slack).deliver,
             StripeActivities(clients.stripe).fetch_payment,
+            StripeReconciliation(clients.engine, clients.stripe).compare_payments,
             VapiActivities(clients.vapi).fetch_call,
             VapiReconciliation(clients.engine, clients.vapi).compare_calls,
         ],

@@ -44,7 +44,12 @@ def compare_call(
 
 
 def judge(finding: Finding, posted: frozenset[str], state: CallState | None) -> FindingOutcome:
-    """Say what came of a finding, from the keys in the ledger and where its call stands now."""
+    """Say what came of a finding, from the keys in the ledger and where its call stands now.
+
+    A payment for which nothing is due was handed on because it does not fit, and parks.
+    """
+    if not finding.due and finding.call is None:
+        return FindingOutcome.QUARANTINED
     if finding.due and posted.issuperset(finding.due):
         return FindingOutcome.RECOVERED
     match state:

@@ -1,4 +1,4 @@
-"""What is known here of calls that Vapi lists: read in sets, to be compared with the list."""
+"""What is known here of what a provider lists: read in sets, to be compared with the list."""
 
 from collections.abc import Collection, Sequence
 
@@ -33,6 +33,19 @@ async def of_calls(
         )
         for call_id in call_ids
     }
+
+
+async def events_of(
+    connection: AsyncConnection, payment_ids: Collection[str]
+) -> dict[str, frozenset[str]]:
+    """Read which types of events told of each payment; one that nothing told of is left out."""
+    query = (
+        select(webhook_events.c.subject, func.array_agg(webhook_events.c.type).label("types"))
+        .where(webhook_events.c.source == Source.STRIPE)
+        .where(webhook_events.c.subject == func.any(list(payment_ids)))
+        .group_by(webhook_events.c.subject)
+    )
+    return {row.subject: frozenset(row.types) for row in await connection.execute(query)}
 
 
 async def _reported(connection: AsyncConnection, call_ids: Collection[str]) -> set[str]:

@@ -1,6 +1,7 @@
 """The ledger's tables: post transfers in sets, read entries back."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import case, func, insert, literal, or_, select, update
@@ -91,6 +92,21 @@ async def page(
     if before is not None:
         query = query.where(table.entry_id < before)
     query = query.order_by(table.entry_id.desc()).limit(limit)
+    return [_entry(row) for row in await connection.execute(query)]
+
+
+async def topups(
+    connection: AsyncConnection, since: datetime, until: datetime, after: int, limit: int
+) -> list[Entry]:
+    """List the credits for payments of a time, of all organisations, after entry id `after`."""
+    table = ledger_entries.c
+    query = (
+        select(ledger_entries)
+        .where(table.kind == EntryKind.TOPUP, table.occurred_at.between(since, until))
+        .where(table.entry_id > after)
+        .order_by(table.entry_id)
+        .limit(limit)
+    )
     return [_entry(row) for row in await connection.execute(query)]
 
 

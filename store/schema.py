@@ -169,6 +169,7 @@ webhook_events = Table(
     _moment("handled_at", nullable=True),
     UniqueConstraint("source", "key", name="webhook_events_once"),
     Index("webhook_events_due", "due_at", "event_id", postgresql_where=text("status = 'waiting'")),
+    Index("webhook_events_payment", "subject", postgresql_where=text("source = 'stripe'")),
 )
 
 reconciliation_runs = Table(

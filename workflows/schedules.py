@@ -1,7 +1,8 @@
 """What happens by the clock. Operators pause, trigger and backfill it in the Temporal UI."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
+from typing import Any
 
 from temporalio.client import (
     Client,
@@ -18,10 +19,11 @@ from temporalio.client import (
     ScheduleUpdateInput,
 )
 
-from billing.reconciliation import Reconciliation
+from billing.reconciliation import Reconciliation, Report
 from billing.webhook import Source
 from workflows.attributes import RUNNING
 from workflows.options import BILLING_QUEUE
+from workflows.reconcile_stripe import ReconcileStripe
 from workflows.reconcile_vapi import ReconcileVapi
 from workflows.watch_billing import WatchBilling
 
@@ -33,17 +35,8 @@ WATCH_EVERY = timedelta(minutes=10)
 def schedules() -> Mapping[str, Schedule]:
     """Say what happens when, in UTC."""
     return {
-        "reconcile-vapi": _daily(
-            ScheduleActionStartWorkflow(
-                ReconcileVapi.run,
-                Reconciliation(Source.VAPI),
-                id="reconcile-vapi",
-                task_queue=BILLING_QUEUE,
-                typed_search_attributes=RUNNING,
-                static_summary="Reconcile with Vapi: all calls since the last success",
-            ),
-            minute=0,
-        ),
+        "reconcile-vapi": _daily(ReconcileVapi.run, Source.VAPI, minute=0),
+        "reconcile-stripe": _daily(ReconcileStripe.run, Source.STRIPE, minute=15),
         "watch-billing": Schedule(
             action=ScheduleActionStartWorkflow(
                 WatchBilling.run,
@@ -76,6 +69,17 @@ def _keeping_state(wanted: Schedule) -> Callable[[ScheduleUpdateInput], Schedule
     return updated
 
 
-def _daily(action: ScheduleActionStartWorkflow, minute: int) -> Schedule:
+def _daily(
+    run: Callable[[Any, Reconciliation], Awaitable[Report | None]], source: Source, minute: int
+) -> Schedule:
+    """At three in the morning, everything since the last success."""
     at = ScheduleCalendarSpec(hour=[ScheduleRange(3)], minute=[ScheduleRange(minute)])
+    action = ScheduleActionStartWorkflow(
+        run,
+        Reconciliation(source),
+        id=f"reconcile-{source}",
+        task_queue=BILLING_QUEUE,
+        typed_search_attributes=RUNNING,
+        static_summary=f"Reconcile with {source.capitalize()}: everything since the last success",
+    )
     return Schedule(action=action, spec=ScheduleSpec(calendars=[at]), policy=_POLICY)

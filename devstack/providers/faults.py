@@ -24,8 +24,9 @@ class Fault(BaseModel):
     """What goes wrong, where and how often.
 
     `*_after` does the work first. `delay` holds the request for `seconds` while it is in flight.
-    It spares the first `spare` requests; `times` null means until deleted. `stored` makes a Stripe `status_after` the answer that the
-    idempotency key replays, as Stripe does with its own 500s; otherwise only the answer is lost.
+    It spares the first `spare` requests; `times` null means until deleted. `stored` makes a Stripe
+    `status_after` the answer that the idempotency key replays, as Stripe does with its own 500s;
+    otherwise only the answer is lost.
     """
 
     model_config = ConfigDict(extra="forbid")

@@ -4,7 +4,7 @@ A provider that forgets on restart would hide the very bugs the stand-ins exist 
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -54,12 +54,13 @@ class Row:
 class Filter:
     """Which objects of a kind to list, newest first.
 
-    `bounds` are (column, operator, milliseconds); `where` compares top-level JSON fields.
+    `bounds` are (column, operator, milliseconds); `where` compares top-level JSON fields, with one
+    value or any of several.
     """
 
     kind: str
     owner: str | None = None
-    where: Mapping[str, str] = field(default_factory=dict)
+    where: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
     bounds: Iterable[tuple[str, str, int]] = ()
     after: str | None = None
     before: str | None = None
@@ -146,8 +147,9 @@ def _conditions(wanted: Filter) -> tuple[str, list[str | int]]:
         parts.append("owner = ?")
         values.append(wanted.owner)
     for name, value in wanted.where.items():
-        parts.append("json_extract(data, ?) = ?")
-        values += [f"$.{name}", value]
+        parts.append("json_extract(data, ?) IN (SELECT value FROM json_each(?))")
+        any_of = [value] if isinstance(value, str) else value
+        values += [f"$.{name}", orjson.dumps(any_of).decode()]
     for column, operator, milliseconds in wanted.bounds:
         parts.append(f"{column} {operator} ?")
         values.append(milliseconds)

@@ -1,6 +1,6 @@
 """One request's view of the Stripe account: its objects, its lists, and the events it makes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,7 +80,7 @@ class Account:
         params: Params,
         *,
         owner: str | None = None,
-        where: Mapping[str, str] | None = None,
+        where: Mapping[str, str | Sequence[str]] | None = None,
     ) -> JsonObject:
         """List objects newest first, with Stripe's cursors (`starting_after`, `ending_before`)."""
         limit = params.get("limit", 10)

@@ -36,12 +36,13 @@ def _retrieve(kind: str) -> Perform:
 
 
 def _list_events(account: Account, _: Params, params: Params) -> JsonObject:
-    """GET /v1/events: those of the last 30 days."""
+    """GET /v1/events: those of the last 30 days, of one type or several."""
     oldest = account.clock.seconds() - 30 * 24 * 3600
     created = params.get("created", {})
     if isinstance(created, dict):
         created = created | {"gte": max(created.get("gte", 0), oldest)}
-    where = {"type": params["type"]} if "type" in params else {}
+    wanted = params.get("types") or ([params["type"]] if "type" in params else None)
+    where = {"type": wanted} if wanted else {}
     return account.page("event", "/v1/events", params | {"created": created}, where=where)
 
 

@@ -4,6 +4,7 @@ import itertools
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client, WorkflowHandle
@@ -13,6 +14,7 @@ from billing.reconciliation import Finding, Reconciliation, Report, Window
 from billing.webhook import Source
 from store import calls, findings
 from tests.factories import ended_call
+from workflows.reconcile_stripe import ReconcileStripe
 from workflows.reconcile_vapi import ReconcileVapi
 from workflows.reconciling import start_options
 
@@ -54,32 +56,28 @@ async def bill(engine: AsyncEngine, *ended: EndedCall) -> None:
 
 @dataclass(frozen=True)
 class Reconciler:
-    """Starts reconciliations of a day."""
+    """Starts reconciliations, of a window or as the schedule does."""
 
     temporal: Client
     engine: AsyncEngine
+    source: Source = Source.VAPI
 
     async def start(
-        self, day: Window, *, org_id: str | None = None, dry_run: bool = False
-    ) -> WorkflowHandle[ReconcileVapi, Report | None]:
-        wanted = Reconciliation(Source.VAPI, day.since, day.until, org_id, dry_run)
-        return await self.temporal.start_workflow(
-            ReconcileVapi.run, wanted, **start_options(wanted)
-        )
+        self, window: Window, *, org_id: str | None = None, dry_run: bool = False
+    ) -> WorkflowHandle[Any, Report | None]:
+        wanted = Reconciliation(self.source, window.since, window.until, org_id, dry_run)
+        return await self._start(wanted)
 
     async def reconcile(
-        self, day: Window, *, org_id: str | None = None, dry_run: bool = False
+        self, window: Window, *, org_id: str | None = None, dry_run: bool = False
     ) -> Report:
-        handle = await self.start(day, org_id=org_id, dry_run=dry_run)
+        handle = await self.start(window, org_id=org_id, dry_run=dry_run)
         report = await handle.result()
         assert report is not None
         return report
 
-    async def start_daily(self) -> WorkflowHandle[ReconcileVapi, Report | None]:
-        wanted = Reconciliation(Source.VAPI)
-        return await self.temporal.start_workflow(
-            ReconcileVapi.run, wanted, **start_options(wanted)
-        )
+    async def start_daily(self) -> WorkflowHandle[Any, Report | None]:
+        return await self._start(Reconciliation(self.source))
 
     async def daily(self) -> Report:
         """Reconcile as the schedule does: everything since the last success, and two days."""
@@ -90,6 +88,10 @@ class Reconciler:
     async def findings(self, report: Report) -> list[Finding]:
         async with self.engine.connect() as connection:
             return await findings.page(connection, report.run.run_id, None, 1000)
+
+    async def _start(self, wanted: Reconciliation) -> WorkflowHandle[Any, Report | None]:
+        run = ReconcileVapi.run if self.source is Source.VAPI else ReconcileStripe.run
+        return await self.temporal.start_workflow(run, wanted, **start_options(wanted))
 
 
 def as_listed(call: EndedCall, *, longer_by: float = 0) -> EndedCall:

@@ -59,6 +59,9 @@ CREATE INDEX reconciliation_findings_run ON reconciliation_findings (run_id, pos
 CREATE INDEX reconciliation_findings_missed ON reconciliation_findings (occurred_at)
     WHERE kind = 'missing';
 
+-- Which events told of a payment.
+CREATE INDEX webhook_events_payment ON webhook_events (subject) WHERE source = 'stripe';
+
 -- Which entries reverse or correct an entry.
 CREATE INDEX ledger_entries_reverses ON ledger_entries (reverses) WHERE reverses IS NOT NULL;
 """
