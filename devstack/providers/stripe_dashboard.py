@@ -12,7 +12,7 @@ from devstack.providers import stripe_disputes, stripe_refunds
 from devstack.providers.control import read
 from devstack.providers.storage import JsonObject
 from devstack.providers.stripe_account import Account
-from devstack.providers.stripe_disputes import Opening, Status
+from devstack.providers.stripe_disputes import Opening, Step
 from devstack.providers.stripe_idempotency import Answer
 
 Committed = Callable[[Callable[[], JsonObject]], Answer]
@@ -37,26 +37,6 @@ class RefundOutcome(BaseModel):
     failure_reason: str = "expired_or_canceled_card"
 
 
-class Disputing(BaseModel):
-    """A new dispute; only a formal one withdraws, unless it is said."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    status: Opening = "needs_response"
-    amount: int | None = Field(default=None, ge=1)
-    withdraws: bool | None = None
-
-
-class DisputeOutcome(BaseModel):
-    """What became of a dispute; `amount` is what is given back, if that is not all."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    status: Status
-    amount: int | None = Field(default=None, ge=1)
-    moves_funds: bool = True
-
-
 def routes(account: Account, committed: Committed) -> list[BaseRoute]:
     """Build the routes; `committed` is how the app makes a change."""
     people = _People(account, committed)
@@ -65,7 +45,7 @@ def routes(account: Account, committed: Committed) -> list[BaseRoute]:
         Route(intent + "/refunds", people.refund, methods=["POST"]),
         Route("/_control/refunds/{id}", people.end_refund, methods=["POST"]),
         Route(intent + "/disputes", people.dispute, methods=["POST"]),
-        Route("/_control/disputes/{id}", people.rule, methods=["POST"]),
+        Route("/_control/disputes/{id}", people.step, methods=["POST"]),
     ]
 
 
@@ -97,24 +77,15 @@ class _People:
 
     async def dispute(self, request: Request) -> Response:
         """Open a dispute, an inquiry, or one that is prevented."""
-        how = await read(request, Disputing)
+        opening = await read(request, Opening)
         intent = request.path_params["id"]
-        withdraws = how.status == "needs_response" if how.withdraws is None else how.withdraws
-        return self._shown(
-            lambda: stripe_disputes.open_dispute(
-                self._account, intent, how.status, how.amount, withdraws=withdraws
-            )
-        )
+        return self._shown(lambda: stripe_disputes.open_dispute(self._account, intent, opening))
 
-    async def rule(self, request: Request) -> Response:
+    async def step(self, request: Request) -> Response:
         """Take a dispute to its next status."""
-        how = await read(request, DisputeOutcome)
+        step = await read(request, Step)
         dispute = request.path_params["id"]
-        return self._shown(
-            lambda: stripe_disputes.become(
-                self._account, dispute, how.status, how.amount, moves_funds=how.moves_funds
-            )
-        )
+        return self._shown(lambda: stripe_disputes.take(self._account, dispute, step))
 
     def _shown(self, change: Callable[[], JsonObject]) -> Response:
         answer = self._committed(change)

@@ -6,6 +6,7 @@ The fee is the platform's, is in the balance transaction of the withdrawal, and 
 from typing import Literal
 
 import stripe
+from pydantic import BaseModel, ConfigDict, Field
 
 from devstack.providers import stripe_objects
 from devstack.providers.storage import JsonObject
@@ -14,18 +15,6 @@ from devstack.providers.stripe_balance import book
 from devstack.providers.stripe_errors import invalid_request
 from devstack.providers.stripe_params import Params
 from devstack.providers.stripe_refunds import refundable
-
-Opening = Literal["needs_response", "warning_needs_response", "prevented"]
-Status = Literal[
-    "warning_under_review",
-    "warning_closed",
-    "needs_response",
-    "under_review",
-    "appeal_needs_response",
-    "appeal_under_review",
-    "won",
-    "lost",
-]
 
 _FEE = 2000
 _CASE = {"warning_needs_response": "inquiry", "prevented": "resolution"}
@@ -43,37 +32,64 @@ _NEXT: dict[str, tuple[str, ...]] = {
 }
 
 
-def open_dispute(
-    account: Account, intent_id: str, status: Opening, amount: int | None, *, withdraws: bool
-) -> JsonObject:
-    """Dispute a payment, all of it unless an amount is named. Raises StripeError."""
+class Opening(BaseModel):
+    """A new dispute, of all that was paid unless an amount is named.
+
+    Only a formal one withdraws, unless it is said. `currency` is another than the payment's.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: Literal["needs_response", "warning_needs_response", "prevented"] = "needs_response"
+    amount: int | None = Field(default=None, ge=1)
+    currency: str | None = None
+    withdraws: bool | None = None
+
+
+class Step(BaseModel):
+    """What becomes of a dispute; `amount` is what is given back, if that is not all."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: Literal[
+        "warning_under_review",
+        "warning_closed",
+        "needs_response",
+        "under_review",
+        "appeal_needs_response",
+        "appeal_under_review",
+        "won",
+        "lost",
+    ]
+    amount: int | None = Field(default=None, ge=1)
+    moves_funds: bool = True
+
+
+def open_dispute(account: Account, intent_id: str, opening: Opening) -> JsonObject:
+    """Dispute a payment. Raises StripeError for one that has not succeeded."""
     charge = refundable(account, intent_id)
-    dispute = _new(account, charge, status, amount or charge["amount_captured"])
+    dispute = _new(account, charge, opening)
     account.save(charge | {"disputed": True})
     account.emit("charge.dispute.created", account.save(dispute))
-    if withdraws:
+    is_formal = opening.status == "needs_response"
+    if is_formal if opening.withdraws is None else opening.withdraws:
         _withdraw(account, dispute)
     return dispute
 
 
-def become(
-    account: Account, dispute_id: str, status: Status, amount: int | None, *, moves_funds: bool
-) -> JsonObject:
-    """Take a dispute to another status, and the money to where it then is. Raises StripeError.
-
-    `amount` is what is given back, if that is not all.
-    """
+def take(account: Account, dispute_id: str, step: Step) -> JsonObject:
+    """Take a dispute to another status, and the money to where it then is. Raises StripeError."""
     dispute = account.in_path("dispute", dispute_id)
-    if status not in _NEXT.get(dispute["status"], ()):
-        raise invalid_request(f"A dispute that is {dispute['status']} cannot become {status}.")
-    dispute["status"] = status
-    event = "charge.dispute.closed" if status in _CLOSED else "charge.dispute.updated"
+    if step.status not in _NEXT.get(dispute["status"], ()):
+        raise invalid_request(f"A dispute that is {dispute['status']} cannot be {step.status}.")
+    dispute["status"] = step.status
+    event = "charge.dispute.closed" if step.status in _CLOSED else "charge.dispute.updated"
     account.emit(event, account.save(dispute))
     held = -sum(booked["amount"] for booked in dispute["balance_transactions"])
-    if moves_funds and status in ("needs_response", "lost") and not held:
+    if step.moves_funds and step.status in ("needs_response", "lost") and not held:
         _withdraw(account, dispute)
-    if moves_funds and status == "won" and held:
-        _reinstate(account, dispute, amount or held)
+    if step.moves_funds and step.status == "won" and held:
+        _reinstate(account, dispute, step.amount or held)
     return dispute
 
 
@@ -117,16 +133,16 @@ def _move(
     dispute["balance_transactions"] = [*dispute["balance_transactions"], booked]
 
 
-def _new(account: Account, charge: JsonObject, status: Opening, amount: int) -> JsonObject:
-    now = account.clock.seconds()
+def _new(account: Account, charge: JsonObject, opening: Opening) -> JsonObject:
+    now, status = account.clock.seconds(), opening.status
     card = {"brand": "visa", "case_type": _CASE.get(status, "chargeback"), "network": "visa"}
     return stripe_objects.new(
         "dispute",
         now,
-        amount=amount,
+        amount=opening.amount or charge["amount_captured"],
         balance_transactions=[],
         charge=charge["id"],
-        currency=charge["currency"],
+        currency=opening.currency or charge["currency"],
         enhanced_eligibility_types=[],
         evidence=stripe_objects.blank(stripe.Dispute.Evidence) | {"enhanced_evidence": {}},
         evidence_details={
