@@ -5,7 +5,14 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
-from billing.payment import Payment, Settlement, due_entries, is_ours, mismatch
+from billing.payment import (
+    Payment,
+    Settlement,
+    dispute_mismatch,
+    due_entries,
+    is_ours,
+    mismatch,
+)
 from billing.webhook import Source
 from store import inbox, ledger, wallets
 
@@ -53,4 +60,9 @@ async def _settle(connection: AsyncConnection, payment: Payment) -> Settlement:
         return Settlement(payment, org_id=payment.owner, mismatch=problem)
     transfers = due_entries(payment, wallet)
     postings = await ledger.post_locked(connection, {owner: wallet}, transfers)
-    return Settlement(payment, org_id=owner, postings=tuple(postings))
+    return Settlement(
+        payment,
+        org_id=owner,
+        postings=tuple(postings),
+        mismatch=dispute_mismatch(payment, wallet),
+    )

@@ -12,6 +12,10 @@ class EntryKind(StrEnum):
 
     CALL = "call"
     CORRECTION = "correction"
+    DISPUTE = "dispute"
+    DISPUTE_REVERSAL = "dispute_reversal"
+    REFUND = "refund"
+    REFUND_REVERSAL = "refund_reversal"
     TOPUP = "topup"
 
 
@@ -28,6 +32,7 @@ class Account(StrEnum):
 
     USAGE_CALLS = "usage:calls"
     STRIPE = "stripe"
+    DISPUTES = "disputes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,3 +130,18 @@ def call_correction_key(call_id: str, number: int) -> str:
 def payment_credit_key(payment_id: str) -> str:
     """Key the credit for a payment."""
     return f"payment:{payment_id}:credit"
+
+
+def refund_key(refund_id: str) -> str:
+    """Key what a refund takes from the wallet."""
+    return f"refund:{refund_id}"
+
+
+def dispute_key(dispute_id: str, withdrawal: int = 1) -> str:
+    """Key the n-th time (from 1) that a dispute takes from the wallet; appeals make it twice."""
+    return f"dispute:{dispute_id}" if withdrawal == 1 else f"dispute:{dispute_id}:{withdrawal}"
+
+
+def reversal_key(key: str) -> str:
+    """Key what gives back that which was taken under `key`."""
+    return f"{key}:reversal"

@@ -6,7 +6,7 @@ from typing import assert_never
 
 from billing.call import CallBill, CallState
 from billing.money import Money
-from billing.payment import Mismatch, Settlement, received
+from billing.payment import Mismatch, Payment, Settlement, received
 
 FAULT = "fault"
 # A fault that outlasted its retries is tried again this much later, doubling up to the longest.
@@ -35,8 +35,11 @@ _ADVICE = {
     " Correct the payment's metadata in Stripe, then reprocess.",
     Mismatch.CURRENCY_MISMATCH: "The wallet is in another currency. Refund the payment in Stripe,"
     " then discard.",
-    Mismatch.AMOUNT_MISMATCH: "More or less was paid than was asked for. Correct `amount_minor` in"
-    " the payment's metadata in Stripe, then reprocess; or refund it there and discard.",
+    Mismatch.AMOUNT_MISMATCH: "The card was asked for another amount than the platform meant, or"
+    " paid more. Correct `amount_minor` in the payment's metadata in Stripe, then reprocess; or"
+    " refund it there and discard.",
+    Mismatch.DISPUTE_CURRENCY_MISMATCH: "Work out in the wallet's currency what the dispute took"
+    " and gave back, settle that with the customer, then discard.",
     FAULT: "It is tried again by itself, ever more slowly. Reprocess once the cause is mended.",
 }
 _ADVICE_FOR_OTHERS = "Mend the cause named above, then reprocess; or discard."
@@ -80,14 +83,11 @@ def parked_call(bill: CallBill) -> Parked:
 
 def parked_payment(settlement: Settlement, problem: Mismatch) -> Parked:
     """Explain a payment that should be ours and does not fit."""
-    payment = settlement.payment
     return Parked(
         reason=problem,
-        happened=f"Stripe holds {payment.received_minor} minor units of"
-        f" {payment.currency.upper()} from {payment.payment_id} for {payment.owner};"
-        f" {payment.expected_minor} were asked for. Nothing was credited.",
+        happened=_what_does_not_fit(settlement.payment, problem),
         org_id=settlement.org_id,
-        at_risk=received(payment),
+        at_risk=received(settlement.payment),
     )
 
 
@@ -131,6 +131,19 @@ def _what_happened(bill: CallBill) -> str:
         case CallState.SETTLED | CallState.DISCARDED:
             return "Nothing: the call is done with."
     assert_never(bill.state)
+
+
+def _what_does_not_fit(payment: Payment, problem: Mismatch) -> str:
+    if problem is Mismatch.DISPUTE_CURRENCY_MISMATCH:
+        return (
+            f"A dispute of {payment.payment_id} has moved money in another currency than that of"
+            f" the wallet of {payment.owner}. All else that is due was posted; this was not."
+        )
+    return (
+        f"Stripe holds {payment.received_minor} minor units of {payment.currency.upper()} from"
+        f" {payment.payment_id} for {payment.owner}; {payment.expected_minor} were asked for."
+        " Nothing was credited."
+    )
 
 
 def _over_the_limit(bill: CallBill) -> str:

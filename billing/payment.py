@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from billing.ledger import Account, EntryKind, Posting, Transfer, payment_credit_key, wallet_account
 from billing.money import Currency, Money
+from billing.returns import Dispute, Refund, dispute_entries, refund_entries
 from billing.wallet import Wallet
 
 # The values of metadata `type` that callwallet writes on payments of its own.
@@ -18,7 +19,8 @@ class Payment:
 
     `currency` is Stripe's lower-case code, as it is: it may be one that no wallet has.
     `org_id` comes from the metadata; `session_org_id` is the checkout session's
-    `client_reference_id`; `expected_minor` is the amount that the platform asked for.
+    `client_reference_id`; `expected_minor` is the amount that the platform asked for, and
+    `intended_minor` the intent's own (None: what was received), of which less may be captured.
     """
 
     payment_id: str
@@ -30,11 +32,19 @@ class Payment:
     org_id: str | None = None
     session_org_id: str | None = None
     expected_minor: int | None = None
+    intended_minor: int | None = None
+    refunds: tuple[Refund, ...] = ()
+    disputes: tuple[Dispute, ...] = ()
 
     @property
     def owner(self) -> str | None:
         """The organisation that paid."""
         return self.org_id or self.session_org_id
+
+    @property
+    def is_captured_in_part(self) -> bool:
+        """Whether less was taken than the card was asked for."""
+        return self.intended_minor is not None and self.received_minor < self.intended_minor
 
 
 def received(payment: Payment) -> Money | None:
@@ -59,6 +69,7 @@ class Mismatch(StrEnum):
     ORGANIZATION_MISMATCH = "organization_mismatch"
     CURRENCY_MISMATCH = "currency_mismatch"
     AMOUNT_MISMATCH = "amount_mismatch"
+    DISPUTE_CURRENCY_MISMATCH = "dispute_currency_mismatch"
 
 
 def mismatch(payment: Payment, wallet: Wallet | None) -> Mismatch | None:
@@ -67,18 +78,34 @@ def mismatch(payment: Payment, wallet: Wallet | None) -> Mismatch | None:
         (Mismatch.ORGANIZATION_MISMATCH, _names_two_organizations(payment)),
         (Mismatch.UNKNOWN_ORGANIZATION, wallet is None),
         (Mismatch.CURRENCY_MISMATCH, wallet is not None and payment.currency != wallet.currency),
-        (Mismatch.AMOUNT_MISMATCH, payment.expected_minor != payment.received_minor),
+        (Mismatch.AMOUNT_MISMATCH, not _is_what_was_asked_for(payment)),
     )
     return next((problem for problem, found in checks if found), None)
+
+
+def dispute_mismatch(payment: Payment, wallet: Wallet) -> Mismatch | None:
+    """Check that what disputes have moved is in the wallet's currency; else it is not posted."""
+    moved = {move.currency for dispute in payment.disputes for move in dispute.movements}
+    return Mismatch.DISPUTE_CURRENCY_MISMATCH if moved - {wallet.currency} else None
 
 
 def due_entries(payment: Payment, wallet: Wallet) -> list[Transfer]:
     """Compute the entries that this payment calls for, those that exist already among them.
 
-    A pure function of the payment, and every entry has a key of its own, so any order and
-    repetition of events ends in the same ledger. The payment must have passed `mismatch`.
+    A pure function of the payment, in which every entry has a key of its own and none that was
+    ever due stops being due. So any order, repetition and gap of events ends in the same ledger,
+    also when a refund failed, or a dispute was won, before anybody looked. None is refusable: the
+    money has moved. The payment must have passed `mismatch`.
     """
-    return [_credit(payment, wallet)] if payment.status == "succeeded" else []
+    if payment.status != "succeeded":
+        return []
+    entries = [_credit(payment, wallet)]
+    for refund in sorted(payment.refunds, key=lambda one: (one.created_at, one.refund_id)):
+        if not _is_a_release(refund, payment):
+            entries += refund_entries(refund, wallet)
+    for dispute in sorted(payment.disputes, key=lambda one: one.dispute_id):
+        entries += dispute_entries(dispute, wallet)
+    return entries
 
 
 def _credit(payment: Payment, wallet: Wallet) -> Transfer:
@@ -95,6 +122,25 @@ def _credit(payment: Payment, wallet: Wallet) -> Transfer:
     )
 
 
+def _is_a_release(refund: Refund, payment: Payment) -> bool:
+    """Say whether it stands for what was never captured, so that nobody has paid it.
+
+    Stripe refunds the rest of a payment that is captured in part
+    (github.com/solidusio/solidus_stripe/pull/268), and books nothing, for nothing has moved.
+    """
+    is_unbooked = refund.status == "succeeded" and not refund.is_booked
+    return payment.is_captured_in_part and is_unbooked
+
+
+def _is_what_was_asked_for(payment: Payment) -> bool:
+    """Say whether the card was asked for what the platform asked for, and paid no more than that.
+
+    Less is what was captured of it on purpose: Stripe takes all unless it is told otherwise.
+    """
+    intended = payment.received_minor if payment.intended_minor is None else payment.intended_minor
+    return payment.expected_minor == intended and 0 < payment.received_minor <= intended
+
+
 def _names_two_organizations(payment: Payment) -> bool:
     return None not in (payment.org_id, payment.session_org_id) and (
         payment.org_id != payment.session_org_id
@@ -105,7 +151,8 @@ def _names_two_organizations(payment: Payment) -> bool:
 class Settlement:
     """What looking at a payment came to: entries posted, nothing due, or a mismatch.
 
-    `ignored` marks a payment that callwallet did not ask for.
+    `ignored` marks a payment that callwallet did not ask for. After a mismatch nothing was posted,
+    but for one of a dispute's currency: then only that dispute was not.
     """
 
     payment: Payment

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from billing.alert import Alert, AlertLevel
 from billing.call import EndedCall
-from billing.ledger import Account, EntryKind, Posting, Transfer, call_key, wallet_account
+from billing.ledger import Account, Entry, EntryKind, Posting, Transfer, call_key, wallet_account
 from billing.money import Currency, Money
 from billing.organization import AgentKind
 from billing.wallet import Wallet
@@ -126,8 +126,13 @@ async def balance_of(engine: AsyncEngine, org_id: str) -> int:
     return (await wallet_of(engine, org_id)).balance_minor
 
 
-async def keys_of(engine: AsyncEngine, org_id: str) -> list[str]:
-    """The keys of an organisation's entries, oldest first, without those of `credit`."""
+async def entries_of(engine: AsyncEngine, org_id: str) -> list[Entry]:
+    """An organisation's entries, oldest first, without those of `credit`."""
     async with engine.connect() as connection:
         entries = await ledger.page(connection, org_id, None, 1000)
-    return [entry.key for entry in reversed(entries) if not entry.key.startswith("credit_")]
+    return [entry for entry in reversed(entries) if not entry.key.startswith("credit_")]
+
+
+async def keys_of(engine: AsyncEngine, org_id: str) -> list[str]:
+    """The keys of an organisation's entries, oldest first, without those of `credit`."""
+    return [entry.key for entry in await entries_of(engine, org_id)]

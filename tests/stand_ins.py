@@ -90,11 +90,21 @@ class StripeStandIn:
         """Take a dispute to its next status."""
         await self._control(f"disputes/{dispute_id}", {"status": status, **how})
 
-    async def events_about(self, payment_id: str) -> list[dict[str, Any]]:
-        """The newest events about a payment, its charges, refunds and disputes, oldest first."""
-        listed = (await self.http.get("/v1/events", params={"limit": 100})).raise_for_status()
-        shown = [(event, event["data"]["object"]) for event in reversed(listed.json()["data"])]
-        return [it for it, one in shown if payment_id in (one.get("payment_intent"), one["id"])]
+    async def makes_an_event(self) -> str:
+        """Let something happen that concerns nobody; answers with the id of its event."""
+        (await self.http.post("/v1/customers")).raise_for_status()
+        newest = (await self.http.get("/v1/events", params={"limit": 1})).raise_for_status()
+        return str(newest.json()["data"][0]["id"])
+
+    async def events_after(self, event_id: str) -> list[dict[str, Any]]:
+        """All events that are newer than this one, oldest first."""
+        newer: list[dict[str, Any]] = []
+        while True:
+            asked = {"limit": 100, "ending_before": newer[-1]["id"] if newer else event_id}
+            page = (await self.http.get("/v1/events", params=asked)).raise_for_status().json()
+            newer += reversed(page["data"])
+            if not page["has_more"]:
+                return newer
 
     async def misbehave(self, payment_id: str, **fault: Any) -> None:
         """Let reads of this payment fail."""

@@ -8,8 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.testing import ActivityEnvironment
 
 from activities.payments import FetchedPayment, PaymentActivities
-from billing.ledger import Outcome
+from billing.ledger import EntryKind, Outcome
 from billing.payment import Mismatch, Payment, Settlement
+from billing.returns import Dispute, Movement, Refund
 from billing.webhook import Source, WebhookEvent
 from store import inbox
 from tests.factories import NOON, an_organization, balance_of, keys_of, unique
@@ -73,6 +74,65 @@ async def test_a_payment_that_does_not_fit_is_not_credited(
     settlement = await settle(engine, payment)
     assert (settlement.mismatch, settlement.postings) == (problem, ())
     assert await balance_of(engine, org_id) == 0
+
+
+async def test_refunds_and_disputes_take_the_wallet_below_its_limit(engine: AsyncEngine) -> None:
+    org_id = await an_organization(engine, debt_limit_minor=0)
+    payment = payment_of(org_id)
+    await settle(engine, payment)
+    refund = Refund(unique("re"), 1500, NOON, "succeeded")
+    withdrawn = Movement(unique("txn"), -2500, "gbp", NOON)
+    dispute = Dispute(unique("du"), (withdrawn,))
+    back = replace(payment, refunds=(refund,), disputes=(dispute,))
+    outcomes = [posting.outcome for posting in (await settle(engine, back)).postings]
+    assert outcomes == [Outcome.DUPLICATE, Outcome.APPLIED, Outcome.APPLIED]
+    assert await balance_of(engine, org_id) == -1500
+    reinstated = Movement(unique("txn"), 2500, "gbp", NOON)
+    won = replace(back, disputes=(replace(dispute, movements=(withdrawn, reinstated)),))
+    for _ in range(2):
+        await settle(engine, won)
+    assert await keys_of(engine, org_id) == [
+        f"payment:{payment.payment_id}:credit",
+        f"refund:{refund.refund_id}",
+        f"dispute:{dispute.dispute_id}",
+        f"dispute:{dispute.dispute_id}:reversal",
+    ]
+    assert await balance_of(engine, org_id) == 1000
+
+
+async def test_a_refund_that_failed_before_anybody_looked_is_posted_with_its_reversal(
+    engine: AsyncEngine,
+) -> None:
+    org_id = await an_organization(engine)
+    refund = Refund(unique("re"), 2500, NOON, "failed")
+    settlement = await settle(engine, replace(payment_of(org_id), refunds=(refund,)))
+    _, taken, given_back = (posting.entry for posting in settlement.postings)
+    assert taken
+    assert given_back
+    assert (taken.kind, given_back.kind) == (EntryKind.REFUND, EntryKind.REFUND_REVERSAL)
+    assert given_back.reverses == taken.key
+    assert await balance_of(engine, org_id) == 2500
+
+
+async def test_a_refund_of_a_payment_that_does_not_fit_posts_nothing(engine: AsyncEngine) -> None:
+    org_id = await an_organization(engine)
+    refund = Refund(unique("re"), 2000, NOON, "succeeded")
+    wrong = replace(payment_of(org_id), received_minor=2000, refunds=(refund,))
+    settlement = await settle(engine, wrong)
+    assert (settlement.mismatch, settlement.postings) == (Mismatch.AMOUNT_MISMATCH, ())
+    assert await keys_of(engine, org_id) == []
+
+
+async def test_a_dispute_in_another_currency_is_left_to_a_person_and_all_else_is_posted(
+    engine: AsyncEngine,
+) -> None:
+    org_id = await an_organization(engine)
+    dispute = Dispute(unique("du"), (Movement(unique("txn"), -2500, "usd", NOON),))
+    payment = replace(payment_of(org_id), disputes=(dispute,))
+    settlement = await settle(engine, payment)
+    assert settlement.mismatch is Mismatch.DISPUTE_CURRENCY_MISMATCH
+    assert await keys_of(engine, org_id) == [f"payment:{payment.payment_id}:credit"]
+    assert await balance_of(engine, org_id) == 2500
 
 
 async def test_a_payment_of_another_product_is_ignored(engine: AsyncEngine) -> None:

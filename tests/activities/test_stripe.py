@@ -3,11 +3,11 @@
 from datetime import timedelta
 
 import pytest
-from stripe import APIError, StripeError
+from stripe import APIError, Dispute, PaymentIntent, StripeError
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from activities.stripe import StripeActivities
+from activities.stripe import StripeActivities, payment_from
 from billing.errors import PaymentMissing
 from billing.payment import Payment
 from tests.factories import unique
@@ -62,6 +62,71 @@ async def test_a_payment_that_was_declined_has_received_nothing(
     declined = await stripe.payment("org", 2500, card="pm_card_chargeDeclined")
     payment = await fetch(clients, declined)
     assert (payment.status, payment.received_minor) == ("requires_payment_method", 0)
+
+
+async def test_all_refunds_are_read_however_many_there_are(
+    clients: Clients, stripe: StripeStandIn
+) -> None:
+    payment_id = await stripe.payment("org", 25_000)
+    waiting = await stripe.refund(payment_id, amount=700, status="pending")
+    made = {await stripe.refund(payment_id, amount=100) for _ in range(100)}
+    payment = await fetch(clients, payment_id)
+    assert {refund.refund_id for refund in payment.refunds} == made | {waiting}
+    [pending] = [one for one in payment.refunds if one.refund_id == waiting]
+    assert (pending.amount_minor, pending.status, pending.is_booked) == (700, "pending", False)
+    assert all(one.is_booked for one in payment.refunds if one is not pending)
+    assert all(one.created_at >= payment.created_at for one in payment.refunds)
+
+
+async def test_a_dispute_says_what_it_took_and_gave_back_without_stripes_fee(
+    clients: Clients, stripe: StripeStandIn
+) -> None:
+    payment_id = await stripe.payment("org", 2500)
+    inquiry = await stripe.dispute(payment_id, status="warning_needs_response")
+    formal = await stripe.dispute(payment_id, amount=1200)
+    await stripe.dispute_becomes(formal, "won", amount=1100)
+    found = {one.dispute_id: one for one in (await fetch(clients, payment_id)).disputes}
+    assert found.keys() == {inquiry, formal}
+    assert found[inquiry].movements == ()
+    moved = [(one.amount_minor, one.currency) for one in found[formal].movements]
+    assert moved == [(-1200, "gbp"), (1100, "gbp")]
+
+
+async def test_a_capture_in_part_says_what_was_meant_and_what_was_taken(
+    clients: Clients, stripe: StripeStandIn
+) -> None:
+    payment_id = await stripe.payment("org", 2500, capture="manual")
+    await stripe.capture(payment_id, 700)
+    payment = await fetch(clients, payment_id)
+    assert (payment.intended_minor, payment.expected_minor) == (2500, 2500)
+    assert (payment.received_minor, payment.is_captured_in_part) == (700, True)
+    [released] = payment.refunds
+    assert (released.amount_minor, released.status) == (1800, "succeeded")
+    assert not released.is_booked
+
+
+@pytest.mark.parametrize(
+    ("settled_in", "expected"),
+    [
+        (("gbp", "gbp"), (-2500, "gbp")),
+        (("eur", "gbp"), (-1900, "gbp")),
+        (("eur", "usd"), (-1900, "usd")),
+        (("gbp", "usd"), (-2500, "gbp")),
+    ],
+)
+def test_what_stripe_keeps_in_another_currency_counts_with_the_disputed_amount(
+    settled_in: tuple[str, str], expected: tuple[int, str]
+) -> None:
+    transaction_in, dispute_in = settled_in
+    booked = {"id": "txn_1", "amount": -2500, "currency": transaction_in, "created": 0}
+    disputed = {"id": "du_1", "amount": 1900, "currency": dispute_in}
+    dispute = Dispute.construct_from({**disputed, "balance_transactions": [booked]}, None)
+    intent = PaymentIntent.construct_from(
+        {"id": "pi_1", "status": "succeeded", "currency": "gbp", "amount": 2500,
+         "amount_received": 2500, "created": 0, "metadata": {}}, None,
+    )  # fmt: skip
+    [read] = payment_from(intent, None, disputes=[dispute]).disputes
+    assert [(one.amount_minor, one.currency) for one in read.movements] == [expected]
 
 
 async def test_a_payment_that_stripe_does_not_know_is_refused(clients: Clients) -> None:

@@ -59,7 +59,9 @@ def test_every_reason_why_a_call_waits_has_an_explanation_and_an_advice(state: C
     assert parked.advice != Parked("something else", "").advice
 
 
-@pytest.mark.parametrize("problem", Mismatch)
+@pytest.mark.parametrize(
+    "problem", [one for one in Mismatch if one is not Mismatch.DISPUTE_CURRENCY_MISMATCH]
+)
 def test_a_payment_that_does_not_fit_shows_what_was_paid_and_what_was_asked_for(
     problem: Mismatch,
 ) -> None:
@@ -67,6 +69,14 @@ def test_a_payment_that_does_not_fit_shows_what_was_paid_and_what_was_asked_for(
     assert "Stripe holds 2500 minor units of GBP from pi_1 for org" in page(parked)
     assert "2500 were asked for. Nothing was credited." in page(parked)
     assert parked.at_risk == Money(2500, Currency.GBP)
+    assert parked.advice != Parked("something else", "").advice
+
+
+def test_a_dispute_in_another_currency_says_that_all_else_was_posted() -> None:
+    problem = Mismatch.DISPUTE_CURRENCY_MISMATCH
+    parked = parked_payment(Settlement(PAYMENT, "org", mismatch=problem), problem)
+    assert "A dispute of pi_1 has moved money in another currency" in page(parked)
+    assert "All else that is due was posted; this was not." in page(parked)
     assert parked.advice != Parked("something else", "").advice
 
 

@@ -6,7 +6,16 @@ import pytest
 
 from billing.ledger import EntryKind
 from billing.money import Currency, Money
-from billing.payment import Mismatch, Payment, due_entries, is_ours, mismatch, received
+from billing.payment import (
+    Mismatch,
+    Payment,
+    dispute_mismatch,
+    due_entries,
+    is_ours,
+    mismatch,
+    received,
+)
+from billing.returns import Dispute, Movement
 from billing.wallet import Wallet
 from tests.factories import NOON
 
@@ -57,12 +66,35 @@ def test_nothing_is_due_for_a_payment_that_has_not_succeeded(status: str) -> Non
         ({"received_minor": 2501}, WALLET, Mismatch.AMOUNT_MISMATCH),
         ({"expected_minor": None}, WALLET, Mismatch.AMOUNT_MISMATCH),
         ({"currency": "usd", "received_minor": 1}, WALLET, Mismatch.CURRENCY_MISMATCH),
+        ({"intended_minor": 2500}, WALLET, None),
+        ({"intended_minor": 2500, "received_minor": 700}, WALLET, None),
+        ({"intended_minor": 2500, "received_minor": 0}, WALLET, Mismatch.AMOUNT_MISMATCH),
+        ({"intended_minor": 2500, "received_minor": 2501}, WALLET, Mismatch.AMOUNT_MISMATCH),
+        ({"intended_minor": 3000}, WALLET, Mismatch.AMOUNT_MISMATCH),
+        ({"intended_minor": 3000, "received_minor": 3000}, WALLET, Mismatch.AMOUNT_MISMATCH),
+        ({"intended_minor": 2000, "received_minor": 2000}, WALLET, Mismatch.AMOUNT_MISMATCH),
     ],
 )
 def test_organisation_currency_and_amount_must_be_what_was_asked_for(
     changes: dict[str, object], wallet: Wallet | None, expected: Mismatch | None
 ) -> None:
     assert mismatch(replace(PAYMENT, **changes), wallet) is expected  # type: ignore[arg-type]
+
+
+def test_a_payment_that_was_captured_in_part_credits_what_was_captured() -> None:
+    part = replace(PAYMENT, received_minor=700, intended_minor=2500)
+    [credit] = due_entries(part, WALLET)
+    assert credit.amount == Money(700, Currency.GBP)
+
+
+def test_a_dispute_in_another_currency_is_a_mismatch_of_its_own() -> None:
+    moves = [Movement(f"txn_{one}", -2500, one, NOON) for one in ("gbp", "usd")]
+    pounds, both = (Dispute("du_1", tuple(moves[:count])) for count in (1, 2))
+    assert dispute_mismatch(PAYMENT, WALLET) is None
+    assert dispute_mismatch(replace(PAYMENT, disputes=(pounds,)), WALLET) is None
+    foreign = replace(PAYMENT, disputes=(both,))
+    assert dispute_mismatch(foreign, WALLET) is Mismatch.DISPUTE_CURRENCY_MISMATCH
+    assert mismatch(foreign, WALLET) is None
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,147 @@
+"""Money that goes back from a payment: refunds and disputes, and the entries they call for."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from billing.ledger import (
+    Account,
+    EntryKind,
+    Transfer,
+    dispute_key,
+    refund_key,
+    reversal_key,
+    wallet_account,
+)
+from billing.money import Currency, Money
+from billing.wallet import Wallet
+
+# Both are final, and both mean that the money is back: docs.stripe.com/refunds#failed-refunds.
+UNDONE = frozenset({"failed", "canceled"})
+
+
+@dataclass(frozen=True, slots=True)
+class Refund:
+    """A Refund, fetched: `amount_minor` of the payment's currency on its way back to the payer.
+
+    `status` is Stripe's: pending, requires_action, succeeded, failed or canceled. `is_booked` says
+    that a balance transaction exists for it.
+    """
+
+    refund_id: str
+    amount_minor: int
+    created_at: datetime
+    status: str | None
+    is_booked: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """A balance transaction of a dispute: `amount_minor` of `currency`, negative if withdrawn.
+
+    Stripe's fee for the dispute is not in it: the platform bears that.
+    """
+
+    transaction_id: str
+    amount_minor: int
+    currency: str
+    moved_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Dispute:
+    """A Dispute, fetched: what it has withdrawn from Stripe's balance, and given back.
+
+    Its status is left out, for it does not say where the money is: an inquiry takes none, a
+    prevented dispute may, a payment that was refunded has none left to take, and an appeal can
+    take again what was won. Its balance transactions do say it ("funds withdrawn and reinstated",
+    stripe 16.1, `Dispute.balance_transactions`), and a transaction that was made stays.
+    """
+
+    dispute_id: str
+    movements: tuple[Movement, ...] = ()
+
+
+def refund_entries(refund: Refund, wallet: Wallet) -> list[Transfer]:
+    """Take a refund from the wallet at once, and give it back if it was undone: always both.
+
+    Pending money is promised money. Stripe does not say when a refund failed: both have its date.
+    """
+    taken = Transfer(
+        key=refund_key(refund.refund_id),
+        kind=EntryKind.REFUND,
+        org_id=wallet.org_id,
+        debit_account=wallet_account(wallet.org_id),
+        credit_account=Account.STRIPE,
+        amount=Money(refund.amount_minor, wallet.currency),
+        occurred_at=refund.created_at,
+        cause=f"stripe refund {refund.refund_id}",
+        actor="system",
+    )
+    return [taken, _undone(taken)] if refund.status in UNDONE else [taken]
+
+
+def dispute_entries(dispute: Dispute, wallet: Wallet) -> Iterator[Transfer]:
+    """Follow the money: what a dispute withdrew is taken from the wallet, what it gave back given.
+
+    The n-th withdrawal and the n-th return have keys of their own. Money that moved in another
+    currency than the wallet's is passed over; `billing.payment.dispute_mismatch` tells of it.
+    """
+    withdrawals = returns = 0
+    for move in _in_order(dispute, wallet.currency):
+        if move.amount_minor < 0:
+            withdrawals += 1
+            yield _withdrawal(dispute, wallet, move, withdrawals)
+        else:
+            returns += 1
+            yield _return(dispute, wallet, move, returns, withdrawals)
+
+
+def _undone(refund: Transfer) -> Transfer:
+    return replace(
+        refund,
+        key=reversal_key(refund.key),
+        kind=EntryKind.REFUND_REVERSAL,
+        debit_account=refund.credit_account,
+        credit_account=refund.debit_account,
+        reverses=refund.key,
+    )
+
+
+def _in_order(dispute: Dispute, currency: Currency) -> list[Movement]:
+    """Sort by time, and what was taken in a second before what came back in it."""
+    moves = (move for move in dispute.movements if move.currency == currency)
+    return sorted(moves, key=lambda one: (one.moved_at, one.amount_minor > 0, one.transaction_id))
+
+
+def _withdrawal(dispute: Dispute, wallet: Wallet, move: Movement, number: int) -> Transfer:
+    return Transfer(
+        key=dispute_key(dispute.dispute_id, number),
+        kind=EntryKind.DISPUTE,
+        org_id=wallet.org_id,
+        debit_account=wallet_account(wallet.org_id),
+        credit_account=Account.DISPUTES,
+        amount=Money(-move.amount_minor, wallet.currency),
+        occurred_at=move.moved_at,
+        cause=f"stripe dispute {dispute.dispute_id}, {move.transaction_id}",
+        actor="system",
+    )
+
+
+def _return(
+    dispute: Dispute, wallet: Wallet, move: Movement, number: int, withdrawals: int
+) -> Transfer:
+    """Give back what the n-th withdrawal took, or less, or more of what the last one took."""
+    withdrawal = min(number, withdrawals)
+    return Transfer(
+        key=reversal_key(dispute_key(dispute.dispute_id, number)),
+        kind=EntryKind.DISPUTE_REVERSAL,
+        org_id=wallet.org_id,
+        debit_account=Account.DISPUTES,
+        credit_account=wallet_account(wallet.org_id),
+        amount=Money(move.amount_minor, wallet.currency),
+        occurred_at=move.moved_at,
+        cause=f"stripe dispute {dispute.dispute_id}, {move.transaction_id}",
+        actor="system",
+        reverses=dispute_key(dispute.dispute_id, withdrawal) if withdrawal else None,
+    )
