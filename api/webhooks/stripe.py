@@ -14,12 +14,26 @@ from billing.webhook import EventStatus, Source, WebhookEvent
 
 router = APIRouter(tags=["webhooks"])
 
-# Where each type of event names the payment that it is about.
-_PAYMENT_AT = {
-    "payment_intent.succeeded": "id",
-    "checkout.session.completed": "payment_intent",
-    "checkout.session.async_payment_succeeded": "payment_intent",
-}
+_NAMES_ITS_PAYMENT = (
+    "checkout.session.completed",
+    "checkout.session.async_payment_succeeded",
+    "charge.captured",
+    "charge.refunded",
+    "charge.refund.updated",
+    "refund.created",
+    "refund.updated",
+    "refund.failed",
+    "charge.dispute.created",
+    "charge.dispute.funds_withdrawn",
+    "charge.dispute.funds_reinstated",
+    "charge.dispute.updated",
+    "charge.dispute.closed",
+)
+# Where each type of event names the payment that it is about, of those after which an entry may be
+# due. A payment that failed, was canceled, or waits to be captured calls for none.
+_PAYMENT_AT = {"payment_intent.succeeded": "id"} | dict.fromkeys(
+    _NAMES_ITS_PAYMENT, "payment_intent"
+)
 
 _EXAMPLE = {
     "id": "evt_1QvYh2",
@@ -41,7 +55,10 @@ async def receive(request: Request) -> Response:
 
 
 def event_from(body: bytes) -> WebhookEvent:
-    """Read an event; raises Malformed. One that names no payment of interest is ignored."""
+    """Read an event; raises Malformed.
+
+    One that names no payment of interest is ignored, as one about a charge without PaymentIntent.
+    """
     event = parse_object(body)
     key, event_type = name_at(event, "id"), name_at(event, "type")
     if key is None or event_type is None:

@@ -4,10 +4,12 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import stripe
 
+from api.webhooks.stripe import _PAYMENT_AT
 from tests.api.expecting import accepted, balance, eventually, turned_away
 from tests.api.serving import Api
 from tests.api.signing import (
@@ -52,9 +54,47 @@ async def test_a_checkout_event_is_about_the_payment_of_its_session(
     assert (await api.event(event.key)).subject == payment
 
 
+NAME_THEIR_PAYMENT = [
+    "charge.captured",
+    "charge.refunded",
+    "charge.refund.updated",
+    "refund.created",
+    "refund.updated",
+    "refund.failed",
+    "charge.dispute.created",
+    "charge.dispute.funds_withdrawn",
+    "charge.dispute.funds_reinstated",
+    "charge.dispute.updated",
+    "charge.dispute.closed",
+]
+
+
+@pytest.mark.parametrize("event_type", NAME_THEIR_PAYMENT)
+async def test_an_event_about_a_charge_a_refund_or_a_dispute_is_about_its_payment(
+    api: Api, event_type: str
+) -> None:
+    payment = unique("pi")
+    event = stripe_event(event_type, {"id": unique("re"), "payment_intent": payment})
+    assert accepted(await api.send(event)) == "accepted"
+    row = await api.event(event.key)
+    assert (row.type, row.subject, row.status) == (event_type, payment, "waiting")
+
+
+@pytest.mark.parametrize("event_type", NAME_THEIR_PAYMENT)
+async def test_an_event_about_a_charge_without_a_payment_intent_is_ignored(
+    api: Api, event_type: str
+) -> None:
+    event = stripe_event(event_type, {"id": unique("ch"), "payment_intent": None})
+    assert accepted(await api.send(event)) == "ignored"
+
+
 @pytest.mark.parametrize(
     ("event_type", "inner"),
     [
+        ("payment_intent.payment_failed", {"id": "pi_1"}),
+        ("payment_intent.canceled", {"id": "pi_1"}),
+        ("payment_intent.amount_capturable_updated", {"id": "pi_1"}),
+        ("charge.failed", {"id": "ch_1", "payment_intent": "pi_1"}),
         ("customer.created", {"id": "cus_1"}),
         ("never.heard.of", {}),
         ("checkout.session.completed", {"id": "cs_1", "payment_intent": None}),
@@ -68,6 +108,12 @@ async def test_an_event_that_names_no_payment_of_interest_is_recorded_as_ignored
     assert accepted(await api.send(event)) == "ignored"
     row = await api.event(event.key)
     assert (row.type, row.status) == (event_type, "ignored")
+
+
+def test_operators_are_told_of_every_event_that_stripe_should_send() -> None:
+    told = (Path(__file__).parents[2] / "docs/operations.md").read_text()
+    assert {*NAME_THEIR_PAYMENT} < _PAYMENT_AT.keys()
+    assert [name for name in _PAYMENT_AT if f"`{name}`" not in told] == []
 
 
 async def test_the_same_event_again_is_a_duplicate(api: Api) -> None:
