@@ -137,6 +137,19 @@ async def _payments(world: World) -> None:
     await waiting.result()
     await world.keep(f"payment/{payment_id}", "settle_payment_credited")
 
+    payment_id = await world.stripe.payment(org_id, 2500)
+    await _look_at(world, payment_id)
+    await world.stripe.refund(payment_id, amount=900, status="pending")
+    dispute = await world.stripe.dispute(payment_id, amount=1600)
+    await world.stripe.dispute_becomes(dispute, "won")
+    await _look_at(world, payment_id)
+    await world.keep(f"payment/{payment_id}", "settle_payment_refunded_and_disputed")
+
+    payment_id = await world.stripe.payment(org_id, 2500)
+    await world.stripe.dispute(payment_id, currency="usd")
+    await _look_at(world, payment_id, "dispute_currency_mismatch")
+    await world.keep(f"payment/{payment_id}", "settle_payment_dispute_currency_discarded")
+
     payment_id = await world.stripe.payment(org_id, 2000, amount_minor="2500")
     await _look_at(world, payment_id, "amount_mismatch")
     await world.keep(f"payment/{payment_id}", "settle_payment_amount_mismatch_discarded")
