@@ -139,7 +139,7 @@ async def test_a_payment_that_does_not_fit_parks_where_a_person_sees_it(
         FindingOutcome.QUARANTINED,
     )
     assert finding.detail == "unknown_organization"
-    handle = worker.get_workflow_handle_for(SettlePayment.run, payment_workflow_id(payment_id))
+    handle = worker.get_workflow_handle(payment_workflow_id(payment_id))
     await until_parked(handle, "unknown_organization")
 
 

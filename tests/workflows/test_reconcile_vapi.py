@@ -27,7 +27,6 @@ from tests.waiting import eventually
 from tests.workflows.parked import attributes, ended, page, reprocess, start_bill, until_parked
 from tests.workflows.reconciled import Reconciler, a_day, as_listed, bill, calls_on
 from tests.workflows.webhooks import accept, drain, is_handled, report_of
-from workflows.bill_call import BillCall
 
 MINUTE = Money(56, Currency.GBP)
 
@@ -156,7 +155,7 @@ async def test_a_call_of_nobody_is_quarantined_and_settles_once_it_has_an_owner(
     report = await reconciler.reconcile(day)
     assert (report.total.missing, report.total.quarantined, report.total.recovered) == (1, 1, 0)
     assert [tally.org_id for tally in report.organizations] == [None]
-    handle = worker.get_workflow_handle_for(BillCall.run, f"call/{call.call_id}")
+    handle = worker.get_workflow_handle(f"call/{call.call_id}")
     await until_parked(handle, "unknown_assistant")
 
     org_id = await an_organization(engine, 1000)
@@ -400,5 +399,5 @@ async def test_findings_are_put_right_a_portion_at_a_time(
 
 
 async def _is_settled(worker: Client, call_id: str) -> bool:
-    found = await attributes(worker.get_workflow_handle_for(BillCall.run, f"call/{call_id}"))
+    found = await attributes(worker.get_workflow_handle(f"call/{call_id}"))
     return found[0] == "settled"

@@ -11,14 +11,13 @@ from temporalio.client import (
     ScheduleOverlapPolicy,
 )
 
-from billing.reconciliation import GRACE
+from billing.reconciliation import GRACE, Report
 from store import reconciliations
 from tests.factories import an_assistant, an_organization, balance_of
 from tests.stand_ins import VapiStandIn
 from tests.waiting import eventually
 from tests.workflows.reconciled import calls_of_today
 from workflows import schedules
-from workflows.reconcile_vapi import ReconcileVapi
 
 
 async def triggered(client: Client, schedule_id: str) -> str:
@@ -73,7 +72,8 @@ async def test_a_triggered_reconciliation_heals_what_is_missing(
     [missed] = calls_of_today(await an_assistant(engine, org_id), 1)
     await vapi.lists(missed)
     workflow_id = await triggered(worker, "reconcile-vapi")
-    report = await worker.get_workflow_handle_for(ReconcileVapi.run, workflow_id).result()
+    handle = worker.get_workflow_handle(workflow_id, result_type=Report)
+    report: Report = await handle.result()
     assert report is not None
     assert report.run.daily
     assert report.run.window.until - report.run.window.since >= timedelta(hours=48)
