@@ -290,3 +290,11 @@ alarms = Table(
     Column("raised", Boolean, nullable=False),
     _recorded("since"),
 )
+
+stripe_customers = Table(
+    "stripe_customers",
+    metadata,
+    _organization(primary_key=True),
+    _text("customer_id", unique=True),
+    _recorded("created_at"),
+)
