@@ -3,6 +3,9 @@
 from pathlib import Path
 
 from tests.stories.world import (
+    RUNNING,
+    UNPROVEN,
+    WAITING,
     World,
     reports_twice,
     running_world,
@@ -10,18 +13,11 @@ from tests.stories.world import (
     until,
 )
 
-WAITING = "SELECT count(*) FROM webhook_events WHERE status = 'waiting'"
 CHARGED = "SELECT key FROM ledger_entries WHERE kind = 'call' ORDER BY key"
-UNPROVEN = """
-    SELECT count(*) FROM wallets WHERE balance_minor <> (
-        SELECT coalesce(sum(CASE WHEN debit_account = 'wallet:' || e.org_id
-                                 THEN -amount_minor ELSE amount_minor END), 0)
-        FROM ledger_entries e WHERE e.org_id = wallets.org_id)"""
 BELOW_THE_LIMIT = """
     SELECT count(*) FROM ledger_entries JOIN wallets USING (org_id)
     WHERE balance_after_minor < -debt_limit_minor"""
 PARKED = 'BillingState = "parked"'
-RUNNING = 'BillingState = "running" AND ExecutionStatus = "Running"'
 MINUTE_IN_PENCE = 56
 
 

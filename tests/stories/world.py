@@ -1,17 +1,19 @@
 """The whole system from outside: real processes, killed for real, asked over HTTP and in SQL."""
 
 import asyncio
+import itertools
 import json
 import os
 import random
 import signal
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 from sqlalchemy import text
@@ -32,6 +34,13 @@ CONNECTIONS = 32
 KILLED = ("api", "worker", "temporal", "postgres")
 # As long as a sender tries again, and as long as calm may take to come: minutes, not for ever.
 PATIENCE_SECONDS = 900.0
+WAITING = "SELECT count(*) FROM webhook_events WHERE status = 'waiting'"
+UNPROVEN = """
+    SELECT count(*) FROM wallets WHERE balance_minor <> (
+        SELECT coalesce(sum(CASE WHEN debit_account = 'wallet:' || e.org_id
+                                 THEN -amount_minor ELSE amount_minor END), 0)
+        FROM ledger_entries e WHERE e.org_id = wallets.org_id)"""
+RUNNING = 'BillingState = "running" AND ExecutionStatus = "Running"'
 
 
 @dataclass(frozen=True)
@@ -57,13 +66,28 @@ class World:
         assert (made.status_code, registered.status_code) == (201, 201)
         return tenant
 
-    async def scalar(self, sql: str) -> int:
+    @property
+    def webhook_url(self) -> str:
+        return f"{self.stack.api_url}/webhooks/vapi"
+
+    def webhooks(self, messages: Iterable[dict[str, Any]]) -> list[bytes]:
+        """Prepare Vapi's POST of each message."""
+        secret = self.stack.settings()["VAPI_WEBHOOK_SECRET"]
+        bodies = (json.dumps(message).encode() for message in messages)
+        return [
+            post_request(self.webhook_url, auth_headers("secret", secret, body), body)
+            for body in bodies
+        ]
+
+    async def rows(self, sql: str, **values: object) -> list[tuple[Any, ...]]:
         async with self.engine.connect() as connection:
-            return int(await connection.scalar(text(sql)) or 0)
+            return [tuple(row) for row in await connection.execute(text(sql), values)]
+
+    async def scalar(self, sql: str, **values: object) -> int:
+        return int((await self.rows(sql, **values))[0][0] or 0)
 
     async def column(self, sql: str) -> list[str]:
-        async with self.engine.connect() as connection:
-            return [str(row[0]) for row in await connection.execute(text(sql))]
+        return [str(row[0]) for row in await self.rows(sql)]
 
     async def count(self, query: str) -> int:
         return (await self.temporal.count_workflows(query)).count
@@ -94,19 +118,17 @@ async def running_world(state: Path) -> AsyncIterator[World]:
 
 def reports_twice(world: World, tenants: Sequence[Tenant], calls: int) -> Reports:
     """One-minute calls, which cost 56 pence each, spread over the tenants."""
-    url = f"{world.stack.api_url}/webhooks/vapi"
-    secret = world.stack.settings()["VAPI_WEBHOOK_SECRET"]
     ended = datetime.fromtimestamp(time.time(), UTC)
     call_ids = [f"story-{uuid.uuid4()}" for _ in range(calls)]
-    prepared = []
-    for number, call_id in enumerate(call_ids):
-        assistant = tenants[number % len(tenants)].assistant_id
-        message = end_of_call_report(call_id, assistant, ended - timedelta(seconds=60), ended)
-        body = json.dumps(message).encode()
-        prepared.append((post_request(url, auth_headers("secret", secret, body), body), call_id))
-    twice = prepared * 2
+    assistants = itertools.cycle(tenant.assistant_id for tenant in tenants)
+    messages = (
+        end_of_call_report(call_id, next(assistants), ended - timedelta(seconds=60), ended)
+        for call_id in call_ids
+    )
+    twice = list(zip(world.webhooks(messages), call_ids, strict=True)) * 2
     random.Random(calls).shuffle(twice)
-    return Reports(call_ids, url, [sent for sent, _ in twice], [call_id for _, call_id in twice])
+    requests, subjects = zip(*twice, strict=True)
+    return Reports(call_ids, world.webhook_url, requests, subjects)
 
 
 async def send_while_killing(world: World, reports: Reports) -> list[Shot]:
