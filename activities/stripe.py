@@ -39,8 +39,8 @@ class StripeActivities:
 async def read_payment(client: StripeClient, payment_id: str) -> Payment:
     """Read a PaymentIntent, its checkout session, and all its refunds and disputes: four calls.
 
-    Two for one that has not succeeded: it can have neither, and nothing is due for it. Raises
-    PaymentMissing when Stripe does not know it, and the SDK's StripeError for everything else.
+    Two for one that has not succeeded, for nothing is due for it. Raises PaymentMissing when
+    Stripe does not know it, and the SDK's StripeError for everything else.
     """
     intent = await _intent(client, payment_id)
     found = await client.v1.checkout.sessions.list_async({"payment_intent": payment_id, "limit": 1})
