@@ -26,6 +26,7 @@ from workflows import bill_call, collect, reconciling, settle_payment
 from workflows.bill_call import BillCall
 from workflows.collect import Collect
 from workflows.options import BILLING_QUEUE
+from workflows.reconcile_stripe import ReconcileStripe
 from workflows.reconcile_vapi import ReconcileVapi
 from workflows.settle_payment import SettlePayment
 
@@ -34,6 +35,7 @@ POLLER_IS_GONE_SECONDS = 90.0
 ANSWER_SECONDS = 10.0
 _RECONCILIATIONS: Mapping[Source, Callable[[Any, Reconciliation], Awaitable[Report | None]]] = {
     Source.VAPI: ReconcileVapi.run,
+    Source.STRIPE: ReconcileStripe.run,
 }
 
 

@@ -25,7 +25,8 @@ def draw(days: Sequence[Day], source: Source, org_id: str | None) -> str:
     """
     by_date = {date.fromisoformat(day.day): day for day in days}
     dates = list(_all_between(by_date))
-    title = f"{source.capitalize()}: webhooks that arrived, by day: {org_id or 'all organisations'}"
+    about = org_id or "all organisations"
+    title = f"Webhooks of {source.capitalize()} that arrived, by day: {about}"
     svg = _canvas(max(_LEFT + _COLUMN * len(dates) + 24, _NARROWEST), title, _summary(days, source))
     if not days:
         _write(svg, _LEFT, _TOP + _PLOT // 2, "No reconciliation has looked at these days yet.")

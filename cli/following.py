@@ -36,13 +36,13 @@ async def reconcile(settings: Settings, wanted: Reconciliation) -> Report:
 
 async def _watch(engine: AsyncEngine, run_id: str) -> Report:
     with _bar() as bar:
-        task = bar.add_task("Comparing", total=1, counts="")
+        task = bar.add_task("Started", total=1, counts="")
         while True:
             if report := await _look(engine, run_id):
                 whole = report.total
                 bar.update(
                     task,
-                    description=_doing(report),
+                    description=report.run.status.capitalize(),
                     completed=float(report.progress),
                     counts=f"{whole.checked:,} checked, {_found(whole):,} found,"
                     f" {whole.recovered:,} recovered",
@@ -70,12 +70,6 @@ def _bar() -> Progress:
         TimeElapsedColumn(),
         console=ERRORS,
     )
-
-
-def _doing(report: Report) -> str:
-    if report.run.status is not RunStatus.RUNNING:
-        return report.run.status.capitalize()
-    return "Putting right" if report.progress == 1 else "Comparing"
 
 
 def _found(whole: Tally) -> int:

@@ -88,12 +88,12 @@ def _row(name: str, tally: Tally) -> list[Text]:
         Text(name),
         *(Text(f"{getattr(tally, count):,}") for count in _COUNTS),
         Text(f"{tally.reliability_percent} %", "bold red" if is_bad else ""),
-        Text(_money(tally.recovered_amounts)),
+        Text(_money(tally.recovered_amounts, "\n")),
     ]
 
 
-def _money(amounts: Iterable[Money]) -> str:
-    return ", ".join(map(str, amounts)) or "0"
+def _money(amounts: Iterable[Money], joined: str = " and ") -> str:
+    return joined.join(map(str, amounts)) or "0"
 
 
 def _where(run: Run, settings: Settings) -> str:

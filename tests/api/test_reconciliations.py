@@ -221,7 +221,7 @@ async def test_the_chart_shows_each_day_its_counts_and_the_line_for_95_percent(a
     await record(api.engine, a_run(), looked, *missed)
     svg = await chart(api, org_id)
     assert svg.attrib["role"] == "img"
-    assert str(svg.findtext(f"{SVG}title")).startswith("Vapi: webhooks that arrived, by day:")
+    assert str(svg.findtext(f"{SVG}title")).startswith("Webhooks of Vapi that arrived, by day: ")
     assert org_id in str(svg.findtext(f"{SVG}title"))
     assert svg.findtext(f"{SVG}desc") == (
         "3,000 calls, 101 missed: 96.63 %; 1 of 3 days below 95 %"

@@ -14,7 +14,7 @@ from tests.api.expecting import balance, eventually, problem
 from tests.api.programs import NOBODY_LISTENS
 from tests.api.serving import Api, serving
 from tests.factories import an_assistant, an_organization
-from tests.stand_ins import VapiStandIn
+from tests.stand_ins import StripeStandIn, VapiStandIn
 from tests.workflows.reconciled import a_day, calls_on
 from wiring import Settings, connect_temporal
 from worker import sandbox
@@ -68,6 +68,18 @@ async def test_an_operator_has_a_range_reconciled(working_api: Api, vapi: VapiSt
     found = await working_api.operator.get(f"{RUNS}/{run['run_id']}/findings")
     assert {one["subject"] for one in found.json()["items"]} == {one.call_id for one in missed}
     assert {one["outcome"] for one in found.json()["items"]} == {"recovered"}
+
+
+async def test_payments_of_a_range_are_reconciled_by_the_organisation_itself(
+    working_api: Api, stripe: StripeStandIn
+) -> None:
+    org_id = await an_organization(working_api.engine)
+    await stripe.payment(org_id, 5000)
+    tenant = await working_api.tenant(org_id)
+    run = await start(tenant, a_day(), "stripe", org_id=org_id)
+    assert run["workflow_id"].startswith(f"reconcile-stripe/{org_id}/")
+    report = await ended(tenant, run)
+    assert (report["run"]["source"], report["total"]["checked"]) == ("stripe", 0)
 
 
 async def test_an_organisations_key_has_its_own_calls_reconciled_and_no_others(

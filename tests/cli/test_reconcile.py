@@ -161,7 +161,7 @@ async def is_listed(engine: AsyncEngine, org_id: str) -> bool:
         (("vapi", "--from", "yesterday"), "'yesterday' is neither a date"),
         (("vapi", "--to", "0001-01-01T00:00+14:00"), "is neither a date"),
         (("vapi", "--from", "2022-02-02", "--to", "2022-02-01"), "must be longer than nothing"),
-        (("vapi", "--from", "2020-01-01"), "no longer than 366 days"),
+        (("stripe", "--from", "2020-01-01"), "no longer than 366 days"),
         (("vapi", "--org", "nobody-at-all"), "there is no organization nobody-at-all"),
         (("chart", "vapi", "--org", "nobody-at-all"), "there is no organization nobody-at-all"),
         (("chart", "vapi", "--days", "93"), "Invalid value for '--days'"),
