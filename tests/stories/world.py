@@ -84,7 +84,8 @@ class World:
             return [tuple(row) for row in await connection.execute(text(sql), values)]
 
     async def scalar(self, sql: str, **values: object) -> int:
-        return int((await self.rows(sql, **values))[0][0] or 0)
+        rows = await self.rows(sql, **values)
+        return int(rows[0][0] or 0) if rows else 0
 
     async def column(self, sql: str) -> list[str]:
         return [str(row[0]) for row in await self.rows(sql)]
