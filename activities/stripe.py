@@ -42,7 +42,7 @@ async def read_payment(client: StripeClient, payment_id: str) -> Payment:
     Two for one that has not succeeded, for nothing is due for it. Raises PaymentMissing when
     Stripe does not know it, and the SDK's StripeError for everything else.
     """
-    intent = await _intent(client, payment_id)
+    intent = await read_intent(client, payment_id)
     found = await client.v1.checkout.sessions.list_async({"payment_intent": payment_id, "limit": 1})
     session = found.data[0] if found.data else None
     if intent.status != "succeeded":
@@ -57,7 +57,8 @@ async def read_payment(client: StripeClient, payment_id: str) -> Payment:
     )
 
 
-async def _intent(client: StripeClient, payment_id: str) -> PaymentIntent:
+async def read_intent(client: StripeClient, payment_id: str) -> PaymentIntent:
+    """Read a PaymentIntent alone; raises PaymentMissing when Stripe does not know it."""
     try:
         return await client.v1.payment_intents.retrieve_async(payment_id)
     except InvalidRequestError as invalid:

@@ -11,7 +11,7 @@ from temporalio import activity
 
 from activities.reconciliation import Comparing
 from activities.retry_after import retry_after
-from activities.stripe import read_payment
+from activities.stripe import read_intent, read_payment
 from activities.stripe_lists import FIRST, PAGE, Item, Listed, list_page
 from billing.errors import PaymentMissing
 from billing.ledger import Entry, payment_credit_key
@@ -74,9 +74,7 @@ class StripeReconciliation:
 
     async def _look(self, payment_id: str) -> Finding | None:
         """Read a payment in full, and compare it with all that the ledger has of it."""
-        payment = await self._read(payment_id)
-        if payment is None:
-            return None
+        payment = await read_payment(self._client, payment_id)
         async with self._engine.connect() as connection:
             return await _difference(connection, payment)
 
@@ -86,20 +84,18 @@ class StripeReconciliation:
         async with self._engine.connect() as connection:
             page = await ledger.topups(connection, window.since, window.until, after, PAGE)
         of_run = [entry for entry in page if run.org_id in (None, entry.org_id)]
-        looked_at = [unfounded(entry, await self._payment_of(entry)) for entry in of_run]
+        looked_at = [unfounded(entry, await self._status_of(entry)) for entry in of_run]
         more = len(page) == PAGE
         listed = Listed((), f"{CREDITS}:{page[-1].entry_id}" if more else None)
         return _Compared(listed, [one for one in looked_at if one], Counter())
 
-    async def _payment_of(self, entry: Entry) -> Payment | None:
-        """Read the payment that an entry names by its key, `payment:{id}:credit`."""
+    async def _status_of(self, entry: Entry) -> str | None:
+        """Read how the payment stands that an entry names by its key, `payment:{id}:credit`."""
         payment_id = entry.key.removeprefix("payment:").removesuffix(":credit")
-        is_named = entry.key == payment_credit_key(payment_id)
-        return await self._read(payment_id) if is_named else None
-
-    async def _read(self, payment_id: str) -> Payment | None:
+        if entry.key != payment_credit_key(payment_id):
+            return None
         try:
-            return await read_payment(self._client, payment_id)
+            return (await read_intent(self._client, payment_id)).status
         except PaymentMissing:
             return None
 

@@ -41,14 +41,14 @@ def compare_payment(
     return _drift(payment, wallet, due, posted)
 
 
-def unfounded(entry: Entry, payment: Payment | None) -> Finding | None:
+def unfounded(entry: Entry, status: str | None) -> Finding | None:
     """Say whether a credit has no payment to show for it; None when it has.
 
-    `payment` is the one that the entry names, and None when Stripe has none.
+    `status` is that of the PaymentIntent which the entry names, and None when Stripe has none.
     """
-    if payment is not None and payment.status == "succeeded":
+    if status == "succeeded":
         return None
-    standing = f"is {payment.status}" if payment else "is not known to Stripe"
+    standing = f"is {status}" if status else "is not known to Stripe"
     return Finding(
         subject=entry.key,
         kind=FindingKind.ORPHANED,

@@ -7,17 +7,21 @@ import asyncio
 import json
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
+import billing.reconciliation
 from billing.call import Collection
-from billing.webhook import PaymentHint
+from billing.reconciliation import Window
+from billing.webhook import PaymentHint, Source
 from devstack.stack import Stack
 from store import alerts
 from store.migrate import upgrade
@@ -38,6 +42,7 @@ from tests.stand_ins import (
     open_stand_ins,
 )
 from tests.workflows.parked import discard, reprocess, start_bill, until_parked
+from tests.workflows.reconciled import Reconciler, a_day, calls_on
 from tests.workflows.webhooks import drain, event_of, report_of
 from wiring import Settings, open_clients
 from worker import build_workers
@@ -45,8 +50,10 @@ from workflows import collect, deliver_alerts, drain_inbox, settle_payment
 from workflows.collect import Collect
 from workflows.deliver_alerts import DeliverAlerts
 from workflows.namespace import prepare
+from workflows.options import BILLING_QUEUE
 from workflows.payloads import DATA_CONVERTER
 from workflows.settle_payment import SettlePayment
+from workflows.watch_billing import WatchBilling
 
 HISTORIES = Path(__file__).parent / "histories"
 # What differs from machine to machine, and replays the same without.
@@ -86,6 +93,7 @@ async def main() -> None:
         await _payments(world)
         await _drain(world)
         await _alerts(world)
+        await _reconciliations(world)
     for file in sorted(HISTORIES.glob("*.json")):
         sys.stdout.write(f"{file.name}\n")
 
@@ -197,6 +205,43 @@ async def _alerts(world: World) -> None:
     await handle.signal(DeliverAlerts.again, "a recorder")
     await handle.result()
     await world.keep(handle.id, "deliver_alerts")
+
+
+async def _reconciliations(world: World) -> None:
+    """Park a run and let it recover two calls; recover a payment; refuse and give up a run."""
+    org_id = await an_organization(world.engine, 1000)
+    day = a_day()
+    await world.vapi.lists(*calls_on(day, await an_assistant(world.engine, org_id), 2))
+    await world.vapi.list_misbehaves(kind="status", status=401, times=3)
+    calls = Reconciler(world.temporal, world.engine)
+    handle = await calls.start(day)
+    await until_parked(handle, "fault")
+    await reprocess(handle, "Ann: the key is right now")
+    await handle.result()
+    await world.keep(handle.id, "reconcile_vapi_parked_and_recovered")
+
+    handle = await calls.start(Window(day.until, day.since))
+    await handle.result()
+    await world.keep(handle.id, "reconcile_vapi_refused")
+
+    await world.vapi.list_misbehaves(kind="status", status=401, times=3)
+    handle = await calls.start(a_day(), dry_run=True)
+    await until_parked(handle, "fault")
+    await discard(handle, "Ann: not needed")
+    await handle.result()
+    await world.keep(handle.id, "reconcile_vapi_discarded")
+
+    await world.stripe.payment(org_id, 2500)
+    billing.reconciliation.GRACE = timedelta(seconds=-2)
+    now = datetime.fromtimestamp(time.time(), UTC)
+    payments = Reconciler(world.temporal, world.engine, Source.STRIPE)
+    handle = await payments.start(Window(now - timedelta(hours=1), now + timedelta(seconds=1)))
+    await handle.result()
+    await world.keep(handle.id, "reconcile_stripe")
+
+    round_ = "watch-billing-recorded"
+    await world.temporal.execute_workflow(WatchBilling.run, id=round_, task_queue=BILLING_QUEUE)
+    await world.keep(round_, "watch_billing")
 
 
 @asynccontextmanager
