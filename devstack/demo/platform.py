@@ -1,5 +1,6 @@
 """The voice-AI platform: callwallet's API, used with the operator's key."""
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -10,7 +11,9 @@ from api.pages import Page
 from billing.call import CallRecord
 from billing.ledger import Entry
 from billing.money import Currency, Money
+from billing.reconciliation import Report, Run
 from billing.wallet import Wallet
+from devstack.demo.check import POLL_SECONDS
 
 Item = TypeVar("Item")
 _LARGEST_PAGE = 200
@@ -73,6 +76,18 @@ class Platform:
             return "unheard of"
         record = TypeAdapter(CallRecord).validate_json(answer.raise_for_status().content)
         return record.state.value
+
+    async def reconciled(self, tenant: Tenant) -> Report:
+        """Reconcile an organisation's calls with Vapi, and read the report when it is done."""
+        wanted = {"source": "vapi", "org_id": tenant.org_id}
+        started = await self.http.post("/v1/reconciliations", json=wanted)
+        run = TypeAdapter(Run).validate_json(started.raise_for_status().content)
+        while run.finished_at is None:
+            answer = await self.http.get(f"/v1/reconciliations/{run.run_id}")
+            report = TypeAdapter(Report).validate_json(answer.raise_for_status().content)
+            run = report.run
+            await asyncio.sleep(POLL_SECONDS)
+        return report
 
     async def _all(self, path: str, model: type[Page[Item]]) -> list[Item]:
         """Walk the pages of a list that is newest first."""

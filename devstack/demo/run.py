@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from devstack.demo import scenes, show, waiting
+from devstack.demo import night, scenes, show, waiting
 from devstack.demo.check import Figure
 from devstack.demo.figures import Scene
 from devstack.demo.world import World, open_world
@@ -24,6 +24,7 @@ SCENES: dict[str, Scene] = {
     "over the debt limit": waiting.debt,
     "a fault at Stripe": waiting.stripe_trouble,
     "reprocessed by a signal": waiting.reprocess,
+    "a lost report, found at night": night.lost_report,
     "left parked for you": waiting.left_for_you,
     "totals": scenes.totals,
 }
