@@ -27,6 +27,9 @@ _ADVICE = {
     "call_not_ended": "Nothing to do: Vapi is asked again, ever more slowly.",
     "call_missing": "Check that the Vapi API key is of the account that made the call, then"
     " reprocess; discard it if the call was deleted.",
+    "listing_stuck": "Reconcile the time before and after that instant by hand"
+    " (`callwallet reconcile vapi --from … --to …`), look the calls of the instant up in Vapi's"
+    " dashboard, then discard this run.",
     "payment_missing": "Check that the Stripe API key is of the account (and mode, live or test)"
     " that sent the event, then reprocess; discard it if the payment is not ours.",
     Mismatch.UNKNOWN_ORGANIZATION: "Create the organisation or correct the payment's metadata in"

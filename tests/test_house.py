@@ -19,7 +19,7 @@ from typer.main import get_command
 import cli
 from api.app import create_app
 from billing.call import CallState
-from billing.errors import BillingError, CallMissing, CallNotEnded, PaymentMissing
+from billing.errors import BillingError, CallMissing, CallNotEnded, ListingStuck, PaymentMissing
 from billing.parking import FAULT, Parked
 from billing.payment import Mismatch
 from wiring import Settings
@@ -216,7 +216,7 @@ def test_every_endpoint_in_the_documents_is_in_the_api() -> None:
 
 def test_every_reason_to_park_is_explained_to_operators() -> None:
     calls = set(CallState) - {CallState.SETTLED, CallState.DISCARDED}
-    refusals: set[type[BillingError]] = {CallMissing, CallNotEnded, PaymentMissing}
+    refusals: set[type[BillingError]] = {CallMissing, CallNotEnded, ListingStuck, PaymentMissing}
     reasons = {*calls, *Mismatch, *(one.code for one in refusals), FAULT}
     section = read(OPERATIONS).split("## What a reason means")[1].split("\n### ")[0]
     explained = set(re.findall(r"^\| `([a-z_]+)`", section, re.MULTILINE))
