@@ -1,0 +1,29 @@
+"""The tables, by subject. `migrations/` makes them; a test holds the two together."""
+
+from store.schema.access import api_keys, idempotency_keys
+from store.schema.accounts import ledger_entries, organizations, stripe_customers, wallets
+from store.schema.adjusting import adjustments
+from store.schema.alerting import alarms, alerts
+from store.schema.columns import metadata
+from store.schema.reports import reconciliation_days, reconciliation_findings, reconciliation_runs
+from store.schema.usage import agents, calls, tariffs, webhook_events
+
+__all__ = [
+    "adjustments",
+    "agents",
+    "alarms",
+    "alerts",
+    "api_keys",
+    "calls",
+    "idempotency_keys",
+    "ledger_entries",
+    "metadata",
+    "organizations",
+    "reconciliation_days",
+    "reconciliation_findings",
+    "reconciliation_runs",
+    "stripe_customers",
+    "tariffs",
+    "wallets",
+    "webhook_events",
+]

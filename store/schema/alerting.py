@@ -1,0 +1,36 @@
+"""The outbox of alerts, and what raises them."""
+
+from sqlalchemy import BigInteger, Boolean, Column, Identity, Index, Table, text
+from sqlalchemy.dialects.postgresql import JSONB
+
+from store.schema.columns import metadata, moment, recorded, string
+
+# An alert may be about an organisation that does not exist: it references none.
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("alert_id", BigInteger, Identity(always=True), primary_key=True),
+    string("key", unique=True),
+    string("level"),
+    string("title"),
+    string("text"),
+    string("org_id", nullable=True),
+    Column("facts", JSONB, nullable=False),
+    string("workflow_id", nullable=True),
+    recorded("raised_at"),
+    moment("delivered_at", nullable=True),
+    string("problem", nullable=True),
+    Index(
+        "alerts_waiting",
+        "alert_id",
+        postgresql_where=text("delivered_at IS NULL AND problem IS NULL"),
+    ),
+)
+
+alarms = Table(
+    "alarms",
+    metadata,
+    string("alarm", primary_key=True),
+    Column("raised", Boolean, nullable=False),
+    recorded("since"),
+)

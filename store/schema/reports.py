@@ -1,0 +1,95 @@
+"""What the reconciliations have checked and found."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from store.schema.columns import metadata, minor, moment, organization, recorded, string
+
+reconciliation_runs = Table(
+    "reconciliation_runs",
+    metadata,
+    string("run_id", primary_key=True),
+    string("source"),
+    string("workflow_id"),
+    organization(nullable=True),
+    Column("dry_run", Boolean, nullable=False),
+    Column("daily", Boolean, nullable=False),
+    moment("since"),
+    moment("until"),
+    string("status"),
+    moment("started_at"),
+    moment("finished_at", nullable=True),
+    Column("pages", Integer, nullable=False, server_default="0"),
+    moment("reached", nullable=True),
+    string("problem", server_default=""),
+    Column("position", BigInteger, Identity(always=True), nullable=False),
+    Index("reconciliation_runs_position", "position"),
+    Index(
+        "reconciliation_runs_succeeded",
+        "source",
+        "until",
+        postgresql_where=text("daily AND NOT dry_run AND status = 'succeeded'"),
+    ),
+)
+
+reconciliation_days = Table(
+    "reconciliation_days",
+    metadata,
+    Column("run_id", Text, ForeignKey("reconciliation_runs.run_id"), nullable=False),
+    organization(nullable=True),
+    Column("day", Date, nullable=False),
+    Column("checked", Integer, nullable=False),
+    UniqueConstraint(
+        "run_id",
+        "org_id",
+        "day",
+        name="reconciliation_days_once",
+        postgresql_nulls_not_distinct=True,
+    ),
+    Index("reconciliation_days_day", "day"),
+)
+
+reconciliation_findings = Table(
+    "reconciliation_findings",
+    metadata,
+    Column("position", BigInteger, Identity(always=True), primary_key=True),
+    Column("run_id", Text, ForeignKey("reconciliation_runs.run_id"), nullable=False),
+    string("subject"),
+    string("kind"),
+    string("outcome"),
+    organization(nullable=True),
+    minor("amount_minor", nullable=True),
+    string("currency", nullable=True),
+    moment("occurred_at"),
+    Column("due", JSONB, nullable=False),
+    string("detail"),
+    Column("facts", JSONB(none_as_null=True)),
+    recorded("found_at"),
+    moment("handed_on_at", nullable=True),
+    UniqueConstraint("run_id", "subject", name="reconciliation_findings_once"),
+    Index(
+        "reconciliation_findings_open",
+        "run_id",
+        "position",
+        postgresql_where=text("outcome = 'open'"),
+    ),
+    Index("reconciliation_findings_run", "run_id", "position"),
+    Index(
+        "reconciliation_findings_missed",
+        "occurred_at",
+        postgresql_where=text("kind = 'missing'"),
+    ),
+)
