@@ -168,13 +168,14 @@ def start_options(wanted: Reconciliation) -> StartOptions:
     """Say how a reconciliation is started: the same one while it runs is that one."""
     begin, end = wanted.since, wanted.until
     window = f"{begin or ''}..{end or ''}".replace(" ", "T") if begin or end else "latest"
+    # An organisation may be called `all`.
+    of_whom = f"org:{wanted.org_id}" if wanted.org_id else "all"
     about = [SearchAttributePair(ORG_ID, wanted.org_id)] if wanted.org_id else []
     return StartOptions(
-        id=f"reconcile-{wanted.source}/{wanted.org_id or 'all'}/{window}"
-        + ("/dry-run" if wanted.dry_run else ""),
+        id=f"reconcile-{wanted.source}/{of_whom}/{window}{'/dry-run' if wanted.dry_run else ''}",
         task_queue=BILLING_QUEUE,
         id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-        static_summary=f"Reconcile with {wanted.source.capitalize()}: {wanted.org_id or 'all'},"
+        static_summary=f"Reconcile with {wanted.source.capitalize()}: {of_whom},"
         f" {window}{', dry run' if wanted.dry_run else ''}"[:200],
         search_attributes=TypedSearchAttributes([*RUNNING, *about]),
     )

@@ -306,5 +306,7 @@ async def test_without_a_worker_nothing_is_started_and_that_is_said(api: Api) ->
     told = problem(answer, 503, "temporal_unavailable")
     assert "no reconciliation was started" in told["detail"]
     assert answer.headers["retry-after"]
-    started = await api.temporal.count_workflows(f"WorkflowId = 'reconcile-vapi/{org_id}/latest'")
+    started = await api.temporal.count_workflows(
+        f"WorkflowId = 'reconcile-vapi/org:{org_id}/latest'"
+    )
     assert started.count == 0

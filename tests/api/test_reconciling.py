@@ -77,7 +77,7 @@ async def test_payments_of_a_range_are_reconciled_by_the_organisation_itself(
     await stripe.payment(org_id, 5000)
     tenant = await working_api.tenant(org_id)
     run = await start(tenant, a_day(), "stripe", org_id=org_id)
-    assert run["workflow_id"].startswith(f"reconcile-stripe/{org_id}/")
+    assert run["workflow_id"].startswith(f"reconcile-stripe/org:{org_id}/")
     report = await ended(tenant, run)
     assert (report["run"]["source"], report["total"]["checked"]) == ("stripe", 0)
 
@@ -111,6 +111,21 @@ async def test_an_organisations_key_cannot_join_a_run_over_another(
         problem(await tenant.post(RUNS, json=asked), 403, "forbidden")
     problem(await tenant.get(f"{RUNS}/{running['run_id']}"), 404, "not_found")
     await ended(working_api.operator, running)
+
+
+async def test_an_organisation_called_all_has_a_run_of_its_own(
+    working_api: Api, vapi: VapiStandIn
+) -> None:
+    await an_organization(working_api.engine, org_id="all")
+    day = a_day()
+    await vapi.list_misbehaves(kind="delay", seconds=2)
+    of_all = await start(working_api.operator, day)
+    tenant = await working_api.tenant("all")
+    own = await start(tenant, day, org_id="all")
+    assert own["run_id"] != of_all["run_id"]
+    assert (own["org_id"], of_all["org_id"]) == ("all", None)
+    await ended(tenant, own)
+    await ended(working_api.operator, of_all)
 
 
 async def test_the_same_request_while_it_runs_joins_it_however_its_times_are_written(

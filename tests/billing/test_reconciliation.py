@@ -6,15 +6,10 @@ from decimal import Decimal
 
 import pytest
 
-from billing.call import CallState
-from billing.comparison import judge
 from billing.errors import InvalidWindow
 from billing.money import Currency, Money
 from billing.reconciliation import (
     GRACE,
-    Finding,
-    FindingKind,
-    FindingOutcome,
     Impact,
     Reconciliation,
     Run,
@@ -201,44 +196,3 @@ def test_a_report_of_a_run_under_way_says_how_it_stands_now() -> None:
     assert (written.total.checked, written.total.reliability_percent) == (8, Decimal("87.5"))
     assert [one.org_id for one in written.organizations] == ["acme", None]
     assert written.impact.missed_a_month == 15
-
-
-# ---- what came of a finding
-
-
-def finding(kind: FindingKind = FindingKind.MISSING, *due: str) -> Finding:
-    return Finding("abc", kind, NOW, due=due)
-
-
-@pytest.mark.parametrize("state", [None, *CallState])
-def test_a_finding_whose_entries_are_all_there_is_recovered(state: CallState | None) -> None:
-    found = finding(FindingKind.DRIFTED, "call:abc", "call:abc:correction:1")
-    posted = frozenset({"call:abc", "call:abc:correction:1", "call:xyz"})
-    assert judge(found, posted, state) is FindingOutcome.RECOVERED
-
-
-def test_a_finding_that_lacks_one_of_its_entries_is_still_open() -> None:
-    found = finding(FindingKind.MISSING, "payment:pi:credit", "payment:pi:refund:re")
-    assert judge(found, frozenset({"payment:pi:credit"}), None) is FindingOutcome.OPEN
-
-
-@pytest.mark.parametrize(
-    ("state", "outcome"),
-    [
-        (None, FindingOutcome.OPEN),
-        (CallState.SETTLED, FindingOutcome.RECOVERED),
-        (CallState.UNKNOWN_ASSISTANT, FindingOutcome.QUARANTINED),
-        (CallState.DEBT_LIMIT, FindingOutcome.WAITING),
-        (CallState.UNKNOWN_DURATION, FindingOutcome.WAITING),
-        (CallState.NO_TARIFF, FindingOutcome.WAITING),
-    ],
-)
-def test_a_missing_call_is_judged_by_where_it_stands(
-    state: CallState | None, outcome: FindingOutcome
-) -> None:
-    assert judge(finding(), frozenset(), state) is outcome
-
-
-def test_a_settled_call_that_still_lacks_its_correction_is_open() -> None:
-    drifted = finding(FindingKind.DRIFTED, "call:abc:correction:1")
-    assert judge(drifted, frozenset({"call:abc"}), CallState.SETTLED) is FindingOutcome.OPEN

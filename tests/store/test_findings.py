@@ -32,7 +32,7 @@ async def page(
 
 
 async def hand_on(engine: AsyncEngine, run: Run, limit: int = 100) -> list[str]:
-    async with engine.connect() as connection:
+    async with engine.begin() as connection:
         return [one.subject for one in await findings.hand_on(connection, run.run_id, limit)]
 
 
@@ -112,6 +112,7 @@ async def test_calls_are_judged_by_what_became_of_them(engine: AsyncEngine) -> N
     later = missing_call(assistant)
     everything = (paid, free, too_dear, unknown, later)
     run = await under_way(engine, *everything)
+    await hand_on(engine, run)
     await charge(engine, paid, free, too_dear, unknown)
     assert await review(engine, run, *(one.subject for one in everything)) == 1
     assert await outcomes(engine, run) == {
@@ -132,6 +133,8 @@ async def test_a_quarantined_call_is_recovered_by_the_run_that_comes_after_its_m
     org_id, assistant = await an_organization(engine, 100), unique("assistant")
     found = missing_call(assistant)
     first, second = await under_way(engine, found), await under_way(engine, found)
+    await hand_on(engine, first)
+    await hand_on(engine, second)
     await charge(engine, found)
     await review(engine, first, found.subject)
     await register(engine, assistant, org_id)
@@ -140,6 +143,21 @@ async def test_a_quarantined_call_is_recovered_by_the_run_that_comes_after_its_m
     await review(engine, second, found.subject)
     assert await outcomes(engine, first) == {found.subject: FindingOutcome.QUARANTINED}
     assert await outcomes(engine, second) == {found.subject: FindingOutcome.RECOVERED}
+
+
+async def test_what_a_call_came_to_before_it_was_handed_on_says_nothing(
+    engine: AsyncEngine,
+) -> None:
+    org_id, assistant = await an_organization(engine, 100), unique("assistant")
+    found = missing_call(assistant)
+    await charge(engine, found)
+    run = await under_way(engine, found)
+    await hand_on(engine, run)
+    assert await review(engine, run, found.subject) == 1
+    await register(engine, assistant, org_id)
+    await charge(engine, found)
+    assert await review(engine, run, found.subject) == 0
+    assert await outcomes(engine, run) == {found.subject: FindingOutcome.RECOVERED}
 
 
 async def test_what_is_open_at_the_last_look_waits(engine: AsyncEngine) -> None:
