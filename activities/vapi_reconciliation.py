@@ -21,9 +21,10 @@ from billing.reconciliation import GRACE, Finding, FindingOutcome, Progress, Run
 from billing.vapi import call_from_api
 from store import agents, findings, known, reconciliations, tariffs, wallets
 
-# Vapi gives up to 1,000 calls at once. Each comes with its transcript, easily 50 kB: a quarter of
-# that is quick enough, and leaves the worker's memory alone.
+# Each call comes with its transcript, easily 50 kB: so many at once are quick enough, and leave the
+# worker's memory alone. Only where they are all of one instant as many are asked for as Vapi gives.
 PAGE = 250
+LARGEST_PAGE = 1000
 
 JsonObject = Mapping[str, Any]
 
@@ -49,8 +50,10 @@ class VapiReconciliation:
 
         Refuses with ListingStuck; everything else is a fault. The same page again changes nothing.
         """
-        listed = await self._list(at)
-        progress = _next(at.progress, listed)
+        limit, listed = PAGE, await self._list(at, PAGE)
+        if _is_stuck(listed, PAGE):
+            limit, listed = LARGEST_PAGE, await self._list(at, LARGEST_PAGE)
+        progress = _next(at.progress, listed, limit)
         ended = [call_from_api(call) for call in listed if _is_due(call, at)]
         async with self._engine.begin() as connection:
             compared = await _compare(connection, at.run, ended)
@@ -61,14 +64,14 @@ class VapiReconciliation:
                 await findings.add(connection, at.run.run_id, compared.found)
         return progress
 
-    async def _list(self, at: Comparing) -> list[JsonObject]:
+    async def _list(self, at: Comparing, limit: int) -> list[JsonObject]:
         """Read the calls that were created at `below` or earlier, newest first (`GET /call`).
 
         Vapi has no cursor, no page and no order to choose: docs.vapi.ai/api-reference/calls/list.
         """
         window = at.run.window
         query = {
-            "limit": str(PAGE),
+            "limit": str(limit),
             "createdAtGe": window.since.isoformat(),
             "createdAtLe": at.progress.below or window.until.isoformat(),
         }
@@ -80,13 +83,18 @@ class VapiReconciliation:
         return listed
 
 
-def _next(progress: Progress, listed: Sequence[JsonObject]) -> Progress:
+def _is_stuck(listed: Sequence[JsonObject], limit: int) -> bool:
+    """Say whether a full page is of one instant: the next one would be the same."""
+    return len(listed) == limit and listed[0]["createdAt"] == listed[-1]["createdAt"]
+
+
+def _next(progress: Progress, listed: Sequence[JsonObject], limit: int) -> Progress:
     """Say where the next page begins: at the last call's instant, for others may share it."""
     pages = progress.pages + 1
-    if len(listed) < PAGE:
+    if len(listed) < limit:
         return replace(progress, pages=pages, step=Step.RECOVERING, below=None, seen=())
     last = listed[-1]["createdAt"]
-    if listed[0]["createdAt"] == last:
+    if _is_stuck(listed, limit):
         raise ListingStuck(
             f"Vapi lists {len(listed)} calls created at {last}, and no way past them"
         )

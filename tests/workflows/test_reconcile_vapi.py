@@ -110,12 +110,25 @@ async def test_several_pages_and_equal_timestamps_are_each_seen_once(
     assert report.run.pages == 3
 
 
-async def test_a_full_page_of_one_instant_parks_the_run(
+async def test_hundreds_of_calls_of_one_instant_are_asked_for_at_once(
     reconciler: Reconciler, engine: AsyncEngine, vapi: VapiStandIn
 ) -> None:
     _, assistant = await a_tenant(engine)
     day = a_day()
-    await vapi.lists(*calls_on(day, assistant, 260), created_at=day.since + timedelta(hours=5))
+    listed = calls_on(day, assistant, 300)
+    await vapi.lists(*listed[10:], created_at=day.since + timedelta(hours=5))
+    await vapi.lists(*listed[:10])
+    await bill(engine, *listed)
+    report = await reconciler.reconcile(day)
+    assert (report.total.checked, report.total.missing) == (300, 0)
+
+
+async def test_more_calls_of_one_instant_than_vapi_gives_at_once_park_the_run(
+    reconciler: Reconciler, engine: AsyncEngine, vapi: VapiStandIn
+) -> None:
+    _, assistant = await a_tenant(engine)
+    day = a_day()
+    await vapi.lists(*calls_on(day, assistant, 1001), created_at=day.since + timedelta(hours=5))
     handle = await reconciler.start(day)
     await until_parked(handle, "listing_stuck")
     assert "no way past them" in await page(handle)
