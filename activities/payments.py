@@ -14,7 +14,7 @@ from billing.payment import (
     mismatch,
 )
 from billing.webhook import Source
-from store import inbox, ledger, wallets
+from store import customers, inbox, ledger, wallets
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ async def _settle(connection: AsyncConnection, payment: Payment) -> Settlement:
         return Settlement(payment, ignored=True)
     if payment.status != "succeeded":
         return Settlement(payment, org_id=payment.owner)
-    problem = mismatch(payment, wallet)
+    problem = mismatch(payment, wallet, await customers.customer_of(connection, owner))
     if problem is not None or wallet is None:
         return Settlement(payment, org_id=payment.owner, mismatch=problem)
     transfers = due_entries(payment, wallet)

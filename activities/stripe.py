@@ -94,7 +94,13 @@ def payment_from(
         intended_minor=intent.amount,
         refunds=tuple(_refund(refund) for refund in refunds),
         disputes=tuple(_dispute(dispute, intent.currency) for dispute in disputes),
+        customer_id=_id(intent.customer),
     )
+
+
+def _id(reference: str | stripe.Customer | None) -> str | None:
+    """Read the id of what Stripe may have expanded."""
+    return reference.id if isinstance(reference, stripe.Customer) else reference
 
 
 def _refund(refund: stripe.Refund) -> Refund:

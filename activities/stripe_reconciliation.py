@@ -18,7 +18,7 @@ from billing.ledger import Entry, payment_credit_key
 from billing.payment import Payment, due_entries
 from billing.payment_comparison import compare_payment, unfounded
 from billing.reconciliation import Finding, FindingOutcome, Progress, Run, Step
-from store import findings, known, ledger, reconciliations, wallets
+from store import customers, findings, known, ledger, reconciliations, wallets
 
 # The last of the lists is the ledger's own: every credit must have its payment.
 CREDITS = "credits"
@@ -106,7 +106,9 @@ async def _difference(connection: AsyncConnection, payment: Payment) -> Finding 
     keys = [one.key for one in due_entries(payment, wallet)] if wallet else []
     posted = await ledger.by_keys(connection, keys)
     events = await known.events_of(connection, [payment.payment_id])
-    return compare_payment(payment, wallet, posted, events.get(payment.payment_id, frozenset()))
+    customer_id = await customers.customer_of(connection, owner)
+    told = events.get(payment.payment_id, frozenset())
+    return compare_payment(payment, wallet, posted, told, customer_id)
 
 
 def _is_suspicious(item: Item, posted: Posted) -> bool:

@@ -9,6 +9,7 @@ from billing.money import Money
 from billing.payment import Mismatch, Payment, Settlement, received
 
 FAULT = "fault"
+APPROVAL = "approval"
 # A fault that outlasted its retries is tried again this much later, doubling up to the longest.
 FIRST_HEAL = timedelta(seconds=30)
 LONGEST_HEAL = timedelta(hours=1)
@@ -36,6 +37,9 @@ _ADVICE = {
     " Stripe, then reprocess; or refund the payment in Stripe and discard.",
     Mismatch.ORGANIZATION_MISMATCH: "The payment and its checkout session name two organisations."
     " Correct the payment's metadata in Stripe, then reprocess.",
+    Mismatch.CUSTOMER_MISMATCH: "Find out in Stripe whose payment it is: its customer is not the"
+    " organisation's. Correct `org_id` in its metadata there, then reprocess; or refund it there"
+    " and discard.",
     Mismatch.CURRENCY_MISMATCH: "The wallet is in another currency. Refund the payment in Stripe,"
     " then discard.",
     Mismatch.AMOUNT_MISMATCH: "The card was asked for another amount than the platform meant, or"
@@ -43,6 +47,8 @@ _ADVICE = {
     " refund it there and discard.",
     Mismatch.DISPUTE_CURRENCY_MISMATCH: "Work out in the wallet's currency what the dispute took"
     " and gave back, settle that with the customer, then discard.",
+    APPROVAL: "Look into it, then decide with another operator's key than the one that asked:"
+    " `POST /v1/adjustments/{adjustment_id}/approve`, or `…/reject`.",
     FAULT: "It is tried again by itself, ever more slowly. Reprocess once the cause is mended.",
 }
 _ADVICE_FOR_OTHERS = "Mend the cause named above, then reprocess; or discard."
@@ -50,12 +56,16 @@ _ADVICE_FOR_OTHERS = "Mend the cause named above, then reprocess; or discard."
 
 @dataclass(frozen=True, slots=True)
 class Parked:
-    """Why a workflow waits. `at_risk` is the money that is not where it should be, if known."""
+    """Why a workflow waits, and if not for ever, `until` when.
+
+    `at_risk` is the money that is not where it should be, if known.
+    """
 
     reason: str
     happened: str
     org_id: str | None = None
     at_risk: Money | None = None
+    until: datetime | None = None
 
     @property
     def heals(self) -> bool:
@@ -67,11 +77,30 @@ class Parked:
         """What a person can do."""
         return _ADVICE.get(self.reason, _ADVICE_FOR_OTHERS)
 
+    @property
+    def signals(self) -> tuple[str, str]:
+        """What a person can decide: one way, or the other."""
+        return ("approve", "reject") if self.reason == APPROVAL else ("reprocess", "discard")
+
+    @property
+    def decision(self) -> str:
+        """What the signals are for."""
+        if self.reason == APPROVAL:
+            return "To decide here instead (it is recorded, and told, that no key was shown):"
+        return "To try again now, or give it up:"
+
 
 def heal_after(attempt: int) -> timedelta:
     """Say how long to wait before the n-th try of its own (from 0), doubling up to an hour."""
     doublings = min(attempt, 10)
     return min(FIRST_HEAL * (1 << doublings), LONGEST_HEAL)
+
+
+def patience(parked: Parked, attempt: int, now: datetime) -> timedelta | None:
+    """Say how long to wait before looking again after the n-th try (from 0); None: for ever."""
+    if parked.until is not None:
+        return max(parked.until - now, timedelta(0))
+    return heal_after(attempt) if parked.heals else None
 
 
 def parked_call(bill: CallBill) -> Parked:
@@ -100,6 +129,7 @@ def describe(parked: Parked, workflow_id: str, since: datetime, namespace: str) 
     The UI gives it half of its width: a command in a code block would run out of sight, one in a
     line of text wraps and can still be copied whole.
     """
+    one, other = parked.signals
     command = f"temporal workflow signal --namespace {namespace} --workflow-id {workflow_id}"
     return "\n".join(
         (
@@ -112,11 +142,11 @@ def describe(parked: Parked, workflow_id: str, since: datetime, namespace: str) 
             "",
             f"**What to do.** {parked.advice}",
             "",
-            "**To try again now, or give it up:** *More Actions*, *Send a Signal*, `reprocess` or"
-            " `discard`, and as data, in quotes, who you are and why. The same in a shell:",
+            f"**{parked.decision}** *More Actions*, *Send a Signal*, `{one}` or `{other}`, and as"
+            " data, in quotes, who you are and why. The same in a shell:",
             "",
-            f"`{command} --name reprocess --input '\"your name: why\"'`",
-            f"`{command} --name discard --input '\"your name: why\"'`",
+            f"`{command} --name {one} --input '\"your name: why\"'`",
+            f"`{command} --name {other} --input '\"your name: why\"'`",
         )
     )
 
@@ -142,10 +172,11 @@ def _what_does_not_fit(payment: Payment, problem: Mismatch) -> str:
             f"A dispute of {payment.payment_id} has moved money in another currency than that of"
             f" the wallet of {payment.owner}. All else that is due was posted; this was not."
         )
+    payer = f" Its customer is {payment.customer_id}, who is not that organisation."
     return (
         f"Stripe holds {payment.received_minor} minor units of {payment.currency.upper()} from"
         f" {payment.payment_id} for {payment.owner}; {payment.expected_minor} were asked for."
-        " Nothing was credited."
+        f" Nothing was credited.{payer if problem is Mismatch.CUSTOMER_MISMATCH else ''}"
     )
 
 

@@ -21,6 +21,7 @@ class Payment:
     `org_id` comes from the metadata; `session_org_id` is the checkout session's
     `client_reference_id`; `expected_minor` is the amount that the platform asked for, and
     `intended_minor` the intent's own (None: what was received), of which less may be captured.
+    `customer_id` is Stripe's customer who paid (None: a guest).
     """
 
     payment_id: str
@@ -35,6 +36,7 @@ class Payment:
     intended_minor: int | None = None
     refunds: tuple[Refund, ...] = ()
     disputes: tuple[Dispute, ...] = ()
+    customer_id: str | None = None
 
     @property
     def owner(self) -> str | None:
@@ -67,16 +69,23 @@ class Mismatch(StrEnum):
 
     UNKNOWN_ORGANIZATION = "unknown_organization"
     ORGANIZATION_MISMATCH = "organization_mismatch"
+    CUSTOMER_MISMATCH = "customer_mismatch"
     CURRENCY_MISMATCH = "currency_mismatch"
     AMOUNT_MISMATCH = "amount_mismatch"
     DISPUTE_CURRENCY_MISMATCH = "dispute_currency_mismatch"
 
 
-def mismatch(payment: Payment, wallet: Wallet | None) -> Mismatch | None:
-    """Check organisation, currency and amount of a payment of ours against what was asked for."""
+def mismatch(
+    payment: Payment, wallet: Wallet | None, customer_id: str | None = None
+) -> Mismatch | None:
+    """Check organisation, customer, currency and amount of a payment of ours.
+
+    `customer_id` is the customer at Stripe that is the organisation; None if it has none yet.
+    """
     checks = (
         (Mismatch.ORGANIZATION_MISMATCH, _names_two_organizations(payment)),
         (Mismatch.UNKNOWN_ORGANIZATION, wallet is None),
+        (Mismatch.CUSTOMER_MISMATCH, _differ(payment.customer_id, customer_id)),
         (Mismatch.CURRENCY_MISMATCH, wallet is not None and payment.currency != wallet.currency),
         (Mismatch.AMOUNT_MISMATCH, not _is_what_was_asked_for(payment)),
     )
@@ -142,9 +151,11 @@ def _is_what_was_asked_for(payment: Payment) -> bool:
 
 
 def _names_two_organizations(payment: Payment) -> bool:
-    return None not in (payment.org_id, payment.session_org_id) and (
-        payment.org_id != payment.session_org_id
-    )
+    return _differ(payment.org_id, payment.session_org_id)
+
+
+def _differ(one: str | None, other: str | None) -> bool:
+    return None not in (one, other) and one != other
 
 
 @dataclass(frozen=True, slots=True)

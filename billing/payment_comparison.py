@@ -19,16 +19,21 @@ _ANNOUNCED_BY = {
 
 
 def compare_payment(
-    payment: Payment, wallet: Wallet | None, posted: Mapping[str, Entry], events: Collection[str]
+    payment: Payment,
+    wallet: Wallet | None,
+    posted: Mapping[str, Entry],
+    events: Collection[str],
+    customer_id: str | None = None,
 ) -> Finding | None:
     """Say in what a payment differs from the ledger; None when it does not, or is not ours.
 
     `posted` are the entries that exist of those it calls for, `events` the types of the events that
-    told of it. One that does not fit is found too: it parks where a person sees it.
+    told of it, `customer_id` the organisation's customer at Stripe. One that does not fit is found
+    too: it parks where a person sees it.
     """
     if payment.status != "succeeded" or not is_ours(payment, wallet):
         return None
-    problem = mismatch(payment, wallet)
+    problem = mismatch(payment, wallet, customer_id)
     if problem is not None or wallet is None:
         kind = FindingKind.UNBILLED if events else FindingKind.MISSING
         return replace(

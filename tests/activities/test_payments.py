@@ -12,7 +12,7 @@ from billing.ledger import EntryKind, Outcome
 from billing.payment import Mismatch, Payment, Settlement
 from billing.returns import Dispute, Movement, Refund
 from billing.webhook import Source, WebhookEvent
-from store import inbox
+from store import customers, inbox
 from tests.factories import NOON, an_organization, balance_of, keys_of, unique
 
 
@@ -54,6 +54,22 @@ async def test_the_same_payment_twenty_times_at_once_is_credited_once(
     outcomes = [posting.outcome for one in settlements for posting in one.postings]
     assert (outcomes.count(Outcome.APPLIED), len(outcomes)) == (1, 20)
     assert await balance_of(engine, org_id) == 2500
+
+
+async def test_a_payment_by_another_customer_is_credited_only_until_the_right_one_is_known(
+    engine: AsyncEngine,
+) -> None:
+    org_id = await an_organization(engine)
+    mine, others = unique("cus"), unique("cus")
+    before = replace(payment_of(org_id), customer_id=others)
+    assert (await settle(engine, before)).mismatch is None
+    async with engine.begin() as connection:
+        await customers.remember(connection, org_id, mine)
+    after = replace(payment_of(org_id), customer_id=others)
+    settlement = await settle(engine, after)
+    assert (settlement.mismatch, settlement.postings) == (Mismatch.CUSTOMER_MISMATCH, ())
+    assert (await settle(engine, replace(after, customer_id=mine))).mismatch is None
+    assert await balance_of(engine, org_id) == 5000
 
 
 @pytest.mark.parametrize(

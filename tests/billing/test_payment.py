@@ -81,6 +81,22 @@ def test_organisation_currency_and_amount_must_be_what_was_asked_for(
     assert mismatch(replace(PAYMENT, **changes), wallet) is expected  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("paid_by", "known", "expected"),
+    [
+        ("cus_1", "cus_1", None),
+        ("cus_1", "cus_2", Mismatch.CUSTOMER_MISMATCH),
+        ("cus_1", None, None),
+        (None, "cus_1", None),
+        (None, None, None),
+    ],
+)
+def test_a_payment_by_another_customer_than_the_organisations_does_not_fit(
+    paid_by: str | None, known: str | None, expected: Mismatch | None
+) -> None:
+    assert mismatch(replace(PAYMENT, customer_id=paid_by), WALLET, known) is expected
+
+
 def test_a_payment_that_was_captured_in_part_credits_what_was_captured() -> None:
     part = replace(PAYMENT, received_minor=700, intended_minor=2500)
     [credit] = due_entries(part, WALLET)
