@@ -1,6 +1,11 @@
 """Checkout sessions in payment mode: created by the platform, paid by the customer, or expired."""
 
-from devstack.providers import stripe_customers, stripe_objects, stripe_payments
+from devstack.providers import (
+    stripe_customers,
+    stripe_delayed,
+    stripe_objects,
+    stripe_payments,
+)
 from devstack.providers.storage import Filter, JsonObject
 from devstack.providers.stripe_account import Account
 from devstack.providers.stripe_cards import card_for
@@ -88,9 +93,12 @@ def complete(account: Account, session_id: str, card_name: str, email: str) -> J
         raise invalid_request(f"This Checkout Session is {session['status']}, it cannot be paid.")
     asked = account.in_path("checkout.hidden", session_id)["intent"]
     customer = _customer(account, session, asked, email)
-    card = card_for(account, card_name, customer)
     payment = {"amount": session["amount_total"], "currency": session["currency"]}
     payment |= {"customer": customer} if customer else {}
+    if card_name == stripe_delayed.BANK_DEBIT:
+        intent = stripe_payments.new_intent(account, payment | asked, None)
+        return _completed(account, session, stripe_delayed.submit(account, intent), email)
+    card = card_for(account, card_name, customer)
     intent = stripe_payments.new_intent(account, payment | asked, card)
     paid = stripe_payments.confirm_with(account, intent, card, off_session=False)
     if paid["status"] == "requires_action":

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from devstack.providers import stripe_checkout, stripe_payments
+from devstack.providers import stripe_checkout, stripe_delayed, stripe_payments
 from devstack.providers.control import read
 from devstack.providers.storage import Filter, JsonObject
 from devstack.providers.stripe_account import Account
@@ -36,6 +36,14 @@ class Authentication(BaseModel):
     succeed: bool = True
 
 
+class Clearing(BaseModel):
+    """Whether the bank pays what was to be debited."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    succeed: bool = True
+
+
 class Behaviour(BaseModel):
     """Which test card a saved card acts like from now on."""
 
@@ -49,6 +57,7 @@ def routes(account: Account, committed: Committed) -> list[BaseRoute]:
     customer = _Customer(account, committed)
     return [
         Route("/_control/checkout/sessions/{id}/complete", customer.complete, methods=["POST"]),
+        Route("/_control/checkout/sessions/{id}/clear", customer.clear, methods=["POST"]),
         Route("/c/pay/{id}", customer.see_page, methods=["GET"]),
         Route("/c/pay/{id}", customer.pay_on_page, methods=["POST"]),
         Route("/_control/payment_intents", customer.payment_intents, methods=["GET"]),
@@ -70,6 +79,16 @@ class _Customer:
     async def complete(self, request: Request) -> Response:
         """Pay a checkout session."""
         return _shown(self._pay(request.path_params["id"], await read(request, Payment)))
+
+    async def clear(self, request: Request) -> Response:
+        """Let the bank pay a completed session at last, or not."""
+        how = await read(request, Clearing)
+        session = request.path_params["id"]
+        return _shown(
+            self._committed(
+                lambda: stripe_delayed.clear(self._account, session, succeed=how.succeed)
+            )
+        )
 
     async def see_page(self, request: Request) -> Response:
         """Show the page that `session.url` leads to."""

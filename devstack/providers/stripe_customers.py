@@ -1,11 +1,17 @@
-"""Customers."""
+"""Customers, and the search for them, which knows new ones only after a while."""
+
+import re
 
 from devstack.providers import stripe_objects
-from devstack.providers.storage import JsonObject
+from devstack.providers.storage import Filter, JsonObject
 from devstack.providers.stripe_account import Account
+from devstack.providers.stripe_errors import invalid_request
 from devstack.providers.stripe_params import Params
 
 _PLAIN = ("description", "email", "name", "phone", "preferred_locales")
+# At Stripe it takes up to a minute until a search finds what is new (docs.stripe.com/search).
+SEARCHABLE_AFTER_SECONDS = 2
+_BY_METADATA = re.compile(r"metadata\['(\w+)'\]:'((?:[^'\\]|\\.)*)'")
 
 
 def create(account: Account, _: Params, params: Params) -> JsonObject:
@@ -43,6 +49,25 @@ def list_customers(account: Account, _: Params, params: Params) -> JsonObject:
     """GET /v1/customers."""
     where = {"email": params["email"]} if "email" in params else {}
     return account.page("customer", "/v1/customers", params, where=where)
+
+
+def search(account: Account, _: Params, params: Params) -> JsonObject:
+    """GET /v1/customers/search, by one metadata field; text is compared without its case.
+
+    One page is all: whoever finds more than ten customers where there should be one has a problem.
+    """
+    asked = _BY_METADATA.fullmatch(params["query"])
+    if asked is None:
+        raise invalid_request("This stand-in searches by one metadata field.", param="query")
+    name, value = asked[1], re.sub(r"\\(.)", r"\1", asked[2]).lower()
+    known = account.clock.seconds() - SEARCHABLE_AFTER_SECONDS
+    found = [
+        customer
+        for customer in account.storage.select(Filter("customer"))
+        if customer["created"] <= known and customer["metadata"].get(name, "").lower() == value
+    ]
+    page = {"object": "search_result", "has_more": False, "next_page": None, "total_count": None}
+    return page | {"data": found[: params.get("limit", 10)], "url": "/v1/customers/search"}
 
 
 def _named(params: Params) -> Params:

@@ -100,6 +100,13 @@ def payment_method(created: int, customer: str | None) -> JsonObject:
     }
 
 
+def bank_debit(created: int) -> JsonObject:
+    """Build a British bank account that a customer has entered, to be debited by Bacs."""
+    account = {"fingerprint": secrets.token_hex(8), "last4": "2345", "sort_code": "108800"}
+    shared = {key: value for key, value in payment_method(created, None).items() if key != "card"}
+    return shared | {"type": "bacs_debit", "bacs_debit": account}
+
+
 def charge(intent: JsonObject, card: JsonObject, created: int, **outcome: Any) -> JsonObject:
     """Build the charge of one attempt to pay; `outcome` holds status, failure and amounts."""
     return new(
@@ -119,9 +126,16 @@ def charge(intent: JsonObject, card: JsonObject, created: int, **outcome: Any) -
         paid=False,
         payment_intent=intent["id"],
         payment_method=card["id"],
-        payment_method_details={"type": "card", "card": _charged_card(card, intent)},
+        payment_method_details=_details(card, intent),
         refunded=False,
     ) | outcome  # fmt: skip
+
+
+def _details(method: JsonObject, intent: JsonObject) -> JsonObject:
+    if method["type"] == "card":
+        return {"type": "card", "card": _charged_card(method, intent)}
+    unknown = {"expected_debit_date": None, "mandate": None}
+    return {"type": method["type"], method["type"]: method[method["type"]] | unknown}
 
 
 def _charged_card(card: JsonObject, intent: JsonObject) -> JsonObject:

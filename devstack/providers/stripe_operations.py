@@ -53,6 +53,7 @@ _SESSIONS = "/v1/checkout/sessions"
 OPERATIONS = (
     Operation("POST", "/v1/customers", _P.CustomerCreateParams, stripe_customers.create),
     Operation("GET", "/v1/customers", _P.CustomerListParams, stripe_customers.list_customers),
+    Operation("GET", "/v1/customers/search", _P.CustomerSearchParams, stripe_customers.search),
     Operation("GET", "/v1/customers/{id}", _P.CustomerRetrieveParams, _retrieve("customer")),
     Operation("POST", "/v1/customers/{id}", _P.CustomerUpdateParams, stripe_customers.update),
     Operation(

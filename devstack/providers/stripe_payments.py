@@ -169,6 +169,7 @@ def _declined(
 
 _EVENTS = {
     "canceled": "payment_intent.canceled",
+    "processing": "payment_intent.processing",
     "requires_action": "payment_intent.requires_action",
     "requires_capture": "payment_intent.amount_capturable_updated",
     "requires_payment_method": "payment_intent.payment_failed",
