@@ -30,7 +30,8 @@ from workflows.options import BILLING_QUEUE, DATABASE, PATIENT, StartOptions
 from workflows.parking import Parking
 
 # How long a portion of findings is waited for, look by look; what takes longer settles by itself.
-_LOOKS = tuple(timedelta(seconds=seconds) for seconds in (1, 1, 2, 4, 8, 16))
+# A portion takes two or three seconds: there the looks are close, for the next one waits for it.
+_LOOKS = tuple(timedelta(seconds=seconds) for seconds in (0.5,) * 6 + (1, 1, 2, 2, 4, 4))
 
 
 class Reconciling(Parking, ABC):
@@ -133,6 +134,7 @@ class Reconciling(Parking, ABC):
         """Look until every finding of the portion is settled or parked, or it takes too long."""
         subjects = tuple(finding.subject for finding in portion)
         for number, pause in enumerate(_LOOKS, start=1):
+            await workflow.sleep(pause)
             still_open = await workflow.execute_activity_method(
                 ReconciliationActivities.review,
                 Review(run.run_id, subjects, last=number == len(_LOOKS)),
@@ -141,7 +143,6 @@ class Reconciling(Parking, ABC):
             )
             if not still_open:
                 return
-            await workflow.sleep(pause)
 
     async def _set_back(self, problem: str, *, final: bool = False) -> None:
         if self._run is not None:
