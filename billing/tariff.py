@@ -65,6 +65,22 @@ def rate_call(tariff: Tariff, duration_seconds: Decimal) -> Charge:
     )
 
 
+def longest_call(tariff: Tariff, spendable: Money, at_most_seconds: int) -> int:
+    """Say how many whole seconds a call may last and cost no more than `spendable`.
+
+    The inverse of `rate_call`: one second more costs more, or is more than `at_most_seconds`. 0
+    when there is no money for any call. `spendable` is in the wallet's currency.
+    """
+    rated_minor = Fraction(spendable.amount_minor) // Fraction(tariff.fx_rate)
+    if rated_minor < max(tariff.minimum_minor, 0):
+        return 0
+    if not tariff.rate_minor_per_minute:
+        return at_most_seconds
+    exact = Fraction(rated_minor * SECONDS_PER_MINUTE) / Fraction(tariff.rate_minor_per_minute)
+    seconds = exact // tariff.increment_seconds * tariff.increment_seconds
+    return min(seconds, at_most_seconds)
+
+
 def tariff_at(
     tariffs: Iterable[Tariff], org_id: str, wallet_currency: Currency, moment: datetime
 ) -> Tariff:

@@ -10,6 +10,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from billing.call import EndedCall
+from billing.ongoing import CallStatus, OngoingCall, due_in_seconds
 
 _LONGEST_TEXT = 200
 # A time outside these years is a mistake, and PostgreSQL's range is wider than Python's.
@@ -23,16 +24,42 @@ def call_from_report(message: Mapping[str, Any], call_id: str) -> EndedCall:
 
     A time that is missing or unreadable is unknown, and Vapi's API is asked for it.
     """
-    call = message.get("call") or {}
     return EndedCall(
         call_id=call_id,
-        assistant_id=_text(call.get("assistantId")) or _text(_inner(message, "assistant", "id")),
-        phone_number_id=_text(call.get("phoneNumberId"))
-        or _text(_inner(message, "phoneNumber", "id")),
+        assistant_id=assistant_of(message),
+        phone_number_id=phone_number_of(message),
         started_at=_moment(message.get("startedAt")),
         ended_at=_moment(message.get("endedAt")),
         reported_seconds=_decimal(message.get("durationSeconds")),
         ended_reason=_text(message.get("endedReason")),
+    )
+
+
+def ongoing_call(
+    message: Mapping[str, Any], call_id: str, longest_call_seconds: int
+) -> OngoingCall | None:
+    """Read a `status-update` of a call that has been connected, or was; None of any other."""
+    try:
+        status = CallStatus(message.get("status") or "")
+    except ValueError:
+        return None
+    due = due_in_seconds(status, longest_call_seconds)
+    if due is None:
+        return None
+    return OngoingCall(call_id, assistant_of(message), phone_number_of(message), due)
+
+
+def assistant_of(message: Mapping[str, Any]) -> str | None:
+    """Read which assistant a server message is about."""
+    return _text(_inner(message, "call", "assistantId")) or _text(
+        _inner(message, "assistant", "id")
+    )
+
+
+def phone_number_of(message: Mapping[str, Any]) -> str | None:
+    """Read which of our phone numbers a server message is about."""
+    return _text(_inner(message, "call", "phoneNumberId")) or _text(
+        _inner(message, "phoneNumber", "id")
     )
 
 

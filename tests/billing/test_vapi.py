@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 
 from billing.call import EndedCall, duration_seconds
-from billing.vapi import call_from_api, call_from_report
+from billing.ongoing import OngoingCall
+from billing.vapi import (
+    assistant_of,
+    call_from_api,
+    call_from_report,
+    ongoing_call,
+    phone_number_of,
+)
 from devstack.providers.vapi_messages import call_object, end_of_call_report
 from tests.factories import NOON
 
@@ -142,3 +149,26 @@ def test_a_call_that_never_connected_has_an_end_and_took_no_time() -> None:
     assert call_from_api(updated).ended_at == NOON
     assert call_from_api(never).ended_at == NOON - timedelta(hours=1)
     assert duration_seconds(call_from_api(never)) == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "due_in_seconds"),
+    [("in-progress", 600 + 180), ("forwarding", 600 + 180), ("ended", 60)],
+)
+def test_a_call_that_was_connected_is_known_and_its_report_expected(
+    status: str, due_in_seconds: float
+) -> None:
+    message = {"status": status, "call": {"assistantId": "a", "phoneNumberId": "n"}}
+    assert ongoing_call(message, "c", 600) == OngoingCall("c", "a", "n", due_in_seconds)
+
+
+@pytest.mark.parametrize(
+    "status", ["scheduled", "queued", "ringing", "never-heard-of", None, [], 7]
+)
+def test_no_report_is_expected_of_a_call_that_was_not_connected(status: object) -> None:
+    assert ongoing_call({"status": status, "call": {"assistantId": "a"}}, "c", 600) is None
+
+
+@pytest.mark.parametrize("message", [{}, {"call": None}, {"call": "c", "phoneNumber": [1]}])
+def test_a_message_may_name_neither_an_assistant_nor_a_number(message: dict[str, object]) -> None:
+    assert (assistant_of(message), phone_number_of(message)) == (None, None)

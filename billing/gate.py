@@ -1,0 +1,113 @@
+"""The gate before a call: may a wallet start one now, and how long may it last."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from billing.errors import NoTariff
+from billing.money import Money
+from billing.tariff import Tariff, longest_call, tariff_at
+from billing.wallet import Wallet
+
+START_BALANCE_MINOR = 79
+# Vapi takes a `maxDurationSeconds` in these bounds, and 600 where nobody says anything.
+# Source: Vapi's "Call timeout settings".
+SHORTEST_CAP_SECONDS = 10
+LONGEST_CAP_SECONDS = 43_200
+DEFAULT_CAP_SECONDS = 600
+
+
+class NoCall(StrEnum):
+    """Why no call may start."""
+
+    FROZEN = "frozen"
+    CHARGES_WAITING = "charges_waiting"
+    BALANCE_TOO_LOW = "balance_too_low"
+    NO_TARIFF = "no_tariff"
+
+
+@dataclass(frozen=True, slots=True)
+class GateRules:
+    """What the platform decides for all its wallets; amounts in each wallet's own currency.
+
+    `longest_call_seconds` is the cap of a call whose wallet could pay for more.
+    """
+
+    start_balance_minor: int = START_BALANCE_MINOR
+    longest_call_seconds: int = DEFAULT_CAP_SECONDS
+    fails_open: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Freeze:
+    """An operator's word that a wallet starts no calls; `frozen_by` is the key that said it."""
+
+    org_id: str
+    reason: str
+    frozen_by: str
+    frozen_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is known of a wallet at one instant, `at`, all of it read at once."""
+
+    wallet: Wallet
+    at: datetime
+    tariffs: Sequence[Tariff]
+    charges_waiting: bool = False
+    frozen_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """Whether a wallet may start a call, and the longest that it may last, in whole seconds.
+
+    `spendable` is the balance and the debt that is left; `start_balance` is what it must at least
+    be. `max_duration_seconds` is there when the call is allowed, `reason` when it is not.
+    """
+
+    org_id: str
+    allowed: bool
+    spendable: Money
+    start_balance: Money
+    reason: NoCall | None = None
+    frozen_reason: str | None = None
+    max_duration_seconds: int | None = None
+
+
+def allowance(standing: Standing, rules: GateRules) -> Allowance:
+    """Decide whether a call may start; a reason that takes a person goes before one of money.
+
+    A wallet that cannot pay the shortest call that Vapi can be asked for has too little, whatever
+    the start balance.
+    """
+    wallet = standing.wallet
+    spendable = Money(wallet.balance_minor + wallet.debt_limit_minor, wallet.currency)
+    decided = _decide(standing, spendable, rules)
+    return Allowance(
+        org_id=wallet.org_id,
+        allowed=isinstance(decided, int),
+        spendable=spendable,
+        start_balance=Money(rules.start_balance_minor, wallet.currency),
+        reason=decided if isinstance(decided, NoCall) else None,
+        frozen_reason=standing.frozen_reason,
+        max_duration_seconds=decided if isinstance(decided, int) else None,
+    )
+
+
+def _decide(standing: Standing, spendable: Money, rules: GateRules) -> NoCall | int:
+    wallet = standing.wallet
+    if standing.frozen_reason is not None:
+        return NoCall.FROZEN
+    if standing.charges_waiting:
+        return NoCall.CHARGES_WAITING
+    if spendable.amount_minor < rules.start_balance_minor:
+        return NoCall.BALANCE_TOO_LOW
+    try:
+        tariff = tariff_at(standing.tariffs, wallet.org_id, wallet.currency, standing.at)
+    except NoTariff:
+        return NoCall.NO_TARIFF
+    seconds = longest_call(tariff, spendable, rules.longest_call_seconds)
+    return seconds if seconds >= SHORTEST_CAP_SECONDS else NoCall.BALANCE_TOO_LOW
