@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import httpx
 import stripe
 import structlog
-from pydantic import SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
@@ -47,6 +47,7 @@ class Settings(BaseSettings):
     api_host: str = "127.0.0.1"
     api_port: int = 8000
     own_workflow_rate: float = 20.0
+    adjustment_approval_minor: int = Field(default=10_000, ge=0)
     log_json: bool = False
 
     @field_validator("stripe_webhook_secret", "vapi_webhook_secret")

@@ -13,6 +13,7 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
+from activities.adjustments import AdjustmentActivities
 from activities.alerts import AlertActivities
 from activities.calls import CallActivities
 from activities.inbox import InboxActivities
@@ -25,6 +26,7 @@ from activities.vapi import VapiActivities
 from activities.vapi_reconciliation import VapiReconciliation
 from store import migrate
 from wiring import Clients, Settings, connect_temporal, open_clients, set_up_logging
+from workflows.adjust import Adjust
 from workflows.bill_call import BillCall
 from workflows.collect import Collect
 from workflows.deliver_alerts import DeliverAlerts
@@ -36,6 +38,7 @@ from workflows.settle_payment import SettlePayment
 from workflows.watch_billing import WatchBilling
 
 WORKFLOWS = (
+    Adjust,
     BillCall,
     Collect,
     DeliverAlerts,
@@ -71,11 +74,14 @@ def build_workers(
 def _billing_worker(temporal: Client, clients: Clients) -> Worker:
     calls, payments = CallActivities(clients.engine), PaymentActivities(clients.engine)
     runs = ReconciliationActivities(clients.engine)
+    adjustments = AdjustmentActivities(clients.engine)
     return Worker(
         temporal,
         task_queue=BILLING_QUEUE,
         workflows=WORKFLOWS,
         activities=[
+            adjustments.open_adjustment,
+            adjustments.settle_adjustment,
             calls.bill_call,
             calls.collect,
             calls.discard_call,

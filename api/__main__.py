@@ -34,6 +34,7 @@ async def main() -> None:
         stripe_secrets=secrets_in(settings.stripe_webhook_secret),
         vapi_secrets=secrets_in(settings.vapi_webhook_secret),
         own_workflow_rate=settings.own_workflow_rate,
+        adjustment_approval_minor=settings.adjustment_approval_minor,
     )
     config = uvicorn.Config(
         app,

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
 from api import (
+    adjustments,
     api_keys,
     assistants,
     calls,
@@ -40,6 +41,7 @@ _ROUTERS = (
     entries.router,
     calls.router,
     assistants.router,
+    adjustments.router,
     reconciliations.router,
     api_keys.router,
     health.router,
@@ -63,6 +65,7 @@ def create_app(
     stripe_secrets: tuple[bytes, ...],
     vapi_secrets: tuple[bytes, ...],
     own_workflow_rate: float,
+    adjustment_approval_minor: int,
 ) -> FastAPI:
     """Make the application; it starts to accept with its lifespan."""
     metrics = Metrics()
@@ -77,6 +80,7 @@ def create_app(
                 metrics=metrics,
                 stripe_secrets=stripe_secrets,
                 vapi_secrets=vapi_secrets,
+                adjustment_approval_minor=adjustment_approval_minor,
                 started_at=time.monotonic(),
             )
             yield

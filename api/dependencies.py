@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import Depends, Path, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio.client import Client
 
 from api.pages import NAME
@@ -26,6 +26,14 @@ async def transaction(request: Request) -> AsyncIterator[AsyncConnection]:
 
 
 Transaction = Annotated[AsyncConnection, Depends(transaction, scope="function")]
+
+
+async def engine(request: Request) -> AsyncEngine:
+    """Give the route connections, for when something outside is asked between two transactions."""
+    return Services.of(request).engine
+
+
+Engine = Annotated[AsyncEngine, Depends(engine)]
 
 
 async def temporal(request: Request) -> Client:

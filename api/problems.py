@@ -13,10 +13,11 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from temporalio.service import RPCError
 
-from billing.errors import BillingError
+from billing.errors import BillingError, Conflict
 
 RETRY_AFTER_SECONDS = 5
 MEDIA_TYPE = "application/problem+json"
+IDEMPOTENCY_KEY = "Idempotency-Key"
 # What SQLAlchemy and psycopg raise when PostgreSQL cannot be reached or does not answer in time.
 DATABASE_GONE = (OperationalError, InterfaceError, PoolTimeout, TimeoutError, ConnectionError)
 # What Temporal's client raises when the server cannot be reached; lazily connected, RuntimeError.
@@ -77,6 +78,28 @@ class TemporalUnavailable(BillingError):
     code = "temporal_unavailable"
     status = 503
     title = "Temporal or its worker is away"
+
+
+class IdempotencyKeyMissing(BillingError):
+    """The request moves money, and would do so twice if it was sent twice."""
+
+    code = "idempotency_key_missing"
+    status = 400
+    title = "Idempotency-Key is missing"
+
+
+class IdempotencyKeyReused(Conflict):
+    """The caller has used this key for another request."""
+
+    code = "idempotency_key_reused"
+    title = "Idempotency-Key is already used"
+
+
+class IdempotencyKeyInUse(Conflict):
+    """The same request is being acted on."""
+
+    code = "idempotency_key_in_use"
+    title = "A request is outstanding for this Idempotency-Key"
 
 
 class InvalidField(BaseModel):
@@ -181,6 +204,13 @@ async def _refused(_: Request, error: Exception) -> JSONResponse:
 async def _invalid(_: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, RequestValidationError):
         raise error
+    if any(_lacks_its_key(one) for one in error.errors()):
+        return refused(
+            IdempotencyKeyMissing(
+                "this moves money: send an Idempotency-Key header of your own making (a UUID, or"
+                " what it is for), and the same one whenever you send the same request again"
+            )
+        )
     if any(one["type"] == "json_invalid" for one in error.errors()):
         return refused(Malformed("the body is not JSON"))
     errors = [InvalidField(at=_path(one["loc"]), message=one["msg"]) for one in error.errors()]
@@ -208,6 +238,10 @@ async def _database_gone(_: Request, error: Exception) -> JSONResponse:
 async def _defect(_: Request, error: Exception) -> JSONResponse:
     detail = f"This is a bug, and it has been logged ({type(error).__name__})"
     return problem(500, "defect", "Something is broken here", detail)
+
+
+def _lacks_its_key(error: Mapping[str, Any]) -> bool:
+    return error["type"] == "missing" and tuple(error["loc"]) == ("header", IDEMPOTENCY_KEY)
 
 
 def _path(steps: Sequence[object]) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
@@ -18,11 +18,14 @@ from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 
 from api.problems import TEMPORAL_GONE, TemporalUnavailable
+from billing.adjustment import Adjustment, Proposal, Verdict, Word
 from billing.call import Collection, EndedCall
-from billing.errors import InvalidWindow
+from billing.errors import BillingError, InvalidWindow, SameOperator
 from billing.reconciliation import Reconciliation, Report, Run
 from billing.webhook import PaymentHint, Source
+from workflows import adjust as adjusting
 from workflows import bill_call, collect, reconciling, settle_payment
+from workflows.adjust import Adjust
 from workflows.bill_call import BillCall
 from workflows.collect import Collect
 from workflows.options import BILLING_QUEUE
@@ -33,6 +36,11 @@ from workflows.settle_payment import SettlePayment
 # A worker polls at least once a minute; one that has not for longer is gone.
 POLLER_IS_GONE_SECONDS = 90.0
 ANSWER_SECONDS = 10.0
+Answer = TypeVar("Answer")
+_UPDATES = {Verdict.APPROVED: "approve", Verdict.REJECTED: "reject"}
+_REFUSALS: Mapping[str, type[BillingError]] = {
+    refusal.code: refusal for refusal in (InvalidWindow, SameOperator)
+}
 _RECONCILIATIONS: Mapping[Source, Callable[[Any, Reconciliation], Awaitable[Report | None]]] = {
     Source.VAPI: ReconcileVapi.run,
     Source.STRIPE: ReconcileStripe.run,
@@ -82,25 +90,40 @@ async def collect_waiting(temporal: Client, org_id: str, why: str) -> None:
 async def reconcile(temporal: Client, wanted: Reconciliation) -> Run:
     """Start a reconciliation, or join the same one that runs; answers when its window is decided.
 
-    Raises InvalidWindow, and TemporalUnavailable when nothing answers within 10 s: without a
-    worker nothing is started.
+    Raises InvalidWindow and TemporalUnavailable.
     """
-    try:
-        await _require_worker(temporal)
-        async with asyncio.timeout(ANSWER_SECONDS):
-            return await _opened(temporal, wanted)
-    except WorkflowUpdateFailedError as failed:
-        raise _refusal(failed) from failed
-    except WorkflowUpdateRPCTimeoutOrCancelledError as late:
-        raise TemporalUnavailable(
-            f"no worker has answered within {ANSWER_SECONDS:.0f} s, and the reconciliation may"
-            " start yet; send the same again: it joins the one that runs"
-        ) from late
-    except TEMPORAL_GONE as gone:
-        raise TemporalUnavailable(
-            "Temporal does not answer, so no reconciliation was started; send the same again"
-            " when it is back"
-        ) from gone
+    start = WithStartWorkflowOperation(
+        _RECONCILIATIONS[wanted.source],
+        wanted,
+        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        **reconciling.start_options(wanted),
+    )
+    return await _asked(temporal, start, "opened", Run, otherwise="no reconciliation was started")
+
+
+async def adjust(temporal: Client, proposal: Proposal) -> Adjustment:
+    """Have an adjustment made; answers when it is posted, or waits for a second operator.
+
+    Raises TemporalUnavailable.
+    """
+    return await _asked(
+        temporal, _adjusting(proposal), "opened", Adjustment, otherwise="nothing was adjusted"
+    )
+
+
+async def decide(temporal: Client, proposal: Proposal, verdict: Verdict, word: Word) -> Adjustment:
+    """Decide about an adjustment; answers with what became of it.
+
+    One whose process was lost gets another. Raises SameOperator and TemporalUnavailable.
+    """
+    return await _asked(
+        temporal,
+        _adjusting(proposal),
+        _UPDATES[verdict],
+        Adjustment,
+        word,
+        otherwise="nothing was decided",
+    )
 
 
 async def worker_polls(temporal: Client) -> bool:
@@ -116,31 +139,61 @@ async def worker_polls(temporal: Client) -> bool:
     return any(poller.last_access_time.seconds > recent for poller in described.pollers)
 
 
-async def _require_worker(temporal: Client) -> None:
+def _adjusting(proposal: Proposal) -> WithStartWorkflowOperation[Adjust, Adjustment]:
+    return WithStartWorkflowOperation(
+        Adjust.run,
+        proposal,
+        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        **adjusting.start_options(proposal),
+    )
+
+
+async def _asked(
+    temporal: Client,
+    start: WithStartWorkflowOperation[Any, Any],
+    update: str,
+    answer: type[Answer],
+    *said: object,
+    otherwise: str,
+) -> Answer:
+    """Start a process or join the one that runs, tell it something, and have its answer.
+
+    Raises the process's refusal, and TemporalUnavailable when nothing answers within 10 s: without
+    a worker nothing is started. By name: the SDK's types lose what an async update with a
+    description answers.
+    """
+    try:
+        await _require_worker(temporal, otherwise)
+        async with asyncio.timeout(ANSWER_SECONDS):
+            answered: Answer = await temporal.execute_update_with_start_workflow(
+                update, args=said, result_type=answer, start_workflow_operation=start
+            )
+            return answered
+    except WorkflowUpdateFailedError as failed:
+        raise _refusal(failed) from failed
+    except WorkflowUpdateRPCTimeoutOrCancelledError as late:
+        raise TemporalUnavailable(
+            f"no worker has answered within {ANSWER_SECONDS:.0f} s, and it may be done yet;"
+            " send the same again: it joins the one that runs"
+        ) from late
+    except TEMPORAL_GONE as gone:
+        raise TemporalUnavailable(
+            f"Temporal does not answer, so {otherwise}; send the same again when it is back"
+        ) from gone
+
+
+async def _require_worker(temporal: Client, otherwise: str) -> None:
     if not await worker_polls(temporal):
         raise TemporalUnavailable(
-            "no worker is running, so no reconciliation was started; start one"
-            " (`python -m worker`), then send the same again"
+            f"no worker is running, so {otherwise}; start one (`python -m worker`), then send the"
+            " same again"
         )
-
-
-async def _opened(temporal: Client, wanted: Reconciliation) -> Run:
-    start = WithStartWorkflowOperation(
-        _RECONCILIATIONS[wanted.source],
-        wanted,
-        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-        **reconciling.start_options(wanted),
-    )
-    # By name: the SDK's types lose what an async update with a description answers.
-    run: Run = await temporal.execute_update_with_start_workflow(
-        "opened", result_type=Run, start_workflow_operation=start
-    )
-    return run
 
 
 def _refusal(failed: WorkflowUpdateFailedError) -> Exception:
     """Read the refusal out of a failed update; whatever else failed is a defect."""
     cause = failed.cause
-    if isinstance(cause, ApplicationError) and cause.type == InvalidWindow.code:
-        return InvalidWindow(cause.message)
-    return failed
+    if not isinstance(cause, ApplicationError):
+        return failed
+    refusal = _REFUSALS.get(cause.type or "")
+    return refusal(cause.message) if refusal else failed

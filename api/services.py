@@ -12,7 +12,7 @@ from api.metrics import Metrics
 
 @dataclass(frozen=True)
 class Services:
-    """Connections and secrets of one API process; `started_at` is on the monotonic clock."""
+    """What one API process has; `started_at` is on the monotonic clock."""
 
     engine: AsyncEngine
     temporal: Client
@@ -20,6 +20,7 @@ class Services:
     metrics: Metrics
     stripe_secrets: tuple[bytes, ...]
     vapi_secrets: tuple[bytes, ...]
+    adjustment_approval_minor: int
     started_at: float
 
     @staticmethod

@@ -74,3 +74,18 @@ class ListingStuck(BillingError):
 
     code = "listing_stuck"
     title = "The provider's list cannot be walked any further"
+
+
+class SameOperator(BillingError):
+    """Whoever asks for an adjustment cannot approve it: four eyes see more than two."""
+
+    code = "same_operator"
+    status = 403
+    title = "Another operator must approve"
+
+
+class AlreadyDecided(Conflict):
+    """The adjustment waits no more, and what became of it is something else."""
+
+    code = "already_decided"
+    title = "It has been decided otherwise"

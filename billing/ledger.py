@@ -10,6 +10,7 @@ from billing.money import Money
 class EntryKind(StrEnum):
     """What an entry is for."""
 
+    ADJUSTMENT = "adjustment"
     CALL = "call"
     CORRECTION = "correction"
     DISPUTE = "dispute"
@@ -33,6 +34,8 @@ class Account(StrEnum):
     USAGE_CALLS = "usage:calls"
     STRIPE = "stripe"
     DISPUTES = "disputes"
+    ADJUSTMENTS = "adjustments"
+    GOODWILL = "goodwill"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +143,11 @@ def refund_key(refund_id: str) -> str:
 def dispute_key(dispute_id: str, withdrawal: int = 1) -> str:
     """Key the n-th time (from 1) that a dispute takes from the wallet; appeals make it twice."""
     return f"dispute:{dispute_id}" if withdrawal == 1 else f"dispute:{dispute_id}:{withdrawal}"
+
+
+def adjustment_key(adjustment_id: str) -> str:
+    """Key what an operator has given or taken by hand."""
+    return f"adjustment:{adjustment_id}"
 
 
 def reversal_key(key: str) -> str:

@@ -72,7 +72,14 @@ def commands() -> set[str]:
 
 def paths() -> dict[str, dict[str, Any]]:
     nothing = cast("Any", None)
-    app = create_app(nothing, nothing, stripe_secrets=(), vapi_secrets=(), own_workflow_rate=1.0)
+    app = create_app(
+        nothing,
+        nothing,
+        stripe_secrets=(),
+        vapi_secrets=(),
+        adjustment_approval_minor=0,
+        own_workflow_rate=1.0,
+    )
     return cast("dict[str, dict[str, Any]]", app.openapi()["paths"])
 
 

@@ -8,7 +8,7 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 from billing.money import Money
-from billing.parking import FAULT, Parked, describe, heal_after
+from billing.parking import FAULT, Parked, describe, patience
 from workflows.attributes import BillingState, show_done, show_parked, show_running
 
 Settled = TypeVar("Settled")
@@ -157,12 +157,12 @@ class Parking:
 
     async def _wait(self, parked: Parked) -> None:
         """Wait to be woken; a reason that goes away by itself wakes it, ever more slowly."""
-        timeout = heal_after(self._attempts - 1) if parked.heals else None
+        timeout = patience(parked, self._attempts - 1, workflow.now())
         try:
             await workflow.wait_condition(
                 lambda: self._wake or self._discarded_by is not None,
                 timeout=timeout,
-                timeout_summary=f"parked ({parked.reason}); tries again by itself",
+                timeout_summary=f"parked ({parked.reason}); looks again by itself",
             )
         except TimeoutError:
             return

@@ -22,6 +22,7 @@ from tests.api import signing
 
 # Fast enough for every event of a test to have a workflow of its own.
 NO_FLOOD = 100_000.0
+APPROVAL_MINOR = 10_000
 
 
 class _Server(uvicorn.Server):
@@ -97,6 +98,7 @@ async def serving(
         stripe_secrets=signing.STRIPE_SECRETS,
         vapi_secrets=signing.VAPI_SECRETS,
         own_workflow_rate=own_workflow_rate,
+        adjustment_approval_minor=APPROVAL_MINOR,
     )
     operator_key = operator_key or await new_operator_key(engine)
     async with listening(app) as url, _client(url) as anonymous:

@@ -1,0 +1,75 @@
+"""Adjustments on PostgreSQL: the row, the entry, and what people are told, in one transaction."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from temporalio import activity
+
+from billing.adjustment import (
+    Adjustment,
+    AdjustmentState,
+    Decision,
+    Proposal,
+    adjustment_transfer,
+    posted,
+    ruled,
+)
+from billing.adjustment_alerts import alert_about
+from store import adjustments, alerts, ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A proposal that was made `at` some time, and counts until it `expires_at`."""
+
+    proposal: Proposal
+    at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What was decided about an adjustment, if anybody had to, and that it is now time."""
+
+    adjustment_id: str
+    at: datetime
+    decision: Decision | None = None
+
+
+class AdjustmentActivities:
+    """What happens to adjustments in the ledger."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    @activity.defn
+    async def open_adjustment(self, opening: Opening) -> Adjustment:
+        """Keep what is asked for; the same again is answered with where it stands."""
+        async with self._engine.begin() as connection:
+            adjustment = await adjustments.create(
+                connection, opening.proposal, opening.at, opening.expires_at
+            )
+            return await _told(connection, adjustment)
+
+    @activity.defn
+    async def settle_adjustment(self, ruling: Ruling) -> Adjustment:
+        """Post what is approved, and record what became of it; what is not pending stays."""
+        async with self._engine.begin() as connection:
+            adjustment = await adjustments.read(connection, ruling.adjustment_id, lock=True)
+            settled = ruled(adjustment, ruling.decision, ruling.at)
+            if settled == adjustment:
+                return adjustment
+            if settled.state is AdjustmentState.APPLIED:
+                transfer = adjustment_transfer(settled, ruling.at)
+                [posting] = await ledger.post(connection, [transfer])
+                settled = posted(settled, posting)
+            await adjustments.settle(connection, settled)
+            return await _told(connection, settled)
+
+
+async def _told(connection: AsyncConnection, adjustment: Adjustment) -> Adjustment:
+    alert = alert_about(adjustment)
+    if alert is not None:
+        await alerts.tell(connection, alert)
+    return adjustment

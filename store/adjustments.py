@@ -1,0 +1,130 @@
+"""Adjustments: what was asked for, and what became of it."""
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import TypeAdapter
+from sqlalchemy import Select, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing.adjustment import Adjustment, AdjustmentState, Decision, Direction, Proposal, Who
+from billing.errors import NotFound
+from billing.ledger import Account, Entry, Outcome, Posting, Refusal, adjustment_key
+from billing.money import Currency, Money
+from store import ledger
+from store.schema import adjustments as table
+
+_WHO = TypeAdapter(Who)
+_DECISION = TypeAdapter(Decision)
+
+
+async def create(
+    connection: AsyncConnection, proposal: Proposal, at: datetime, expires_at: datetime
+) -> Adjustment:
+    """Keep a proposal as pending; one of this id that exists is answered as it stands."""
+    row = _row(proposal)
+    row |= {"requested_at": at, "expires_at": expires_at, "state": AdjustmentState.PENDING}
+    await connection.execute(insert(table).values(row).on_conflict_do_nothing())
+    return await read(connection, proposal.adjustment_id)
+
+
+async def read(
+    connection: AsyncConnection, adjustment_id: str, *, lock: bool = False
+) -> Adjustment:
+    """Read an adjustment, if asked so under a lock; raises NotFound."""
+    found = await find(connection, adjustment_id, lock=lock)
+    if found is None:
+        raise NotFound(f"there is no adjustment {adjustment_id}")
+    return found
+
+
+async def find(
+    connection: AsyncConnection, adjustment_id: str, *, lock: bool = False
+) -> Adjustment | None:
+    """Read an adjustment, None when there is none."""
+    query = select(table).where(table.c.adjustment_id == adjustment_id)
+    found = await _read(connection, query.with_for_update() if lock else query)
+    return found[0] if found else None
+
+
+async def settle(connection: AsyncConnection, adjustment: Adjustment) -> None:
+    """Record what became of an adjustment, whose entry is made in the same transaction."""
+    decision, posting = adjustment.decision, adjustment.posting
+    refusal = posting and posting.refusal
+    values = {
+        "state": adjustment.state,
+        "settled_at": adjustment.settled_at,
+        "decision": decision and _DECISION.dump_python(decision, mode="json"),
+        "balance_before_minor": posting and posting.balance_before.amount_minor,
+        "over_by_minor": refusal and refusal.over_by.amount_minor,
+    }
+    await connection.execute(
+        update(table).where(table.c.adjustment_id == adjustment.adjustment_id).values(values)
+    )
+
+
+async def page(
+    connection: AsyncConnection, org_id: str, before: int | None, limit: int
+) -> list[Adjustment]:
+    """List an organisation's adjustments, newest first, from the one before position `before`."""
+    query = select(table).where(table.c.org_id == org_id)
+    if before is not None:
+        query = query.where(table.c.position < before)
+    return await _read(connection, query.order_by(table.c.position.desc()).limit(limit))
+
+
+async def _read(connection: AsyncConnection, query: Select[Any]) -> list[Adjustment]:
+    rows = (await connection.execute(query)).all()
+    keys = [adjustment_key(row.adjustment_id) for row in rows]
+    entries = await ledger.by_keys(connection, keys)
+    return [_adjustment(row, entries.get(key)) for row, key in zip(rows, keys, strict=True)]
+
+
+def _row(proposal: Proposal) -> dict[str, Any]:
+    return {
+        "adjustment_id": proposal.adjustment_id,
+        "org_id": proposal.org_id,
+        "direction": proposal.direction,
+        "amount_minor": proposal.amount.amount_minor,
+        "currency": proposal.amount.currency,
+        "account": proposal.account,
+        "reason": proposal.reason,
+        "allow_below_limit": proposal.allow_below_limit,
+        "needs_approval": proposal.needs_approval,
+        "requested_by": _WHO.dump_python(proposal.requested_by, mode="json"),
+    }
+
+
+def _adjustment(row: Any, entry: Entry | None) -> Adjustment:
+    return Adjustment(
+        adjustment_id=row.adjustment_id,
+        org_id=row.org_id,
+        direction=Direction(row.direction),
+        amount=Money(row.amount_minor, Currency(row.currency)),
+        account=Account(row.account),
+        reason=row.reason,
+        allow_below_limit=row.allow_below_limit,
+        needs_approval=row.needs_approval,
+        requested_by=_WHO.validate_python(row.requested_by),
+        requested_at=row.requested_at,
+        expires_at=row.expires_at,
+        position=row.position,
+        state=AdjustmentState(row.state),
+        decision=row.decision and _DECISION.validate_python(row.decision),
+        settled_at=row.settled_at,
+        posting=_posting(row, entry),
+    )
+
+
+def _posting(row: Any, entry: Entry | None) -> Posting | None:
+    """Put the posting together again out of the entry or, refused, of what was in its way."""
+    if row.balance_before_minor is None:
+        return None
+    before = Money(row.balance_before_minor, Currency(row.currency))
+    if entry is not None:
+        return Posting(Outcome.APPLIED, entry, before, entry.balance_after)
+    would_be = before - Money(row.amount_minor, before.currency)
+    over_by = Money(row.over_by_minor, before.currency)
+    refusal = Refusal("debt_limit", would_be=would_be, over_by=over_by)
+    return Posting(Outcome.REFUSED, None, before, before, refusal)
