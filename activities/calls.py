@@ -45,4 +45,5 @@ class CallActivities:
             waiting = await calls.waiting(connection, org_id, WAITING_BATCH)
             bills = await calls.charge(connection, [one.call for one in waiting.values()])
         changed = [bill.call_id for bill in bills if bill.state is not waiting[bill.call_id].state]
-        return Collected(tuple(changed), more=len(waiting) == WAITING_BATCH and bool(changed))
+        more = len(waiting) == WAITING_BATCH and bool(changed)
+        return Collected(tuple(changed), more, is_short=any(bill.is_short for bill in bills))

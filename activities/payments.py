@@ -1,11 +1,14 @@
 """Settle payments on PostgreSQL: post what is due and not posted."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
+from billing.ledger import Outcome, Posting, payment_credit_key
 from billing.payment import (
+    RECHARGE,
     Payment,
     Settlement,
     dispute_mismatch,
@@ -14,7 +17,7 @@ from billing.payment import (
     mismatch,
 )
 from billing.webhook import Source
-from store import customers, inbox, ledger, wallets
+from store import customers, inbox, ledger, recharges, wallets
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +63,31 @@ async def _settle(connection: AsyncConnection, payment: Payment) -> Settlement:
         return Settlement(payment, org_id=payment.owner, mismatch=problem)
     transfers = due_entries(payment, wallet)
     postings = await ledger.post_locked(connection, {owner: wallet}, transfers)
+    await _tell_recharges(connection, payment, owner, postings)
     return Settlement(
         payment,
         org_id=owner,
         postings=tuple(postings),
         mismatch=dispute_mismatch(payment, wallet),
+        recharges=wallet.recharge_below_minor is not None,
     )
+
+
+async def _tell_recharges(
+    connection: AsyncConnection, payment: Payment, org_id: str, postings: Sequence[Posting]
+) -> None:
+    """Keep which disputes are open; a top-up that a customer made ends a suspension.
+
+    Only the first time that it is posted: what happened since is not forgiven by looking again.
+    """
+    for dispute in payment.disputes:
+        await recharges.note_dispute(
+            connection, org_id, payment.payment_id, dispute.dispute_id, is_open=dispute.is_open
+        )
+    credit = payment_credit_key(payment.payment_id)
+    is_new = any(
+        one.outcome is Outcome.APPLIED and one.entry is not None and one.entry.key == credit
+        for one in postings
+    )
+    if is_new and payment.type != RECHARGE:
+        await recharges.lift(connection, org_id)

@@ -115,7 +115,7 @@ def _refund(refund: stripe.Refund) -> Refund:
 
 def _dispute(dispute: stripe.Dispute, currency: str) -> Dispute:
     moves = (_movement(one, dispute, currency) for one in dispute.balance_transactions)
-    return Dispute(dispute.id, tuple(move for move in moves if move.amount_minor))
+    return Dispute(dispute.id, tuple(move for move in moves if move.amount_minor), dispute.status)
 
 
 def _movement(

@@ -19,7 +19,7 @@ from billing.ledger import (
     wallet_account,
 )
 from billing.tariff import Charge, Tariff, rate_call, tariff_at
-from billing.wallet import Wallet
+from billing.wallet import Wallet, is_short
 
 # A report whose two statements of the duration differ by more than this is not believed.
 DURATION_TOLERANCE_SECONDS = 2
@@ -56,13 +56,17 @@ class CallState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CallBill:
-    """What became of one call: its state, and the charge and the posting where it came that far."""
+    """What became of one call: its state, and the charge and the posting where it came that far.
+
+    `is_short` says that the wallet's card should be charged: see `billing.wallet.is_short`.
+    """
 
     call_id: str
     state: CallState
     org_id: str | None = None
     charge: Charge | None = None
     posting: Posting | None = None
+    is_short: bool = False
 
 
 def call_workflow_id(call_id: str) -> str:
@@ -161,14 +165,18 @@ def _ended_at(call: EndedCall) -> datetime:
 
 
 def bill(
-    call_id: str, org_id: str | None, rated: Charge | CallState, posting: Posting | None
+    call_id: str, wallet: Wallet | None, rated: Charge | CallState, posting: Posting | None
 ) -> CallBill:
-    """Say what became of a call that was rated and, if it costs something, posted."""
+    """Say what became of a call that was rated and, if it costs something, posted.
+
+    `wallet` is the payer's as it was before.
+    """
+    org_id = wallet.org_id if wallet else None
     if isinstance(rated, CallState):
         return CallBill(call_id, rated, org_id)
     refused = posting is not None and posting.outcome is Outcome.REFUSED
     state = CallState.DEBT_LIMIT if refused else CallState.SETTLED
-    return CallBill(call_id, state, org_id, rated, posting)
+    return CallBill(call_id, state, org_id, rated, posting, is_short(wallet, posting))
 
 
 def _contradicted(call: EndedCall, seconds: Decimal) -> bool:
@@ -217,3 +225,4 @@ class Collected:
 
     call_ids: tuple[str, ...]
     more: bool
+    is_short: bool = False

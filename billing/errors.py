@@ -89,3 +89,11 @@ class AlreadyDecided(Conflict):
 
     code = "already_decided"
     title = "It has been decided otherwise"
+
+
+class NoSavedCard(BillingError):
+    """There is no card to charge automatically: the customer saves one at a checkout."""
+
+    code = "no_saved_card"
+    status = 409
+    title = "There is no saved card"

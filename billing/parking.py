@@ -7,6 +7,7 @@ from typing import assert_never
 from billing.call import CallBill, CallState
 from billing.money import Money
 from billing.payment import Mismatch, Payment, Settlement, received
+from billing.recharge import HoldReason
 
 FAULT = "fault"
 APPROVAL = "approval"
@@ -49,6 +50,19 @@ _ADVICE = {
     " and gave back, settle that with the customer, then discard.",
     APPROVAL: "Look into it, then decide with another operator's key than the one that asked:"
     " `POST /v1/adjustments/{adjustment_id}/approve`, or `…/reject`.",
+    HoldReason.CARD_DECLINED: "Nothing: it charges the card again by itself when the time above has"
+    " come. Another card, or a top-up by the customer, ends the wait; `reprocess` charges now.",
+    HoldReason.RECHARGE_SUSPENDED: "Ask the customer for another card, or for a top-up by checkout:"
+    " either resumes it. Reprocess if the card is known to work again: it is charged now.",
+    HoldReason.REQUIRES_ACTION: "Send the customer the link in"
+    " `GET /v1/organizations/{org_id}/auto-recharge`. If nobody pays there until the time above,"
+    " it is withdrawn, and the card is charged no more.",
+    HoldReason.RECHARGE_CAPPED: "Nothing: it goes on by itself when the day or month is over. Or"
+    " raise the cap (`PUT /v1/organizations/{org_id}/auto-recharge`).",
+    HoldReason.DISPUTE_OPEN: "Answer the dispute in Stripe. It goes on by itself when the dispute"
+    " is won or lost; meanwhile the customer can top up by checkout.",
+    HoldReason.NO_SAVED_CARD: "Ask the customer to top up by checkout and to save the card there;"
+    " it goes on by itself when the payment arrives.",
     FAULT: "It is tried again by itself, ever more slowly. Reprocess once the cause is mended.",
 }
 _ADVICE_FOR_OTHERS = "Mend the cause named above, then reprocess; or discard."
@@ -138,7 +152,7 @@ def describe(parked: Parked, workflow_id: str, since: datetime, namespace: str) 
             "",
             f"**Organisation:** {parked.org_id or 'unknown'} · "
             f"**Money at risk:** {parked.at_risk or 'unknown'}",
-            f"**Since:** {since:%Y-%m-%d %H:%M:%S} UTC",
+            f"**Since:** {since:%Y-%m-%d %H:%M:%S} UTC" + _until(parked),
             "",
             f"**What to do.** {parked.advice}",
             "",
@@ -149,6 +163,12 @@ def describe(parked: Parked, workflow_id: str, since: datetime, namespace: str) 
             f"`{command} --name {other} --input '\"your name: why\"'`",
         )
     )
+
+
+def _until(parked: Parked) -> str:
+    if parked.until is None:
+        return ""
+    return f" · **Until:** {parked.until:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _what_happened(bill: CallBill) -> str:

@@ -10,7 +10,8 @@ from billing.returns import Dispute, Refund, dispute_entries, refund_entries
 from billing.wallet import Wallet
 
 # The values of metadata `type` that callwallet writes on payments of its own.
-OUR_PAYMENT_TYPES = frozenset({"wallet_topup", "wallet_auto_recharge"})
+RECHARGE = "wallet_auto_recharge"
+OUR_PAYMENT_TYPES = frozenset({"wallet_topup", RECHARGE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +163,8 @@ def _differ(one: str | None, other: str | None) -> bool:
 class Settlement:
     """What looking at a payment came to: entries posted, nothing due, or a mismatch.
 
-    `ignored` marks a payment that callwallet did not ask for. After a mismatch nothing was posted,
+    `ignored` marks a payment that callwallet did not ask for; `recharges` an organisation whose
+    auto-recharge has to hear of it. After a mismatch nothing was posted,
     but for one of a dispute's currency: then only that dispute was not.
     """
 
@@ -171,3 +173,4 @@ class Settlement:
     postings: tuple[Posting, ...] = ()
     mismatch: Mismatch | None = None
     ignored: bool = False
+    recharges: bool = False

@@ -16,6 +16,8 @@ from billing.ledger import (
 from billing.money import Currency, Money
 from billing.wallet import Wallet
 
+# A dispute with one of these is over; an appeal opens it again.
+_OVER = frozenset({"won", "lost", "warning_closed", "prevented"})
 # Both are final, and both mean that the money is back: docs.stripe.com/refunds#failed-refunds.
 UNDONE = frozenset({"failed", "canceled"})
 
@@ -52,14 +54,21 @@ class Movement:
 class Dispute:
     """A Dispute, fetched: what it has withdrawn from Stripe's balance, and given back.
 
-    Its status is left out, for it does not say where the money is: an inquiry takes none, a
-    prevented dispute may, a payment that was refunded has none left to take, and an appeal can
-    take again what was won. Its balance transactions do say it ("funds withdrawn and reinstated",
-    stripe 16.1, `Dispute.balance_transactions`), and a transaction that was made stays.
+    No entry follows from its `status`, for that does not say where the money is: an inquiry takes
+    none, a prevented dispute may, a payment that was refunded has none left to take, and an appeal
+    can take again what was won. Its balance transactions do say it ("funds withdrawn and
+    reinstated", stripe 16.1, `Dispute.balance_transactions`), and one that was made stays.
     """
 
     dispute_id: str
     movements: tuple[Movement, ...] = ()
+    status: str | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether money was withdrawn, and it is neither won nor lost: no card is charged then."""
+        is_over = self.status is None or self.status in _OVER
+        return not is_over and any(one.amount_minor < 0 for one in self.movements)
 
 
 def refund_entries(refund: Refund, wallet: Wallet) -> list[Transfer]:

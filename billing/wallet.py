@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from billing.ledger import Entry, Outcome, Refusal, Transfer, wallet_account
+from billing.ledger import Entry, Outcome, Posting, Refusal, Transfer, wallet_account
 from billing.money import Currency, Money
 
 DEBT_LIMIT_MINOR = 500
@@ -12,13 +12,17 @@ LOW_BALANCE_MINOR = 500
 
 @dataclass(frozen=True, slots=True)
 class Wallet:
-    """An organisation's balance; it may go below zero down to `-debt_limit_minor`."""
+    """An organisation's balance; it may go below zero down to `-debt_limit_minor`.
+
+    Below `recharge_below_minor` its saved card is charged (None: it is not).
+    """
 
     org_id: str
     currency: Currency
     balance_minor: int
     debt_limit_minor: int = DEBT_LIMIT_MINOR
     low_balance_minor: int = LOW_BALANCE_MINOR
+    recharge_below_minor: int | None = None
 
     @property
     def balance(self) -> Money:
@@ -32,6 +36,17 @@ class Wallet:
             min(self.balance_minor, 0) + self.debt_limit_minor,
             self.currency,
         )
+
+
+def is_short(wallet: Wallet | None, posting: Posting | None) -> bool:
+    """Say whether a charge leaves the wallet in need of a recharge, or failed for want of one.
+
+    Also if nothing was charged by now: who crossed the threshold may have been cut off since.
+    """
+    if wallet is None or wallet.recharge_below_minor is None or posting is None:
+        return False
+    is_below = posting.balance_after.amount_minor < wallet.recharge_below_minor
+    return is_below or posting.outcome is Outcome.REFUSED
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from billing.call import EndedCall
+from billing.ongoing import OngoingCall
 
 # An event in the one-workflow lane whose workflow has not settled it by now is looked at again.
 OWN_LANE_GRACE_SECONDS = 15.0
@@ -13,6 +14,8 @@ HANDED_OVER_GRACE_SECONDS = 60.0
 POSTPONED_SECONDS = 2.0
 
 END_OF_CALL = "end-of-call-report"
+STATUS_UPDATE = "status-update"
+ASSISTANT_REQUEST = "assistant-request"
 
 
 class Source(StrEnum):
@@ -36,7 +39,10 @@ class WebhookEvent:
 
     `key` makes it one event: `evt_…` at Stripe, `{call id}:{message type}` at Vapi, which has no
     event ids. `subject` is the payment or the call that it is about. `call` are the facts of an
-    end-of-call report. `due_in_seconds` is how long the drain leaves it to its own workflow.
+    end-of-call report, `ongoing` that a call is going on. `due_in_seconds` is how long the drain
+    leaves it to its own workflow.
+    `checkout_id` is the workflow of the checkout that wants to hear of it, if any; it is not kept,
+    for that workflow looks by itself.
     """
 
     source: Source
@@ -47,6 +53,8 @@ class WebhookEvent:
     status: EventStatus = EventStatus.WAITING
     due_in_seconds: float = 0.0
     call: EndedCall | None = None
+    ongoing: OngoingCall | None = None
+    checkout_id: str | None = None
 
 
 def call_event_key(call_id: str, message_type: str) -> str:
@@ -66,10 +74,13 @@ class PaymentHint:
 class Drained:
     """What a drain leaves to others: calls and payments that need workflows of their own.
 
-    There may be `more` than it hands over at once.
+    There may be `more` than it hands over at once. The cards of organisations that are `short`
+    should be charged; for their sake a drain may end before the inbox is empty (`cut_short`).
     """
 
     settled: int
     calls: tuple[EndedCall, ...] = ()
     payments: tuple[PaymentHint, ...] = ()
     more: bool = False
+    short: tuple[str, ...] = ()
+    cut_short: bool = False

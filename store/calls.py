@@ -76,17 +76,16 @@ async def charge(
     locked = await wallets.lock(connection, set(owners.values()))
     rates = await tariffs.for_organizations(connection, set(owners.values()))
     discarded = await _discarded(connection, [call.call_id for call in calls])
+    payers = {call.call_id: locked.get(owners.get(call.call_id, "")) for call in calls}
     rated = {
         call.call_id: CallState.DISCARDED
         if call.call_id in discarded
-        else rate(call, locked.get(owners.get(call.call_id, "")), rates)
+        else rate(call, payers[call.call_id], rates)
         for call in calls
     }
     postings = await _post(connection, locked, owners, rated, calls)
     bills = [
-        bill(
-            call.call_id, owners.get(call.call_id), rated[call.call_id], postings.get(call.call_id)
-        )
+        bill(call.call_id, payers[call.call_id], rated[call.call_id], postings.get(call.call_id))
         for call in calls
     ]
     await _record(connection, zip(calls, bills, strict=True), settled_by)

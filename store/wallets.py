@@ -106,4 +106,5 @@ def _wallet(row: Any) -> Wallet:
         balance_minor=row.balance_minor,
         debt_limit_minor=row.debt_limit_minor,
         low_balance_minor=row.low_balance_minor,
+        recharge_below_minor=row.recharge_below_minor,
     )

@@ -5,6 +5,7 @@ from store.schema.accounts import ledger_entries, organizations, stripe_customer
 from store.schema.adjusting import adjustments
 from store.schema.alerting import alarms, alerts
 from store.schema.columns import metadata
+from store.schema.recharging import disputes, recharge_attempts, recharge_settings
 from store.schema.reports import reconciliation_days, reconciliation_findings, reconciliation_runs
 from store.schema.usage import agents, calls, tariffs, webhook_events
 
@@ -15,10 +16,13 @@ __all__ = [
     "alerts",
     "api_keys",
     "calls",
+    "disputes",
     "idempotency_keys",
     "ledger_entries",
     "metadata",
     "organizations",
+    "recharge_attempts",
+    "recharge_settings",
     "reconciliation_days",
     "reconciliation_findings",
     "reconciliation_runs",

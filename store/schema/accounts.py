@@ -31,6 +31,7 @@ wallets = Table(
     minor("debt_limit_minor", server_default="500"),
     minor("low_balance_minor", server_default="500"),
     recorded("updated_at"),
+    minor("recharge_below_minor", nullable=True),
     CheckConstraint("debt_limit_minor >= 0", name="wallets_debt_limit_not_negative"),
     CheckConstraint("currency IN ('gbp', 'usd')", name="wallets_currency_known"),
 )

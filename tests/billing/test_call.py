@@ -155,11 +155,11 @@ def test_only_a_refused_charge_leaves_a_rated_call_waiting(
     posting = Posting(
         outcome, None, BEFORE, BEFORE, refusal if outcome is Outcome.REFUSED else None
     )
-    assert bill("abc", "org", CHARGE, posting).state is state
+    assert bill("abc", WALLET, CHARGE, posting).state is state
 
 
 def test_a_rated_call_that_costs_nothing_is_settled_without_a_posting() -> None:
-    assert bill("abc", "org", CHARGE, None).state is CallState.SETTLED
+    assert bill("abc", WALLET, CHARGE, None).state is CallState.SETTLED
 
 
 def test_an_operator_finds_a_call_by_its_id() -> None:
