@@ -1,4 +1,4 @@
-"""Start the whole stack, measure it, and show tables: `python -m benchmarks [--rounds N]`."""
+"""Start the whole stack, measure it, and show tables: `python -m benchmarks`."""
 
 import argparse
 import tempfile
@@ -10,29 +10,59 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import one_workflow_lane, webhooks
+from benchmarks import one_workflow_lane, reconciliation, webhooks
 from benchmarks.one_workflow_lane import Lane
 from benchmarks.webhooks import Figures
 from devstack.stack import Stack
 
+Measure = Callable[[Stack], Awaitable[list[Table]]]
 
-async def main(rounds: int) -> None:
-    """Measure everything in one run, on a stack of its own."""
+
+async def main(only: str | None, rounds: int, listed: int) -> None:
+    """Measure one part or all, in one run, each on a stack of its own."""
+    parts: dict[str, Measure] = {
+        "speed": lambda stack: _speed(stack, rounds),
+        "reconciliation": lambda stack: _night(stack, listed),
+    }
     console = Console()
-    with (
-        tempfile.TemporaryDirectory(prefix="callwallet-bench-") as directory,
-        console.status("starting the stack …") as status,
-    ):
-        async with Stack(Path(directory)) as stack:
-            status.update("warming up …")
-            await webhooks.burst(stack)
-            status.update("bursts …")
-            bursts = await _repeat(rounds, lambda: webhooks.burst(stack))
-            status.update("a steady rate …")
-            steadies = await _repeat(rounds, lambda: webhooks.steady(stack))
-            status.update("a workflow for each call …")
-            lane = await one_workflow_lane.measure(stack)
-    console.print(_webhooks(bursts, steadies), _lanes(lane))
+    for name in [only] if only else parts:
+        with (
+            tempfile.TemporaryDirectory(prefix="callwallet-bench-") as directory,
+            console.status(f"{name} …"),
+        ):
+            async with Stack(Path(directory)) as stack:
+                tables = await parts[name](stack)
+        console.print(*tables)
+
+
+async def _speed(stack: Stack, rounds: int) -> list[Table]:
+    await webhooks.burst(stack)  # to warm up
+    bursts = await _repeat(rounds, lambda: webhooks.burst(stack))
+    steadies = await _repeat(rounds, lambda: webhooks.steady(stack))
+    return [_webhooks(bursts, steadies), _lanes(await one_workflow_lane.measure(stack))]
+
+
+async def _night(stack: Stack, listed: int) -> list[Table]:
+    night = await reconciliation.measure(stack, listed)
+    found, memory = night.report.total, night.memory
+    table = Table(
+        title=f"Reconciliation of {found.checked:,} calls, {found.missing:,} missing",
+        show_header=False,
+    )
+    table.add_row("the whole run", f"{night.report.duration_seconds:.0f} s")
+    table.add_row("comparing", _pace(night.comparing_seconds, found.checked, "calls"))
+    table.add_row("recovering", _pace(night.recovering_seconds, found.recovered, "BillCalls"))
+    table.add_row(
+        "worker's MB: before, compared, peak, after",
+        f"{memory.before:.0f}, {memory.compared:.0f}, {memory.peak:.0f}, {memory.after:.0f}",
+    )
+    lengths = " + ".join(str(length) for length in night.history_lengths)
+    table.add_row("events of history", f"{lengths} ({len(night.history_lengths) - 1} times anew)")
+    return [table]
+
+
+def _pace(seconds: float, count: int, what: str) -> str:
+    return f"{seconds:.0f} s, {count / seconds:.0f} {what}/s"
 
 
 async def _repeat(rounds: int, measure: Callable[[], Awaitable[Figures]]) -> list[Figures]:
@@ -77,5 +107,10 @@ def _figures(values: list[float], digits: int) -> str:
 
 if __name__ == "__main__":
     arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--only", choices=("speed", "reconciliation"), help="leave out the rest")
     arguments.add_argument("--rounds", type=int, default=3, help="how often each load is repeated")
-    uvloop.run(main(arguments.parse_args().rounds))
+    arguments.add_argument(
+        "--listed", type=int, default=reconciliation.LISTED, help="how many calls Vapi lists"
+    )
+    given = arguments.parse_args()
+    uvloop.run(main(given.only, given.rounds, given.listed))

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from statistics import median
 
-import httpx
 from temporalio.client import Client
 
+from benchmarks import organizations
 from benchmarks.bare import QUEUE, Bare
 from billing.call import EndedCall
 from devstack.programs import NAMESPACE
@@ -40,7 +40,7 @@ async def measure(stack: Stack) -> Lane:
     client = await Client.connect(
         stack.temporal.address, namespace=NAMESPACE, data_converter=DATA_CONVERTER
     )
-    assistant_id = await _create_organization(stack)
+    [assistant_id] = await organizations.create(stack, 1)
     async with _bare_worker(stack):
         await _rate(lambda: _bare(client), count=20)
         await _rate(lambda: _bill_call(client, assistant_id), count=20)
@@ -84,20 +84,6 @@ async def _bill_call(client: Client, assistant_id: str) -> None:
         ended_at=ended,
     )
     await client.execute_workflow(BillCall.run, call, **bill_call.start_options(call))
-
-
-async def _create_organization(stack: Stack) -> str:
-    org_id = f"lane-{uuid.uuid4().hex[:8]}"
-    headers = {"Authorization": f"Bearer {stack.operator_key}"}
-    async with httpx.AsyncClient(
-        base_url=stack.api_url, headers=headers, trust_env=False, timeout=30
-    ) as http:
-        new = {"org_id": org_id, "name": "Lane", "currency": "gbp", "debt_limit_minor": 10**8}
-        (await http.post("/v1/organizations", json=new)).raise_for_status()
-        path = f"/v1/organizations/{org_id}/assistants"
-        agent = {"assistant_id": f"assistant-{org_id}"}
-        (await http.post(path, json=agent)).raise_for_status()
-    return agent["assistant_id"]
 
 
 @asynccontextmanager

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 import httpx
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from benchmarks import organizations
 from devstack.load import fire, percentile, post_request
 from devstack.providers.vapi_messages import auth_headers, end_of_call_report
 from devstack.stack import Stack
@@ -24,7 +25,6 @@ STEADY_PER_SECOND = 200
 STEADY_SECONDS = 10
 _QUIET_SECONDS = 3.0
 _LOOK_EVERY_SECONDS = 0.02
-_HUGE_DEBT_LIMIT_MINOR = 100_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +50,14 @@ async def steady(stack: Stack) -> Figures:
 async def _measure(stack: Stack, count: int, per_second: float | None) -> Figures:
     url = f"{stack.api_url}/webhooks/vapi"
     engine = store_engine.connect(stack.postgres.url(), application_name="benchmark", pool_size=1)
-    async with _operator(stack) as http:
-        assistants = await _create_organizations(http)
-        requests = _reports(url, stack.settings()["VAPI_WEBHOOK_SECRET"], assistants, count)
-        await asyncio.sleep(_QUIET_SECONDS)
-        began = time.perf_counter()
-        shots = await fire(url, requests, connections=CONNECTIONS, per_second=per_second)
-        acknowledged = time.perf_counter() - began
-        await _settled(engine)
-        settled = time.perf_counter() - began
+    assistants = await organizations.create(stack, ORGANIZATIONS)
+    requests = _reports(url, stack.settings()["VAPI_WEBHOOK_SECRET"], assistants, count)
+    await asyncio.sleep(_QUIET_SECONDS)
+    began = time.perf_counter()
+    shots = await fire(url, requests, connections=CONNECTIONS, per_second=per_second)
+    acknowledged = time.perf_counter() - began
+    await _settled(engine)
+    settled = time.perf_counter() - began
     await engine.dispose()
     if any(shot.status != httpx.codes.OK for shot in shots):
         raise RuntimeError("not every webhook was answered with 200")
@@ -68,20 +67,6 @@ async def _measure(stack: Stack, count: int, per_second: float | None) -> Figure
         p99_milliseconds=percentile(shots, 0.99),
         settled_per_second=count / settled,
     )
-
-
-async def _create_organizations(http: httpx.AsyncClient) -> list[str]:
-    run, assistants = uuid.uuid4().hex[:8], []
-    for number in range(ORGANIZATIONS):
-        org_id = f"bench-{run}-{number}"
-        new = {"org_id": org_id, "name": "Bench", "currency": "gbp"}
-        limit = {"debt_limit_minor": _HUGE_DEBT_LIMIT_MINOR}
-        (await http.post("/v1/organizations", json={**new, **limit})).raise_for_status()
-        path = f"/v1/organizations/{org_id}/assistants"
-        agent = {"assistant_id": f"assistant-{org_id}"}
-        (await http.post(path, json=agent)).raise_for_status()
-        assistants.append(agent["assistant_id"])
-    return assistants
 
 
 def _reports(url: str, secret: str, assistants: Sequence[str], count: int) -> list[bytes]:
@@ -104,8 +89,3 @@ async def _settled(engine: AsyncEngine) -> None:
             if (await inbox.backlog(connection)).waiting == 0:
                 return
         await asyncio.sleep(_LOOK_EVERY_SECONDS)
-
-
-def _operator(stack: Stack) -> httpx.AsyncClient:
-    headers = {"Authorization": f"Bearer {stack.operator_key}"}
-    return httpx.AsyncClient(base_url=stack.api_url, headers=headers, trust_env=False, timeout=30)
