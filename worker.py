@@ -21,6 +21,8 @@ from activities.payments import PaymentActivities
 from activities.reconciliation import ReconciliationActivities
 from activities.refusals import RefusalInterceptor
 from activities.stripe import StripeActivities
+from activities.stripe_checkout import StripeCheckout
+from activities.stripe_customers import StripeCustomers
 from activities.stripe_reconciliation import StripeReconciliation
 from activities.vapi import VapiActivities
 from activities.vapi_reconciliation import VapiReconciliation
@@ -28,6 +30,7 @@ from store import migrate
 from wiring import Clients, Settings, connect_temporal, open_clients, set_up_logging
 from workflows.adjust import Adjust
 from workflows.bill_call import BillCall
+from workflows.checkout import Checkout
 from workflows.collect import Collect
 from workflows.deliver_alerts import DeliverAlerts
 from workflows.drain_inbox import DrainInbox
@@ -40,6 +43,7 @@ from workflows.watch_billing import WatchBilling
 WORKFLOWS = (
     Adjust,
     BillCall,
+    Checkout,
     Collect,
     DeliverAlerts,
     DrainInbox,
@@ -104,12 +108,16 @@ def _billing_worker(temporal: Client, clients: Clients) -> Worker:
 
 
 def _providers_worker(temporal: Client, clients: Clients) -> Worker:
+    checkout = StripeCheckout(clients.stripe)
     return Worker(
         temporal,
         task_queue=PROVIDERS_QUEUE,
         activities=[
             AlertActivities(clients.engine, clients.slack).deliver,
             StripeActivities(clients.stripe).fetch_payment,
+            StripeCustomers(clients.engine, clients.stripe).customer_of,
+            checkout.open_session,
+            checkout.read_session,
             StripeReconciliation(clients.engine, clients.stripe).compare_payments,
             VapiActivities(clients.vapi).fetch_call,
             VapiReconciliation(clients.engine, clients.vapi).compare_calls,

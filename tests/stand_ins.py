@@ -58,6 +58,39 @@ class StripeStandIn:
         completed = (await self.http.post(path, json={})).raise_for_status()
         return str(completed.json()["payment_intent"])
 
+    async def pay(self, session_id: str, method: str = "pm_card_visa") -> str:
+        """Complete a session that is open; answers with the payment's id."""
+        path = f"/_control/checkout/sessions/{session_id}/complete"
+        paid = await self.http.post(path, json={"payment_method": method})
+        return str(paid.raise_for_status().json()["payment_intent"])
+
+    async def clear(self, session_id: str, *, succeed: bool) -> None:
+        """Let the bank pay a session that is completed, or not."""
+        await self._control(f"checkout/sessions/{session_id}/clear", {"succeed": succeed})
+
+    async def expire(self, session_id: str) -> None:
+        """Let a session expire before its time."""
+        path = f"/v1/checkout/sessions/{session_id}/expire"
+        (await self.http.post(path)).raise_for_status()
+
+    async def sessions(self, org_id: str) -> list[dict[str, Any]]:
+        """An organisation's sessions, newest first."""
+        listed = await self._all("/v1/checkout/sessions")
+        return [one for one in listed if one["client_reference_id"] == org_id]
+
+    async def customers(self, org_id: str) -> list[str]:
+        """The customers that say that they are an organisation."""
+        listed = await self._all("/v1/customers")
+        return [one["id"] for one in listed if one["metadata"].get("org_id") == org_id]
+
+    async def posts_misbehave(self, path: str, **fault: Any) -> None:
+        """Let requests that create something fail, once unless told otherwise."""
+        await _misbehave(self.http, path, {"method": "POST", **fault})
+
+    async def behave(self) -> None:
+        """Let nothing fail any more."""
+        (await self.http.delete("/_control/faults")).raise_for_status()
+
     async def authenticate(self, payment_id: str) -> None:
         """Let the customer say yes to the bank."""
         path = f"/_control/payment_intents/{payment_id}/authenticate"
@@ -109,6 +142,16 @@ class StripeStandIn:
     async def misbehave(self, payment_id: str, **fault: Any) -> None:
         """Let reads of this payment fail."""
         await _misbehave(self.http, f"/v1/payment_intents/{payment_id}", fault)
+
+    async def _all(self, path: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        while True:
+            after = {"starting_after": found[-1]["id"]} if found else {}
+            answer = await self.http.get(path, params={"limit": 100, **after})
+            page = answer.raise_for_status().json()
+            found += page["data"]
+            if not page["has_more"]:
+                return found
 
     async def _control(self, path: str, body: dict[str, Any]) -> str:
         answer = (await self.http.post(f"/_control/{path}", json=body)).raise_for_status()

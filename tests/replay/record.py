@@ -19,11 +19,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
 import billing.reconciliation
+from billing.adjustment import Proposal, Word
 from billing.call import Collection
 from billing.reconciliation import Window
 from billing.webhook import PaymentHint, Source
 from devstack.stack import Stack
-from store import alerts
+from store import adjustments, alerts
 from store.migrate import upgrade
 from tests.factories import (
     an_alert,
@@ -34,6 +35,7 @@ from tests.factories import (
     register,
     unique,
 )
+from tests.proposals import BOB, proposed
 from tests.stand_ins import (
     SlackStandIn,
     StripeStandIn,
@@ -41,12 +43,15 @@ from tests.stand_ins import (
     open_slack,
     open_stand_ins,
 )
+from tests.workflows.checkouts import SESSIONS, ask, start, top_up
 from tests.workflows.parked import discard, reprocess, start_bill, until_parked
 from tests.workflows.reconciled import Reconciler, a_day, calls_on
 from tests.workflows.webhooks import drain, event_of, report_of
 from wiring import Settings, open_clients
 from worker import build_workers
-from workflows import collect, deliver_alerts, drain_inbox, settle_payment
+from workflows import adjust, collect, deliver_alerts, drain_inbox, settle_payment
+from workflows.adjust import Adjust
+from workflows.checkout import Checkout, checkout_workflow_id
 from workflows.collect import Collect
 from workflows.deliver_alerts import DeliverAlerts
 from workflows.namespace import prepare
@@ -91,8 +96,10 @@ async def main() -> None:
         await _calls(world)
         await _unready_calls(world)
         await _payments(world)
+        await _checkouts(world)
         await _drain(world)
         await _alerts(world)
+        await _adjustments(world)
         await _reconciliations(world)
     for file in sorted(HISTORIES.glob("*.json")):
         sys.stdout.write(f"{file.name}\n")
@@ -165,6 +172,36 @@ async def _payments(world: World) -> None:
     payment_id = unique("pi")
     await _look_at(world, payment_id, "payment_missing")
     await world.keep(f"payment/{payment_id}", "settle_payment_missing_discarded")
+
+
+async def _checkouts(world: World) -> None:
+    """Paid by a bank that takes its time; parked, opened and expired; given up."""
+    wanted = top_up(await an_organization(world.engine))
+    session = await ask(world.temporal, wanted)
+    await world.stripe.pay(session.session_id, "pm_bacsDebit_success")
+    await ask(world.temporal, wanted)
+    await world.stripe.clear(session.session_id, succeed=True)
+    handle = world.temporal.get_workflow_handle(checkout_workflow_id(wanted))
+    await handle.signal(Checkout.look_again, "evt_1")
+    await handle.result()
+    await world.keep(handle.id, "checkout_paid_by_bank_debit")
+
+    wanted = top_up(await an_organization(world.engine))
+    await world.stripe.posts_misbehave(SESSIONS, kind="status", status=500, times=3)
+    handle = await start(world.temporal, wanted)
+    await until_parked(handle, "fault")
+    session = await ask(world.temporal, wanted)
+    await world.stripe.expire(session.session_id)
+    await ask(world.temporal, wanted)
+    await handle.result()
+    await world.keep(handle.id, "checkout_fault_then_expired")
+
+    wanted = top_up(await an_organization(world.engine))
+    await ask(world.temporal, wanted)
+    handle = world.temporal.get_workflow_handle(checkout_workflow_id(wanted))
+    await handle.signal(Checkout.discard, "Ann: a test")
+    await handle.result()
+    await world.keep(handle.id, "checkout_discarded")
 
 
 async def _look_at(world: World, payment_id: str, parks_for: str | None = None) -> None:
@@ -242,6 +279,48 @@ async def _reconciliations(world: World) -> None:
     round_ = "watch-billing-recorded"
     await world.temporal.execute_workflow(WatchBilling.run, id=round_, task_queue=BILLING_QUEUE)
     await world.keep(round_, "watch_billing")
+
+
+async def _adjustments(world: World) -> None:
+    org_id, waiting = await world.waiting_call()
+    small = await _propose(world, proposed(org_id, 1000, needs_approval=False))
+    await small.result()
+    await waiting.result()
+    await world.keep(small.id, "adjust_applied")
+
+    approved = await _propose(world, proposed(org_id), parks=True)
+    await reprocess(approved, "Ann: just looking")
+    await approved.execute_update("approve", Word(BOB, "looks right"))
+    await world.keep(approved.id, "adjust_approved")
+
+    signalled = await _propose(world, proposed(org_id), parks=True)
+    await signalled.signal(Adjust.approve, "Bob: the API is down")
+    await signalled.result()
+    await world.keep(signalled.id, "adjust_approved_by_signal")
+
+    discarded = await _propose(world, proposed(org_id), parks=True)
+    await discard(discarded, "Bob: a mistake")
+    await world.keep(discarded.id, "adjust_discarded")
+
+    await _expire(world, proposed(org_id))
+
+
+async def _expire(world: World, proposal: Proposal) -> None:
+    """Go on with one that somebody asked for almost a week ago."""
+    soon = datetime.now(UTC) + timedelta(seconds=3)  # noqa: TID251
+    async with world.engine.begin() as connection:
+        await adjustments.create(connection, proposal, soon - timedelta(days=7), soon)
+    handle = await _propose(world, proposal)
+    await handle.result()
+    await world.keep(handle.id, "adjust_expired")
+
+
+async def _propose(world: World, proposal: Proposal, *, parks: bool = False) -> Any:
+    options = adjust.start_options(proposal)
+    handle = await world.temporal.start_workflow(Adjust.run, proposal, **options)
+    if parks:
+        await until_parked(handle, "approval")
+    return handle
 
 
 @asynccontextmanager
