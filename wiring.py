@@ -17,6 +17,7 @@ from temporalio.envconfig import ClientConfig
 from temporalio.service import RetryConfig
 
 from activities.slack import SlackWebhook
+from billing.return_urls import origins_in
 from store import engine as store_engine
 from workflows.payloads import DATA_CONVERTER
 
@@ -44,6 +45,7 @@ class Settings(BaseSettings):
     vapi_webhook_secret: SecretStr
     slack_webhook_url: SecretStr | None = None
     temporal_ui_url: str | None = None
+    checkout_return_origins: str = ""
     api_host: str = "127.0.0.1"
     api_port: int = 8000
     own_workflow_rate: float = 20.0
@@ -61,6 +63,12 @@ class Settings(BaseSettings):
     @classmethod
     def _empty_is_none(cls, value: str | None) -> str | None:
         return value or None
+
+    @field_validator("checkout_return_origins")
+    @classmethod
+    def _are_origins(cls, value: str) -> str:
+        origins_in(value)
+        return value
 
     @field_validator("slack_webhook_url")
     @classmethod

@@ -9,6 +9,7 @@ import uvloop
 
 from api.app import create_app
 from api.problems import DATABASE_GONE
+from billing.return_urls import origins_in
 from store import engine as store_engine
 from store import migrate
 from wiring import Settings, connect_temporal, secrets_in, set_up_logging
@@ -33,6 +34,7 @@ async def main() -> None:
         await connect_temporal(settings, lazy=True),
         stripe_secrets=secrets_in(settings.stripe_webhook_secret),
         vapi_secrets=secrets_in(settings.vapi_webhook_secret),
+        return_origins=origins_in(settings.checkout_return_origins),
         own_workflow_rate=settings.own_workflow_rate,
         adjustment_approval_minor=settings.adjustment_approval_minor,
     )

@@ -14,6 +14,7 @@ from api import (
     api_keys,
     assistants,
     calls,
+    checkout_sessions,
     entries,
     health,
     organizations,
@@ -40,6 +41,7 @@ _ROUTERS = (
     organizations.router,
     entries.router,
     calls.router,
+    checkout_sessions.router,
     assistants.router,
     adjustments.router,
     reconciliations.router,
@@ -64,6 +66,7 @@ def create_app(
     *,
     stripe_secrets: tuple[bytes, ...],
     vapi_secrets: tuple[bytes, ...],
+    return_origins: frozenset[str],
     own_workflow_rate: float,
     adjustment_approval_minor: int,
 ) -> FastAPI:
@@ -80,6 +83,7 @@ def create_app(
                 metrics=metrics,
                 stripe_secrets=stripe_secrets,
                 vapi_secrets=vapi_secrets,
+                return_origins=return_origins,
                 adjustment_approval_minor=adjustment_approval_minor,
                 started_at=time.monotonic(),
             )

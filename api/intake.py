@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from enum import StrEnum
@@ -25,6 +26,7 @@ from billing.webhook import (
 )
 from store import inbox
 from store.migrate import UnknownSchema
+from workflows.checkout import Checkout
 from workflows.namespace import nudge_drain
 
 # More starts than this under way at once is Temporal falling behind: the drain takes the rest.
@@ -83,8 +85,10 @@ class Intake:
         with self._metrics.accept_seconds.time():
             accepted = await self._store(replace(event, due_in_seconds=due_in_seconds))
         self._metrics.webhooks.labels(event.source, accepted).inc()
+        if event.checkout_id is not None and accepted is not Accepted.DUPLICATE:
+            self._soon(_tell_checkout(self._temporal, event.checkout_id, event.key))
         if accepted is Accepted.ACCEPTED and own_lane:
-            self._start_soon(event)
+            self._soon(self._start_or_leave(event))
         elif accepted is Accepted.ACCEPTED:
             self._nudge_wanted.set()
         return accepted
@@ -110,12 +114,14 @@ class Intake:
             raise Unavailable("neither PostgreSQL nor Temporal answers") from error
         return Accepted.ACCEPTED if is_new else Accepted.DUPLICATE
 
-    def _start_soon(self, event: WebhookEvent) -> None:
-        """Start the event's own workflow behind the answer; what fails here the drain finds."""
-        if len(self._starts) < MOST_STARTS:
-            task = asyncio.create_task(self._start_or_leave(event))
-            self._starts.add(task)
-            task.add_done_callback(self._starts.discard)
+    def _soon(self, start: Coroutine[None, None, None]) -> None:
+        """Start or tell a workflow behind the answer; what is not done here it finds by itself."""
+        if len(self._starts) >= MOST_STARTS:
+            start.close()
+            return
+        task = asyncio.create_task(start)
+        self._starts.add(task)
+        task.add_done_callback(self._starts.discard)
 
     async def _start_or_leave(self, event: WebhookEvent) -> None:
         """Start a workflow, unless the call turns out to be one of the first drops of a flood."""
@@ -154,6 +160,14 @@ class Intake:
                 self._nudge_wanted.set()
                 pause = _NUDGE_AGAIN_SECONDS
             await asyncio.sleep(pause)
+
+
+async def _tell_checkout(temporal: Client, workflow_id: str, event_key: str) -> None:
+    """Tell a checkout of its session; one that is over, or does not hear, looks by itself."""
+    try:
+        await temporal.get_workflow_handle(workflow_id).signal(Checkout.look_again, event_key)
+    except TEMPORAL_GONE as error:
+        log.info("a checkout was not told", workflow_id=workflow_id, error=str(error))
 
 
 async def _start(temporal: Client, event: WebhookEvent) -> bool:

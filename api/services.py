@@ -20,6 +20,7 @@ class Services:
     metrics: Metrics
     stripe_secrets: tuple[bytes, ...]
     vapi_secrets: tuple[bytes, ...]
+    return_origins: frozenset[str]
     adjustment_approval_minor: int
     started_at: float
 

@@ -23,6 +23,7 @@ def provider_settings(ports: Ports) -> dict[str, str]:
     """Where API and worker find the stand-in providers."""
     return {
         "STRIPE_API_BASE": base_url(ports, "stripe"),
+        "CHECKOUT_RETURN_ORIGINS": f"{base_url(ports, 'api')},http://localhost:3000",
         "VAPI_API_BASE": base_url(ports, "vapi"),
         "SLACK_SINK_URL": base_url(ports, "slack"),
         "SLACK_WEBHOOK_URL": base_url(ports, "slack") + "/services/T0/B0/callwallet",

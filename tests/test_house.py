@@ -77,6 +77,7 @@ def paths() -> dict[str, dict[str, Any]]:
         nothing,
         stripe_secrets=(),
         vapi_secrets=(),
+        return_origins=frozenset(),
         adjustment_approval_minor=0,
         own_workflow_rate=1.0,
     )

@@ -37,3 +37,12 @@ def test_a_webhook_that_is_no_url_is_refused_without_showing_it(
 def test_a_webhook_is_shown_as_stars(monkeypatch: pytest.MonkeyPatch) -> None:
     found = settings(monkeypatch, SLACK_WEBHOOK_URL="https://hooks.slack.com/services/XXsecretXX")
     assert "XXsecretXX" not in repr(found)
+
+
+def test_no_origin_is_allowed_until_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings(monkeypatch).checkout_return_origins == ""
+    named = settings(monkeypatch, CHECKOUT_RETURN_ORIGINS="https://app.example,")
+    assert named.checkout_return_origins == "https://app.example,"
+    for wrong in ("app.example", "http://app.example", "https://app.example/wallet"):
+        with pytest.raises(ValidationError):
+            settings(monkeypatch, CHECKOUT_RETURN_ORIGINS=wrong)

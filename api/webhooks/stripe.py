@@ -1,6 +1,7 @@
 """Stripe's events: hints that something happened to a payment, which is then fetched."""
 
 import time
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -11,6 +12,7 @@ from api.webhooks import signatures
 from api.webhooks.reading import answer, name_at, parse_object, read_body
 from api.webhooks.receiving import WEBHOOK_RESPONSES, body_like, counted
 from billing.webhook import EventStatus, Source, WebhookEvent
+from workflows.checkout import WORKFLOW_PREFIX
 
 router = APIRouter(tags=["webhooks"])
 
@@ -33,6 +35,16 @@ _NAMES_ITS_PAYMENT = (
 # due. A payment that failed, was canceled, or waits to be captured calls for none.
 _PAYMENT_AT = {"payment_intent.succeeded": "id"} | dict.fromkeys(
     _NAMES_ITS_PAYMENT, "payment_intent"
+)
+
+# All that can happen to a session: its checkout wants to know, also where no entry is due.
+_TELL_THEIR_CHECKOUT = frozenset(
+    {
+        "checkout.session.completed",
+        "checkout.session.expired",
+        "checkout.session.async_payment_succeeded",
+        "checkout.session.async_payment_failed",
+    }
 )
 
 _EXAMPLE = {
@@ -72,4 +84,12 @@ def event_from(body: bytes) -> WebhookEvent:
         subject=payment_id or "",
         body=body.decode(),
         status=EventStatus.WAITING if payment_id else EventStatus.IGNORED,
+        checkout_id=_checkout_of(event) if event_type in _TELL_THEIR_CHECKOUT else None,
     )
+
+
+def _checkout_of(event: dict[str, Any]) -> str | None:
+    """Read from its metadata which workflow has opened a session; None for one of others."""
+    workflow_id = name_at(event, "data", "object", "metadata", "checkout")
+    is_checkout = workflow_id is not None and workflow_id.startswith(WORKFLOW_PREFIX)
+    return workflow_id if is_checkout else None

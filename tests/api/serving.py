@@ -22,6 +22,7 @@ from tests.api import signing
 
 # Fast enough for every event of a test to have a workflow of its own.
 NO_FLOOD = 100_000.0
+RETURN_ORIGINS = frozenset({"https://app.example", "http://localhost:3000"})
 APPROVAL_MINOR = 10_000
 
 
@@ -97,6 +98,7 @@ async def serving(
         temporal,
         stripe_secrets=signing.STRIPE_SECRETS,
         vapi_secrets=signing.VAPI_SECRETS,
+        return_origins=RETURN_ORIGINS,
         own_workflow_rate=own_workflow_rate,
         adjustment_approval_minor=APPROVAL_MINOR,
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import stripe
 
-from api.webhooks.stripe import _PAYMENT_AT
+from api.webhooks.stripe import _PAYMENT_AT, _TELL_THEIR_CHECKOUT
 from tests.api.expecting import accepted, balance, eventually, turned_away
 from tests.api.serving import Api
 from tests.api.signing import (
@@ -113,7 +113,29 @@ async def test_an_event_that_names_no_payment_of_interest_is_recorded_as_ignored
 def test_operators_are_told_of_every_event_that_stripe_should_send() -> None:
     told = (Path(__file__).parents[2] / "docs/operations.md").read_text()
     assert {*NAME_THEIR_PAYMENT} < _PAYMENT_AT.keys()
-    assert [name for name in _PAYMENT_AT if f"`{name}`" not in told] == []
+    events = {*_PAYMENT_AT, *_TELL_THEIR_CHECKOUT}
+    assert [name for name in events if f"`{name}`" not in told] == []
+
+
+@pytest.mark.parametrize("event_type", sorted(_TELL_THEIR_CHECKOUT))
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"checkout": f"checkout/{unique('org')}/2500"},
+        {"checkout": "collect/acme"},
+        {"checkout": 7},
+        {"checkout": ""},
+        {},
+        None,
+    ],
+)
+async def test_an_event_about_a_session_is_taken_whether_its_checkout_runs_or_not(
+    api: Api, event_type: str, metadata: object
+) -> None:
+    session = {"id": unique("cs"), "payment_intent": None, "metadata": metadata}
+    event = stripe_event(event_type, session)
+    assert accepted(await api.send(event)) == "ignored"
+    assert (await api.event(event.key)).status == "ignored"
 
 
 async def test_the_same_event_again_is_a_duplicate(api: Api) -> None:
