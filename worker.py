@@ -18,9 +18,11 @@ from activities.alerts import AlertActivities
 from activities.calls import CallActivities
 from activities.inbox import InboxActivities
 from activities.payments import PaymentActivities
+from activities.recharge import RechargeActivities
 from activities.reconciliation import ReconciliationActivities
 from activities.refusals import RefusalInterceptor
 from activities.stripe import StripeActivities
+from activities.stripe_charges import ChargeActivities
 from activities.stripe_checkout import StripeCheckout
 from activities.stripe_customers import StripeCustomers
 from activities.stripe_reconciliation import StripeReconciliation
@@ -29,6 +31,7 @@ from activities.vapi_reconciliation import VapiReconciliation
 from store import migrate
 from wiring import Clients, Settings, connect_temporal, open_clients, set_up_logging
 from workflows.adjust import Adjust
+from workflows.auto_recharge import AutoRecharge
 from workflows.bill_call import BillCall
 from workflows.checkout import Checkout
 from workflows.collect import Collect
@@ -42,6 +45,7 @@ from workflows.watch_billing import WatchBilling
 
 WORKFLOWS = (
     Adjust,
+    AutoRecharge,
     BillCall,
     Checkout,
     Collect,
@@ -59,6 +63,7 @@ PASSED_THROUGH = (
     "workflows.options",
     "workflows.parking",
     "workflows.reach",
+    "workflows.recharging",
     "workflows.reconciling",
 )
 # A sandboxed workflow takes about 0.2 MB: thousands that are parked must not add up.
@@ -78,6 +83,7 @@ def build_workers(
 def _billing_worker(temporal: Client, clients: Clients) -> Worker:
     calls, payments = CallActivities(clients.engine), PaymentActivities(clients.engine)
     runs = ReconciliationActivities(clients.engine)
+    recharges = RechargeActivities(clients.engine)
     adjustments = AdjustmentActivities(clients.engine)
     return Worker(
         temporal,
@@ -92,6 +98,9 @@ def _billing_worker(temporal: Client, clients: Clients) -> Worker:
             payments.settle_payment,
             payments.take_over,
             InboxActivities(clients.engine).drain,
+            recharges.plan_recharge,
+            recharges.record_link,
+            recharges.record_recharge,
             runs.open_run,
             runs.next_findings,
             runs.review,
@@ -108,6 +117,7 @@ def _billing_worker(temporal: Client, clients: Clients) -> Worker:
 
 
 def _providers_worker(temporal: Client, clients: Clients) -> Worker:
+    cards = ChargeActivities(clients.engine, clients.stripe)
     checkout = StripeCheckout(clients.stripe)
     return Worker(
         temporal,
@@ -115,6 +125,11 @@ def _providers_worker(temporal: Client, clients: Clients) -> Worker:
         activities=[
             AlertActivities(clients.engine, clients.slack).deliver,
             StripeActivities(clients.stripe).fetch_payment,
+            cards.ask_customer,
+            cards.charge_card,
+            cards.find_card,
+            cards.look_at_page,
+            cards.look_up_charge,
             StripeCustomers(clients.engine, clients.stripe).customer_of,
             checkout.open_session,
             checkout.read_session,

@@ -1,8 +1,9 @@
 """Drain the inbox: settle in batches what no workflow of its own has settled."""
 
 import asyncio
+import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -25,6 +26,8 @@ MOST_EXCEPTIONS = 300
 # In a flood new events come all the time: the drain lingers a little for them to gather.
 LINGER_SECONDS = 0.05
 LINGER_ROUNDS = 10
+# A flood may last, and a wallet that is short cannot wait for its end.
+TOLD_WITHIN_SECONDS = 3.0
 _FINAL = (CallState.SETTLED, CallState.DISCARDED)
 
 
@@ -36,6 +39,7 @@ class _Batch:
     settled: int
     handed_over: Sequence[DueEvent]
     postponed: int
+    short: frozenset[str] = frozenset()
 
 
 class InboxActivities:
@@ -48,11 +52,14 @@ class InboxActivities:
     async def drain(self) -> Drained:
         """Settle batches while there are any; returns what needs workflows of their own."""
         handed_over: list[DueEvent] = []
+        short: set[str] = set()
         settled = postponed = idle = 0
-        while idle < LINGER_ROUNDS and not (postponed and idle):
+        began = time.monotonic()
+        while idle < LINGER_ROUNDS and not (postponed and idle) and not _is_late(short, began):
             batch = await self._batch(MOST_EXCEPTIONS - len(handed_over))
             handed_over += batch.handed_over
             settled, postponed = settled + batch.settled, postponed + batch.postponed
+            short |= batch.short
             idle = 0 if batch.taken else idle + 1
             activity.heartbeat(settled)
             if batch.taken < BATCH:
@@ -64,6 +71,8 @@ class InboxActivities:
                 PaymentHint(event.subject, event.key) for event in handed_over if event.call is None
             ),
             more=postponed > 0,
+            short=tuple(sorted(short)),
+            cut_short=idle == 0,
         )
 
     async def _batch(self, room: int) -> _Batch:
@@ -75,8 +84,8 @@ class InboxActivities:
         try:
             async with self._engine.begin() as connection:
                 due = await inbox.take_due(connection, BATCH)
-                final = await _settle(connection, due)
-                return await _hand_over(connection, due, final, room)
+                final, short = await _settle(connection, due)
+                return replace(await _hand_over(connection, due, final, room), short=short)
         except (DataError, IntegrityError):
             activity.logger.exception("a batch was refused; each event gets its own workflow")
             async with self._engine.begin() as connection:
@@ -84,15 +93,21 @@ class InboxActivities:
                 return await _hand_over(connection, due, set(), room)
 
 
-async def _settle(connection: AsyncConnection, due: Sequence[DueEvent]) -> set[int]:
-    """Charge the calls among the events; answers with the ids of those that are done with."""
+def _is_late(short: Collection[str], began: float) -> bool:
+    return bool(short) and time.monotonic() - began > TOLD_WITHIN_SECONDS
+
+
+async def _settle(
+    connection: AsyncConnection, due: Sequence[DueEvent]
+) -> tuple[set[int], frozenset[str]]:
+    """Charge the calls among the events; answers with what is done with, and who is short."""
     events = {event.call.call_id: event for event in due if event.call is not None}
     ended = [event.call for event in events.values() if event.call is not None]
     bills = await calls.charge(connection, ended, activity.info().workflow_id) if ended else []
     done = {events[bill.call_id].event_id for bill in bills if bill.state in _FINAL}
     if done:
         await inbox.handled(connection, done)
-    return done
+    return done, frozenset(bill.org_id for bill in bills if bill.is_short and bill.org_id)
 
 
 async def _hand_over(

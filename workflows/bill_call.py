@@ -11,6 +11,7 @@ from billing.parking import Parked, parked_call
 from workflows.attributes import RUNNING, BillingState
 from workflows.options import AT_ONCE, BILLING_QUEUE, DATABASE, PATIENT, PROVIDER, StartOptions
 from workflows.parking import Parking
+from workflows.recharging import recharge_short
 
 
 @workflow.defn
@@ -40,6 +41,8 @@ class BillCall(Parking):
                 CallActivities.bill_call, call, summary="charge the wallet", **DATABASE
             )
         self.found_owner(bill.org_id)
+        if bill.is_short and bill.org_id is not None:
+            await recharge_short(bill.org_id)
         return bill
 
     async def _charge_at_once(self, call: EndedCall) -> CallBill | None:

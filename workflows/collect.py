@@ -16,6 +16,7 @@ from workflows.attributes import ORG_ID
 from workflows.bill_call import BillCall
 from workflows.options import BILLING_QUEUE, PATIENT, StartOptions
 from workflows.reach import start_or_tell, tell
+from workflows.recharging import recharge_short
 
 # A workflow may have 2,000 signals on their way.
 TOLD_AT_ONCE = 200
@@ -59,13 +60,17 @@ class Collect:
     async def _charge(self, org_id: str) -> list[str]:
         """Charge batch by batch while there is reason to; answers whom to tell."""
         changed: list[str] = []
+        is_short = False
         while self._look:
             self._look = False
             batch = await workflow.execute_activity_method(
                 CallActivities.collect, org_id, summary="charge what waits", **PATIENT
             )
             changed += batch.call_ids
+            is_short = is_short or batch.is_short
             self._look = self._look or batch.more
+        if is_short:
+            await recharge_short(org_id)
         return changed
 
 

@@ -11,6 +11,7 @@ from workflows import bill_call
 from workflows.bill_call import BillCall
 from workflows.options import DRAIN
 from workflows.reach import start
+from workflows.recharging import recharge_short
 from workflows.settle_payment import look_again_at
 
 WORKFLOW_ID = "inbox/drain"
@@ -44,8 +45,9 @@ class DrainInbox:
                 InboxActivities.drain, summary="settle what is due", **DRAIN
             )
             await _hand_over(drained)
-            handed_over += len(drained.calls) + len(drained.payments)
-            await self._wait(POSTPONED if drained.more else SWEEP_EVERY)
+            handed_over += len(drained.calls) + len(drained.payments) + len(drained.short)
+            if not drained.cut_short:
+                await self._wait(POSTPONED if drained.more else SWEEP_EVERY)
         workflow.continue_as_new()
 
     async def _wait(self, longest: timedelta) -> None:
@@ -60,8 +62,12 @@ def _is_long() -> bool:
 
 
 async def _hand_over(drained: Drained) -> None:
-    """Give each its own workflow; a call that has (had) one is seen to by that one."""
+    """Give each its own workflow; a call that has (had) one is seen to by that one.
+
+    An organisation whose wallet is short is told of once, however many calls have found it so.
+    """
     await asyncio.gather(
         *(start(BillCall.run, call, bill_call.start_options(call)) for call in drained.calls),
         *(look_again_at(hint) for hint in drained.payments),
+        *(recharge_short(org_id) for org_id in drained.short),
     )

@@ -29,12 +29,14 @@ class Parking:
         self._attempts = 0
         self._answers = 0
         self._wake = False
+        self._reprocessed_by: str | None = None
         self._discarded_by: str | None = None
 
     @workflow.signal(description="Try again now. One string: who you are and why.")
     def reprocess(self, who_and_why: str) -> None:
         """Try again now, or once more after the try that is under way."""
         workflow.logger.info("asked to reprocess: %s", who_and_why)
+        self._reprocessed_by = who_and_why
         self._wake = True
 
     @workflow.signal(description="Give it up for good. One string: who you are and why.")
@@ -107,6 +109,10 @@ class Parking:
         """Remember whose it is, for what may park later without saying so."""
         self._org_id = org_id or self._org_id
 
+    def is_long(self) -> bool:
+        """Whether a wait must end because the process has to begin anew."""
+        return False
+
     @property
     def discarded_by(self) -> str:
         """Who gave it up, and why."""
@@ -160,7 +166,7 @@ class Parking:
         timeout = patience(parked, self._attempts - 1, workflow.now())
         try:
             await workflow.wait_condition(
-                lambda: self._wake or self._discarded_by is not None,
+                lambda: self._wake or self._discarded_by is not None or self.is_long(),
                 timeout=timeout,
                 timeout_summary=f"parked ({parked.reason}); looks again by itself",
             )

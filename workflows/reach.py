@@ -13,7 +13,7 @@ Said = TypeVar("Said")
 
 
 async def start(
-    run: Callable[[Any, Any], Awaitable[Any]], argument: object, options: StartOptions
+    run: Callable[[Any, Any], Awaitable[Any]] | str, argument: object, options: StartOptions
 ) -> bool:
     """Start a process that outlives this one; False when its id is taken."""
     try:
@@ -25,7 +25,7 @@ async def start(
     return True
 
 
-async def tell(workflow_id: str, signal: Callable[[Any, Said], None], said: Said) -> bool:
+async def tell(workflow_id: str, signal: Callable[[Any, Said], None] | str, said: Said) -> bool:
     """Signal a process; False when none runs under this id."""
     try:
         await workflow.get_external_workflow_handle(workflow_id).signal(signal, said)
@@ -35,10 +35,10 @@ async def tell(workflow_id: str, signal: Callable[[Any, Said], None], said: Said
 
 
 async def start_or_tell(
-    run: Callable[[Any, Any], Awaitable[Any]],
+    run: Callable[[Any, Any], Awaitable[Any]] | str,
     argument: object,
     options: StartOptions,
-    signal: Callable[[Any, Said], None],
+    signal: Callable[[Any, Said], None] | str,
     said: Said,
 ) -> None:
     """Start a process, or signal the one that runs; between the two it may end, so try again."""

@@ -14,6 +14,7 @@ from workflows.collect import collect_waiting
 from workflows.options import BILLING_QUEUE, DATABASE, PROVIDER, StartOptions
 from workflows.parking import Parking
 from workflows.reach import start_or_tell
+from workflows.recharging import recharge_again
 
 
 @workflow.defn
@@ -57,6 +58,8 @@ class SettlePayment(Parking):
         self._hints = self._hints[len(heard) :]
         if settlement.postings and settlement.org_id is not None:
             await collect_waiting(settlement.org_id)
+        if settlement.recharges and settlement.org_id is not None:
+            await recharge_again(settlement.org_id, f"{payment_id} was settled")
         if settlement.mismatch is not None:
             return parked_payment(settlement, settlement.mismatch)
         return settlement
