@@ -147,10 +147,13 @@ def require_second(proposal: Proposal, approver: Who) -> None:
 def ruled(adjustment: Adjustment, decision: Decision | None, now: datetime) -> Adjustment:
     """Say what becomes of an adjustment, short of its entry; `pending` while it has to wait.
 
-    What may be posted is `applied`, until the ledger says otherwise.
+    What may be posted is `applied`, until the ledger says otherwise. A decision counts if it came
+    in time, however long it then took to act on it.
     """
     if adjustment.state is not AdjustmentState.PENDING:
         return adjustment
+    if decision is not None and decision.at >= adjustment.expires_at:
+        decision = None
     state = _state(adjustment, decision, now)
     settled_at = None if state is AdjustmentState.PENDING else now
     return replace(adjustment, state=state, decision=decision, settled_at=settled_at)

@@ -143,11 +143,9 @@ class Adjust(Parking):
             self._decide(verdict, Word(Who(None, SIGNALLED), who_and_why))
 
     def _decide(self, verdict: Verdict, word: Word) -> None:
-        """Take the first decision, if it comes in time."""
-        now = workflow.now()
-        is_late = self._adjustment is not None and now >= self._adjustment.expires_at
-        if self._decision is None and not is_late:
-            self._decision = Decision(verdict, word.by, word.note, now)
+        """Take the first decision; whether it came in time is seen when it is known until when."""
+        if self._decision is None:
+            self._decision = Decision(verdict, word.by, word.note, workflow.now())
         self._wake = True
 
     async def _settled(self) -> Adjustment:

@@ -119,9 +119,10 @@ async def test_every_balance_is_proved_by_its_entries_whatever_was_asked_at_once
     asked = [wanted("debit" if number % 3 else "credit", 400) for number in range(12)]
     answers = await asyncio.gather(*(post(api.operator, org_id, one) for one in asked))
     states = [one.json()["state"] for one in answers]
-    assert states.count("refused") == 1  # 1000 + 4 * 400 - 8 * 400 is 100 below the limit
     entries = await entries_of(api.engine, org_id)
-    assert len(entries) == 11
+    assert states.count("refused") >= 1  # 1000 + 4 * 400 - 8 * 400 is 100 below the limit
+    assert len(entries) == states.count("applied")
+    assert min(one.balance_after.amount_minor for one in entries) >= -500
     moved = sum(
         one.amount.amount_minor if one.credit_account.startswith("wallet:")
         else -one.amount.amount_minor

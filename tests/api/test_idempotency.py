@@ -2,6 +2,7 @@
 
 import asyncio
 
+import httpx
 import pytest
 from sqlalchemy import delete
 
@@ -137,7 +138,7 @@ async def test_money_is_not_moved_without_a_key(api: Api) -> None:
 async def test_a_key_that_cannot_be_is_invalid(api: Api, key: str) -> None:
     org_id = await an_organization(api.engine)
     path = f"/v1/organizations/{org_id}/adjustments"
-    headers = {"Idempotency-Key": key.encode()}
+    headers = httpx.Headers({"Idempotency-Key": key}, encoding="utf-8")
     answer = await api.operator.post(path, json=wanted(), headers=headers)
     [error] = problem(answer, 422, "invalid")["errors"]
     assert error["at"] == "header.Idempotency-Key"
