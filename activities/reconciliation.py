@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
 from billing.reconciliation import (
-    AT_LEAST,
+    LOOK_BACK,
     Finding,
     Progress,
     Reconciliation,
@@ -138,7 +138,7 @@ class ReconciliationActivities:
     async def watch_schedules(self, now: datetime) -> None:
         """Alert when a daily run has not succeeded for 26 hours, and when one has again."""
         async with self._engine.begin() as connection:
-            for source in AT_LEAST:
+            for source in LOOK_BACK:
                 last_success = await reconciliations.last_success(connection, source)
                 if last_success is not None:
                     await _cross(connection, [overdue(source, last_success, now)])

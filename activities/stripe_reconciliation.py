@@ -74,6 +74,7 @@ class StripeReconciliation:
 
     async def _look(self, payment_id: str) -> Finding | None:
         """Read a payment in full, and compare it with all that the ledger has of it."""
+        activity.heartbeat()
         payment = await read_payment(self._client, payment_id)
         async with self._engine.connect() as connection:
             return await _difference(connection, payment)
@@ -91,6 +92,7 @@ class StripeReconciliation:
 
     async def _status_of(self, entry: Entry) -> str | None:
         """Read how the payment stands that an entry names by its key, `payment:{id}:credit`."""
+        activity.heartbeat()
         payment_id = entry.key.removeprefix("payment:").removesuffix(":credit")
         if entry.key != payment_credit_key(payment_id):
             return None

@@ -52,7 +52,9 @@ class VapiReconciliation:
         """
         limit, listed = PAGE, await self._list(at, PAGE)
         if _is_stuck(listed, PAGE):
+            activity.heartbeat()
             limit, listed = LARGEST_PAGE, await self._list(at, LARGEST_PAGE)
+        activity.heartbeat()
         progress = _next(at.progress, listed, limit)
         ended = [call_from_api(call) for call in listed if _is_due(call, at)]
         async with self._engine.begin() as connection:

@@ -40,7 +40,7 @@ _Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 
 
 class NewReconciliation(BaseModel):
-    """What is to be reconciled. Without a window: since the last success, 48 hours at the least.
+    """What is to be reconciled. Without a window: all since 48 hours before the last success.
 
     A `dry_run` reports and changes nothing. An organisation's key must give its own `org_id`.
     """

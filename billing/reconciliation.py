@@ -14,9 +14,9 @@ from billing.webhook import Source
 
 # What ended or was paid this recently may still be on its way, and is left alone.
 GRACE = timedelta(minutes=10)
-# However recent the last success: what was left alone then is looked at again. A bank debit may
-# succeed two weeks after it was begun, and Stripe lists payments by when they were begun.
-AT_LEAST = {Source.VAPI: timedelta(hours=48), Source.STRIPE: timedelta(days=14)}
+# What was still going on at the last success is looked at again, and providers list things by when
+# they were begun: a call can take hours, and a bank debit may succeed two weeks later.
+LOOK_BACK = {Source.VAPI: timedelta(hours=48), Source.STRIPE: timedelta(days=14)}
 LONGEST_WINDOW = timedelta(days=366)
 OVERDUE_AFTER = timedelta(hours=26)
 _DAYS_A_MONTH, _DAYS_A_YEAR = 30, 365
@@ -52,7 +52,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Reconciliation:
-    """What is to be reconciled. Without a window: since the last success, 48 hours at the least.
+    """What is to be reconciled. Without a window: all since 48 hours before the last success.
 
     A `dry_run` reports and changes nothing. `progress` is for a run that goes on.
     """
@@ -201,16 +201,15 @@ class Report:
 
 
 def window_of(wanted: Reconciliation, now: datetime, last_until: datetime | None) -> Window:
-    """Decide the window: as asked for, or from the last success, and at least 48 hours.
+    """Decide the window: as asked for, or from 48 hours before the last success, or before its end.
 
     It ends a grace period before now. Raises InvalidWindow for one that is empty or too long.
     """
     latest = now - GRACE
     until = min(wanted.until or latest, latest)
-    default = until - AT_LEAST[wanted.source]
-    if last_until is not None and wanted.until is None:
-        default = min(default, last_until)
-    since = wanted.since or default
+    covered = min(until, last_until) if last_until and wanted.until is None else until
+    longest = until - LONGEST_WINDOW
+    since = wanted.since or max(covered - LOOK_BACK[wanted.source], longest)
     if not timedelta() < until - since <= LONGEST_WINDOW:
         raise InvalidWindow(
             f"the window from {since.isoformat()} to {until.isoformat()} must be longer than"

@@ -38,10 +38,17 @@ PROVIDER = ActivityOptions(
     start_to_close_timeout=timedelta(seconds=30),
     retry_policy=_THREE_TRIES,
 )
+# What must not be done twice: what became of it is looked up instead.
+ONCE = ActivityOptions(
+    task_queue=PROVIDERS_QUEUE,
+    start_to_close_timeout=timedelta(seconds=30),
+    retry_policy=RetryPolicy(maximum_attempts=1),
+)
 # A page of a provider's list, with what the ledger has to say to it.
 LISTING = ActivityOptions(
     task_queue=PROVIDERS_QUEUE,
-    start_to_close_timeout=timedelta(minutes=2),
+    start_to_close_timeout=timedelta(minutes=5),
+    heartbeat_timeout=timedelta(seconds=90),
     retry_policy=_THREE_TRIES,
 )
 # The first try of a transaction of milliseconds, in the worker that has the workflow already; what
@@ -59,6 +66,7 @@ DRAIN = ActivityOptions(
         initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=10)
     ),
 )
+DRAIN_MESSAGES = ActivityOptions(**{**DRAIN, "task_queue": PROVIDERS_QUEUE})
 # The same for a step that closes a process, or that serves many.
 PATIENT = ActivityOptions(
     task_queue=BILLING_QUEUE,
@@ -74,6 +82,17 @@ ALERTS = ActivityOptions(
     heartbeat_timeout=timedelta(minutes=2),
     retry_policy=RetryPolicy(
         initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=2)
+    ),
+)
+
+
+# The whole ledger, with a heartbeat for every hundred organisations.
+AUDIT = ActivityOptions(
+    task_queue=BILLING_QUEUE,
+    start_to_close_timeout=timedelta(hours=2),
+    heartbeat_timeout=timedelta(minutes=6),
+    retry_policy=RetryPolicy(
+        initial_interval=timedelta(seconds=10), maximum_interval=timedelta(minutes=5)
     ),
 )
 

@@ -10,6 +10,7 @@ from billing.errors import InvalidWindow
 from billing.money import Currency, Money
 from billing.reconciliation import (
     GRACE,
+    LONGEST_WINDOW,
     Impact,
     Reconciliation,
     Run,
@@ -48,17 +49,25 @@ def run(since: datetime = LATEST - 2 * DAY, reached: datetime | None = None) -> 
 # ---- the window
 
 
-@pytest.mark.parametrize("last_success", [None, NOW - timedelta(hours=1), LATEST])
+@pytest.mark.parametrize("last_success", [None, NOW, LATEST])
 def test_a_window_is_48_hours_at_least(last_success: datetime | None) -> None:
     assert window_of(VAPI, NOW, last_success) == Window(LATEST - timedelta(hours=48), LATEST)
 
 
-def test_it_starts_at_the_last_success_however_long_the_outage_was() -> None:
-    assert window_of(VAPI, NOW, NOW - 9 * DAY) == Window(NOW - 9 * DAY, LATEST)
+@pytest.mark.parametrize("days", [1, 9, 300])
+def test_calls_that_went_on_at_the_last_success_are_looked_at_however_long_the_outage(
+    days: int,
+) -> None:
+    last_success = NOW - days * DAY
+    assert window_of(VAPI, NOW, last_success) == Window(last_success - 2 * DAY, LATEST)
+
+
+def test_an_outage_of_years_is_looked_at_as_far_as_a_window_goes() -> None:
+    assert window_of(VAPI, NOW, NOW - 800 * DAY) == Window(LATEST - LONGEST_WINDOW, LATEST)
 
 
 def test_payments_are_looked_at_for_as_long_as_a_bank_debit_may_take() -> None:
-    assert window_of(STRIPE, NOW, NOW - DAY) == Window(LATEST - 14 * DAY, LATEST)
+    assert window_of(STRIPE, NOW, NOW - DAY) == Window(NOW - 15 * DAY, LATEST)
 
 
 def test_a_range_is_taken_as_asked_for() -> None:

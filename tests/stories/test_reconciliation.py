@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from billing.reconciliation import Report
+from billing.reconciliation import LOOK_BACK, Report
+from billing.webhook import Source
 from devstack.demo.platform import Tenant
 from tests.stories import nightly, phone_calls
 from tests.stories.nightly import Night
@@ -82,7 +83,7 @@ async def test_three_days_of_outage_are_healed_in_one_night(
 
     async with running_world(tmp_path / "state") as world:
         healed = await nightly.run(world)
-        assert healed.run.window.since == before.window.until - OUTAGE
+        assert healed.run.window.since == before.window.until - OUTAGE - LOOK_BACK[Source.VAPI]
         assert (healed.total.checked, healed.total.missing) == (calls, calls)
         assert healed.total.recovered == calls
         assert healed.total.reliability_percent == 0
