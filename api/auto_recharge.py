@@ -1,0 +1,129 @@
+"""Auto-recharge: what an organisation wants, and where it stands."""
+
+import time
+from datetime import UTC, datetime
+from typing import Annotated, Self
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from api import recharge_process
+from api.dependencies import Member, Temporal, Transaction
+from api.problems import described, documented
+from api.services import Services
+from billing.recharge import (
+    DEFAULT_CHARGE_MINOR,
+    DEFAULT_THRESHOLD_MINOR,
+    LARGEST_CHARGE_MINOR,
+    SMALLEST_CHARGE_MINOR,
+    SMALLEST_THRESHOLD_MINOR,
+    RechargeSettings,
+)
+from billing.recharge_notes import RechargeStanding, shown
+from billing.return_urls import require_allowed
+from store import recharges, wallets
+
+router = APIRouter(
+    prefix="/v1/organizations/{org_id}/auto-recharge",
+    tags=["auto-recharge"],
+    responses=documented(401, 403, 404, 422, 503),
+)
+
+_MOST_A_MONTH = 1_000
+_Charge = Annotated[int, Field(ge=SMALLEST_CHARGE_MINOR, le=LARGEST_CHARGE_MINOR)]
+_CapInMoney = Annotated[
+    int | None,
+    Field(ge=SMALLEST_CHARGE_MINOR, le=1_000_000_000, description="Minor units; null is no cap"),
+]
+_CapInCount = Annotated[
+    int | None, Field(ge=1, le=_MOST_A_MONTH, description="Charges; null is no cap")
+]
+
+
+class WantedRecharge(BaseModel):
+    """When to charge the saved card, and how much, in minor units of the wallet's currency.
+
+    `refill_to_minor` is the balance to come back to, and replaces `amount_minor`. What waits for
+    money is paid by the same charge, so it may be larger. Days and months are those of UTC. If the
+    bank wants the customer to confirm a charge, the page for that leads back to `return_url`.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "enabled": True,
+                    "threshold_minor": 500,
+                    "amount_minor": 5000,
+                    "max_minor_per_month": 50_000,
+                    "return_url": "https://app.example.com/wallet",
+                },
+                {"enabled": True, "threshold_minor": 1000, "refill_to_minor": 10_000},
+                {"enabled": False},
+            ]
+        },
+    )
+
+    enabled: bool
+    threshold_minor: int = Field(
+        default=DEFAULT_THRESHOLD_MINOR,
+        ge=SMALLEST_THRESHOLD_MINOR,
+        le=LARGEST_CHARGE_MINOR,
+        description="Below this balance the card is charged",
+    )
+    amount_minor: _Charge = DEFAULT_CHARGE_MINOR
+    refill_to_minor: _Charge | None = None
+    max_per_day: _CapInCount = 10
+    max_per_month: _CapInCount = 100
+    max_minor_per_day: _CapInMoney = None
+    max_minor_per_month: _CapInMoney = None
+    return_url: str | None = Field(
+        default=None, max_length=2000, description="On one of the origins that are allowed"
+    )
+
+    @model_validator(mode="after")
+    def _is_an_aim(self) -> Self:
+        if self.refill_to_minor is not None and self.refill_to_minor < self.threshold_minor:
+            raise ValueError("refill_to_minor must not be below threshold_minor")
+        return self
+
+
+@router.get("")
+async def read(org_id: Member, transaction: Transaction) -> RechargeStanding:
+    """Read what was asked for, and where it stands: charging, cooling down, suspended and why."""
+    return await _standing(transaction, org_id)
+
+
+@router.put(
+    "",
+    responses={**documented(400), 409: described("There is no saved card (`no_saved_card`)")},
+)
+async def configure(
+    request: Request, org_id: Member, wanted: WantedRecharge, temporal: Temporal
+) -> RechargeStanding:
+    """Switch it on or off, or change it; a wallet that is short by now is recharged at once.
+
+    Refused without a saved card: a checkout with `save_card` saves one. The same again also has
+    another card looked for, and tried.
+    """
+    services = Services.of(request)
+    if wanted.return_url is not None:
+        require_allowed(wanted.return_url, services.return_origins)
+    async with services.engine.connect() as connection:
+        await wallets.wallet_of(connection, org_id)
+    if wanted.enabled:
+        await recharge_process.require_card(temporal, org_id)
+    async with services.engine.begin() as connection:
+        await wallets.lock(connection, [org_id])
+        await recharges.configure(connection, org_id, RechargeSettings(**wanted.model_dump()))
+    await recharge_process.look_again(temporal, org_id, "auto-recharge was configured")
+    async with services.engine.connect() as connection:
+        return await _standing(connection, org_id)
+
+
+async def _standing(connection: AsyncConnection, org_id: str) -> RechargeStanding:
+    wallet = await wallets.wallet_of(connection, org_id)
+    now = datetime.fromtimestamp(time.time(), UTC)
+    return shown(await recharges.standing(connection, wallet, now), now)
