@@ -44,7 +44,7 @@ def _check(intent: JsonObject, asked: Params) -> None:
         raise invalid_request(message, param="final_capture")
     if not 1 <= asked["amount_to_capture"] <= intent["amount_capturable"]:
         message = (
-            f"The amount to capture ({asked['amount_to_capture']}) must be from 1 to the amount that can be captured "
-            f"({intent['amount_capturable']})."
+            f"The amount to capture ({asked['amount_to_capture']}) must be from 1 to the amount"
+            f" that can be captured ({intent['amount_capturable']})."
         )
         raise invalid_request(message, code="amount_too_large", param="amount_to_capture")

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
-from billing.reconciliation import Window
+from billing.reconciliation import Report, Window
 from devstack.stack import Stack
 from store import reconciliations
 from tests.api.programs import NOBODY_LISTENS
@@ -125,7 +125,7 @@ async def test_a_run_that_is_parked_says_why_and_what_to_do(
     workflow_id = f"reconcile-vapi/all/{day.since}..{day.until}".replace(" ", "T")
     assert f"temporal workflow signal --workflow-id {workflow_id} --name reprocess" in ended.said
     assert "Traceback" not in ended.said
-    running = worker.get_workflow_handle_for(ReconcileVapi.run, workflow_id)
+    running = worker.get_workflow_handle(workflow_id, result_type=Report)
     await running.signal(ReconcileVapi.reprocess, "the tests: Vapi takes the key again")
     assert await running.result() is not None
 
