@@ -169,6 +169,23 @@ async def test_an_expired_session_is_replaced_by_a_new_one(
     assert [one["status"] for one in await stripe.sessions(org_id)] == ["open", "expired"]
 
 
+async def test_clicks_at_the_moment_in_which_a_session_ends_all_get_one(
+    working_api: Api, another_api: Api, stripe: StripeStandIn
+) -> None:
+    org_id = await an_organization(working_api.engine)
+    tabs = [working_api.operator, another_api.operator] * 6
+    for _ in range(3):
+        first = await opened(tabs[0], org_id)
+        async with bringing_events(working_api, stripe):
+            expiring = asyncio.create_task(stripe.expire(first["session_id"]))
+            sessions = await asyncio.gather(*(opened(tab, org_id) for tab in tabs))
+            await expiring
+        at_stripe = await stripe.sessions(org_id)
+        assert [one["status"] for one in at_stripe].count("open") <= 1
+        known = {one["session_id"] for one in sessions}
+        assert known <= {one["id"] for one in at_stripe[:2]}
+
+
 async def test_a_session_that_is_paid_and_one_that_expires_end_their_processes(
     working_api: Api, stripe: StripeStandIn
 ) -> None:
