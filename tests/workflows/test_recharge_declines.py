@@ -1,0 +1,363 @@
+"""A card that is declined: how often it is tried, who is told, and what makes it go on."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.client import Client, WorkflowHandle
+from temporalio.testing import TimeSkipper
+
+from billing.alert import Alert
+from billing.attempt import AttemptState
+from billing.call import CallBill, CallState
+from billing.webhook import PaymentHint
+from store import alerts
+from store.migrate import upgrade
+from tests.conftest import NewDatabase
+from tests.factories import (
+    an_assistant,
+    balance_of,
+    ended_call,
+    unique,
+)
+from tests.stand_ins import StripeStandIn
+from tests.waiting import eventually
+from tests.workflows.parked import attributes, discard, page, start_bill, until_parked
+from tests.workflows.recharged import (
+    Payer,
+    Recharge,
+    a_payer,
+    attempts_of,
+    card_becomes,
+    configure,
+    handle_of,
+    payments,
+    recharge,
+    save_card,
+    standing_of,
+    states_of,
+    until_over,
+    until_states,
+)
+from wiring import Clients, Settings, connect_temporal
+from worker import build_workers
+from workflows import settle_payment
+from workflows.bill_call import BillCall
+from workflows.namespace import prepare
+from workflows.settle_payment import SettlePayment
+
+HOUR = timedelta(hours=1)
+POOR = "pm_card_chargeDeclinedInsufficientFunds"
+DECLINED, SUCCEEDED = AttemptState.DECLINED, AttemptState.SUCCEEDED
+
+
+@dataclass(frozen=True)
+class World:
+    """Time passes when a test says so."""
+
+    temporal: Client
+    engine: AsyncEngine
+    skipper: TimeSkipper
+
+    async def let_pass(self, handle: Recharge, time: timedelta) -> None:
+        """Let it pass for one process, unless that ends before."""
+        await self.skipper.fast_forward(handle, time)
+
+
+@pytest.fixture(scope="module")
+async def world(
+    skipping_server: str, settings: Settings, clients: Clients, new_database: NewDatabase
+) -> AsyncIterator[World]:
+    engine = await new_database()
+    await upgrade(engine)
+    there = {"temporal_address": skipping_server, "temporal_namespace": "declines"}
+    client = await connect_temporal(settings.model_copy(update=there))
+    async with AsyncExitStack() as running:
+        await prepare(client)
+        for one in build_workers(client, replace(clients, engine=engine)):
+            await running.enter_async_context(one)
+        yield World(client, engine, TimeSkipper(client))
+
+
+async def told(engine: AsyncEngine, payer: Payer) -> list[Alert]:
+    async with engine.connect() as connection:
+        records = await alerts.page(connection, None, 1000)
+    return [one.alert for one in reversed(records) if one.alert.org_id == payer.org_id]
+
+
+async def top_up(world: World, stripe: StripeStandIn, payer: Payer, paid_minor: int = 2500) -> None:
+    """Let the customer pay by hand, and its process run."""
+    payment_id = await stripe.payment(payer.org_id, paid_minor)
+    hint = PaymentHint(payment_id, unique("evt"))
+    await world.temporal.execute_workflow(
+        SettlePayment.run, hint, **settle_payment.start_options(payment_id)
+    )
+
+
+async def suspended(world: World, stripe: StripeStandIn, balance_minor: int = 400) -> Payer:
+    """A payer whose card is lost, and suspended for it."""
+    payer = await a_payer(world.engine, stripe, balance_minor)
+    await card_becomes(stripe, payer.card_id, "pm_card_chargeDeclinedLostCard")
+    handle = await recharge(world.temporal, payer)
+    await until_parked(handle, "recharge_suspended")
+    return payer
+
+
+async def test_a_dead_card_and_a_day_of_calls(world: World, stripe: StripeStandIn) -> None:
+    payer = await a_payer(world.engine, stripe, 400)
+    await card_becomes(stripe, payer.card_id, POOR)
+    assistant = await an_assistant(world.engine, payer.org_id)
+    handle = await recharge(world.temporal, payer)
+    await until_parked(handle, "card_declined")
+    calls: list[WorkflowHandle[BillCall, CallBill]] = []
+    for _ in range(24):
+        calls += [await start_bill(world.temporal, ended_call(assistant, 60)) for _ in range(2)]
+        await world.let_pass(handle, HOUR)
+    await until_states(world.engine, payer, [DECLINED] * 5)
+    tried = [one.created_at for one in await attempts_of(world.engine, payer)]
+    hours = [round((later - tried[0]) / HOUR) for later in tried]
+    assert hours == [0, 1, 3, 7, 15]
+    assert len(await payments(stripe, payer)) == 5
+    assert [alert.title for alert in await told(world.engine, payer)] == [
+        "An automatic recharge failed: insufficient_funds"
+    ]
+    charged = (400 + 500) // 56
+    assert await balance_of(world.engine, payer.org_id) == 400 - charged * 56
+    await until_parked(calls[-1], "debt_limit")
+
+    await save_card(stripe, payer.customer_id)
+    await recharge(world.temporal, payer, "changed")
+    for call in calls:
+        assert (await call.result()).state is CallState.SETTLED
+    await until_over(world.temporal, payer)
+    assert await states_of(world.engine, payer) == [*[DECLINED] * 5, SUCCEEDED]
+    assert await balance_of(world.engine, payer.org_id) == 400 + 5000 - 48 * 56
+    assert [alert.title for alert in await told(world.engine, payer)][1:] == [
+        "Automatic recharges work again"
+    ]
+
+
+async def test_the_last_soft_decline_suspends_and_that_is_told_too(
+    world: World, stripe: StripeStandIn
+) -> None:
+    payer = await a_payer(world.engine, stripe, 400)
+    await card_becomes(stripe, payer.card_id, POOR)
+    handle = await recharge(world.temporal, payer)
+    await until_parked(handle, "card_declined")
+    for count in range(2, 9):
+        await world.let_pass(handle, HOUR * 2 ** (count - 2))
+        await until_states(world.engine, payer, [DECLINED] * count)
+    await until_parked(handle, "recharge_suspended")
+    await world.let_pass(handle, timedelta(days=3))
+    assert await states_of(world.engine, payer) == [DECLINED] * 8
+    titles = [alert.title for alert in await told(world.engine, payer)]
+    assert titles[1:] == ["Automatic recharges are suspended: too_many_declines"]
+
+
+@pytest.mark.parametrize(
+    ("card", "code"),
+    [
+        ("pm_card_chargeDeclinedLostCard", "lost_card"),
+        ("pm_card_chargeDeclinedStolenCard", "stolen_card"),
+        ("pm_card_chargeDeclinedFraudulent", "fraudulent"),
+        ("pm_card_chargeDeclinedExpiredCard", "expired_card"),
+    ],
+)
+async def test_a_final_decline_suspends_at_once_and_is_told_once(
+    world: World, stripe: StripeStandIn, card: str, code: str
+) -> None:
+    payer = await a_payer(world.engine, stripe, 400)
+    await card_becomes(stripe, payer.card_id, card)
+    handle = await recharge(world.temporal, payer)
+    await until_parked(handle, "recharge_suspended")
+    for _ in range(20):
+        await recharge(world.temporal, payer)
+    await world.let_pass(handle, timedelta(days=2))
+    [alert] = await told(world.engine, payer)
+    assert (alert.title, alert.workflow_id) == (f"An automatic recharge failed: {code}", handle.id)
+    assert len(await payments(stripe, payer)) == 1
+    assert f"for `{code}`" in await page(handle)
+    assert "another card" in await page(handle)
+
+
+async def test_a_cool_down_shows_until_when_after_what_and_how_many_tries(
+    world: World, stripe: StripeStandIn
+) -> None:
+    payer = await a_payer(world.engine, stripe, 400)
+    await card_becomes(stripe, payer.card_id, POOR)
+    handle = await recharge(world.temporal, payer)
+    assert await until_parked(handle, "card_declined") == (
+        "parked", "card_declined", payer.org_id, None
+    )  # fmt: skip
+    [attempt] = await attempts_of(world.engine, payer)
+    shown = await page(handle)
+    assert f"**Until:** {attempt.created_at + HOUR:%Y-%m-%d %H:%M:%S} UTC" in shown
+    assert "last for `insufficient_funds`" in shown
+    assert "Declines in a row: 1 of 8." in shown
+    assert await discard(handle, "Ann: they pay by invoice") == "discarded"
+
+
+@pytest.mark.parametrize("how", ["another card", "a top-up", "an engineer"])
+async def test_a_suspension_ends(world: World, stripe: StripeStandIn, how: str) -> None:
+    payer = await suspended(world, stripe, 100)
+    if how == "another card":
+        await save_card(stripe, payer.customer_id)
+        await recharge(world.temporal, payer, "changed")
+    else:
+        await card_becomes(stripe, payer.card_id, "pm_card_visa")
+    if how == "a top-up":
+        await top_up(world, stripe, payer, 300)
+    if how == "an engineer":
+        await handle_of(world.temporal, payer).signal("reprocess", "Ann: the bank says it is fine")
+    await until_states(world.engine, payer, [DECLINED, SUCCEEDED])
+    await until_over(world.temporal, payer)
+
+
+async def test_another_card_is_found_within_a_day_without_anybody_saying_so(
+    world: World, stripe: StripeStandIn
+) -> None:
+    payer = await suspended(world, stripe)
+    await save_card(stripe, payer.customer_id)
+    await world.let_pass(handle_of(world.temporal, payer), timedelta(days=1, minutes=1))
+    await until_states(world.engine, payer, [DECLINED, SUCCEEDED])
+
+
+async def test_a_top_up_that_is_enough_ends_the_wait(world: World, stripe: StripeStandIn) -> None:
+    payer = await suspended(world, stripe)
+    await top_up(world, stripe, payer)
+    await until_over(world.temporal, payer)
+    assert await states_of(world.engine, payer) == [DECLINED]
+
+
+async def test_a_customer_who_confirms_is_credited(world: World, stripe: StripeStandIn) -> None:
+    payer = await a_payer(world.engine, stripe, 400)
+    await card_becomes(stripe, payer.card_id, "pm_card_authenticationRequired")
+    handle = await recharge(world.temporal, payer)
+    await until_parked(handle, "requires_action")
+    [attempt] = await attempts_of(world.engine, payer)
+    assert attempt.link is not None
+    assert attempt.deadline is not None
+    paid = await stripe.http.post(attempt.link)
+    assert paid.is_redirect
+    await recharge(world.temporal, payer, "changed")
+    await until_states(world.engine, payer, [SUCCEEDED])
+
+    async def is_credited() -> bool:
+        return await balance_of(world.engine, payer.org_id) == 5400
+
+    await eventually(is_credited)
+    statuses = sorted(one["status"] for one in await payments(stripe, payer))
+    assert statuses == ["canceled", "succeeded"]
+
+
+async def test_a_confirmation_that_nobody_told_of_is_found_by_the_deadline(
+    world: World, stripe: StripeStandIn
+) -> None:
+    payer = await a_payer(world.engine, stripe, 400)
+    await card_becomes(stripe, payer.card_id, "pm_card_authenticationRequired")
+    handle = await recharge(world.temporal, payer)
+    await until_parked(handle, "requires_action")
+    [attempt] = await attempts_of(world.engine, payer)
+    await stripe.http.post(str(attempt.link))
+    await world.let_pass(handle, timedelta(hours=23, minutes=1))
+    await until_states(world.engine, payer, [SUCCEEDED])
+
+
+async def test_a_customer_who_does_not_confirm_leaves_it_suspended_and_the_page_closed(
+    world: World, stripe: StripeStandIn
+) -> None:
+    payer = await a_payer(world.engine, stripe, 400)
+    await card_becomes(stripe, payer.card_id, "pm_card_authenticationRequired")
+    handle = await recharge(world.temporal, payer)
+    await until_parked(handle, "requires_action")
+    [attempt] = await attempts_of(world.engine, payer)
+    await world.let_pass(handle, timedelta(hours=23, minutes=1))
+    await until_parked(handle, "recharge_suspended")
+    assert "expired" in (await stripe.http.get(str(attempt.link))).text
+    assert [one["status"] for one in await payments(stripe, payer)] == ["canceled"]
+    assert await balance_of(world.engine, payer.org_id) == 400
+    titles = [alert.title for alert in await told(world.engine, payer)]
+    assert titles == [
+        "The bank wants the customer to confirm an automatic recharge",
+        "An automatic recharge failed: authentication_required",
+    ]
+
+
+async def test_without_a_page_to_return_to_a_bank_that_asks_suspends(
+    world: World, stripe: StripeStandIn
+) -> None:
+    payer = await a_payer(world.engine, stripe, 400, return_url=None)
+    await card_becomes(stripe, payer.card_id, "pm_card_authenticationRequired")
+    handle = await recharge(world.temporal, payer)
+    await until_parked(handle, "recharge_suspended")
+
+
+@pytest.mark.parametrize(
+    ("cap", "passes"),
+    [
+        ({"max_per_day": 1}, timedelta(days=1)),
+        ({"max_minor_per_day": 5999}, timedelta(days=1)),
+        ({"max_per_month": 1}, timedelta(days=31)),
+        ({"max_minor_per_month": 5999}, timedelta(days=31)),
+    ],
+)
+async def test_a_cap_holds_and_goes_on_by_itself_when_its_window_has_passed(
+    world: World, stripe: StripeStandIn, cap: dict[str, Any], passes: timedelta
+) -> None:
+    payer = await a_payer(world.engine, stripe, 400, **cap)
+    await recharge(world.temporal, payer)
+    await until_states(world.engine, payer, [SUCCEEDED])
+    await until_over(world.temporal, payer)
+    await configure(world.engine, payer.org_id, threshold_minor=9000, **cap)
+    handle = await recharge(world.temporal, payer, "changed")
+    await until_parked(handle, "recharge_capped")
+    await asyncio.sleep(0.5)
+    assert await states_of(world.engine, payer) == [SUCCEEDED]
+    await world.let_pass(handle, passes)
+    await until_states(world.engine, payer, [SUCCEEDED, SUCCEEDED])
+
+
+async def test_while_a_dispute_is_open_nothing_is_charged_and_then_it_is(
+    world: World, stripe: StripeStandIn
+) -> None:
+    payer = await a_payer(world.engine, stripe, 600)
+    payment_id = await stripe.payment(payer.org_id, 2500)
+    dispute = await stripe.dispute(payment_id)
+
+    async def look_at_it() -> None:
+        hint = PaymentHint(payment_id, unique("evt"))
+        await world.temporal.execute_workflow(
+            SettlePayment.run, hint, **settle_payment.start_options(payment_id)
+        )
+
+    await look_at_it()
+    assert (await standing_of(world.engine, payer)).is_disputed
+    await configure(world.engine, payer.org_id, threshold_minor=1000)
+    handle = await recharge(world.temporal, payer, "changed")
+    await until_parked(handle, "dispute_open")
+    await stripe.dispute_becomes(dispute, "lost")
+    await look_at_it()
+    await until_states(world.engine, payer, [SUCCEEDED])
+
+
+async def test_many_calls_that_knock_while_it_waits_make_it_begin_anew(
+    world: World, stripe: StripeStandIn
+) -> None:
+    payer = await suspended(world, stripe)
+    handle = handle_of(world.temporal, payer)
+    first = (await handle.describe()).run_id
+    for _ in range(60):
+        await recharge(world.temporal, payer)
+
+    async def began_anew() -> bool:
+        return (await handle.describe()).run_id != first
+
+    await eventually(began_anew)
+    await until_parked(handle, "recharge_suspended")
+    assert (await attributes(handle))[2] == payer.org_id
+    assert len(await payments(stripe, payer)) == 1
