@@ -17,6 +17,13 @@ from temporalio.envconfig import ClientConfig
 from temporalio.service import RetryConfig
 
 from activities.slack import SlackWebhook
+from billing.gate import (
+    DEFAULT_CAP_SECONDS,
+    LONGEST_CAP_SECONDS,
+    SHORTEST_CAP_SECONDS,
+    START_BALANCE_MINOR,
+    GateRules,
+)
 from billing.return_urls import origins_in
 from store import engine as store_engine
 from workflows.payloads import DATA_CONVERTER
@@ -50,6 +57,11 @@ class Settings(BaseSettings):
     api_port: int = 8000
     own_workflow_rate: float = 20.0
     adjustment_approval_minor: int = Field(default=10_000, ge=0)
+    start_balance_minor: int = Field(default=START_BALANCE_MINOR, ge=0)
+    longest_call_seconds: int = Field(
+        default=DEFAULT_CAP_SECONDS, ge=SHORTEST_CAP_SECONDS, le=LONGEST_CAP_SECONDS
+    )
+    gate_fails_open: bool = True
     log_json: bool = False
 
     @field_validator("stripe_webhook_secret", "vapi_webhook_secret")
@@ -91,6 +103,15 @@ class Clients:
 def secrets_in(value: SecretStr) -> tuple[bytes, ...]:
     """Split a setting that may hold several live secrets."""
     return tuple(one.strip().encode() for one in value.get_secret_value().split(",") if one.strip())
+
+
+def gate_rules(settings: Settings) -> GateRules:
+    """Put together what the platform has decided about calls that want to start."""
+    return GateRules(
+        start_balance_minor=settings.start_balance_minor,
+        longest_call_seconds=settings.longest_call_seconds,
+        fails_open=settings.gate_fails_open,
+    )
 
 
 @asynccontextmanager

@@ -9,14 +9,14 @@ from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
-from billing.call import CallState
+from billing.call import CallState, EndedCall
 from billing.webhook import (
     HANDED_OVER_GRACE_SECONDS,
     POSTPONED_SECONDS,
     Drained,
     PaymentHint,
 )
-from store import calls, inbox
+from store import calls, inbox, ongoing
 from store.inbox import DueEvent
 
 BATCH = 500
@@ -64,9 +64,11 @@ class InboxActivities:
             activity.heartbeat(settled)
             if batch.taken < BATCH:
                 await asyncio.sleep(LINGER_SECONDS)
+        reported = (event.call for event in handed_over if event.call is not None)
+        overdue = await self._overdue(MOST_EXCEPTIONS - len(handed_over))
         return Drained(
             settled=settled,
-            calls=tuple(event.call for event in handed_over if event.call is not None),
+            calls=(*reported, *overdue),
             payments=tuple(
                 PaymentHint(event.subject, event.key) for event in handed_over if event.call is None
             ),
@@ -74,6 +76,11 @@ class InboxActivities:
             short=tuple(sorted(short)),
             cut_short=idle == 0,
         )
+
+    async def _overdue(self, room: int) -> list[EndedCall]:
+        """Find calls whose reports are lost: their workflows ask Vapi how they ended."""
+        async with self._engine.begin() as connection:
+            return await ongoing.take_overdue(connection, room, HANDED_OVER_GRACE_SECONDS)
 
     async def _batch(self, room: int) -> _Batch:
         """Settle one batch, and hand over up to `room` of what it cannot settle.

@@ -12,7 +12,7 @@ from api.problems import DATABASE_GONE
 from billing.return_urls import origins_in
 from store import engine as store_engine
 from store import migrate
-from wiring import Settings, connect_temporal, secrets_in, set_up_logging
+from wiring import Settings, connect_temporal, gate_rules, secrets_in, set_up_logging
 
 log = structlog.get_logger()
 
@@ -37,6 +37,7 @@ async def main() -> None:
         return_origins=origins_in(settings.checkout_return_origins),
         own_workflow_rate=settings.own_workflow_rate,
         adjustment_approval_minor=settings.adjustment_approval_minor,
+        gate_rules=gate_rules(settings),
     )
     config = uvicorn.Config(
         app,

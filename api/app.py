@@ -11,6 +11,7 @@ from temporalio.client import Client
 
 from api import (
     adjustments,
+    allowance,
     api_keys,
     assistants,
     auto_recharge,
@@ -23,12 +24,14 @@ from api import (
     reconciliations,
 )
 from api.fast_lane import FastLane
+from api.gate import Gate
 from api.intake import Intake
 from api.metrics import Metrics
 from api.problems import Problem
 from api.services import Services
 from api.webhooks import stripe, vapi
 from api.webhooks.reading import LARGEST_BODY
+from billing.gate import GateRules
 
 _DESCRIPTION = """Prepaid wallets for voice-AI platforms.
 
@@ -40,6 +43,7 @@ _ROUTERS = (
     stripe.router,
     vapi.router,
     organizations.router,
+    allowance.router,
     entries.router,
     calls.router,
     checkout_sessions.router,
@@ -71,17 +75,22 @@ def create_app(
     return_origins: frozenset[str],
     own_workflow_rate: float,
     adjustment_approval_minor: int,
+    gate_rules: GateRules,
 ) -> FastAPI:
     """Make the application; it starts to accept with its lifespan."""
     metrics = Metrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with Intake(engine, temporal, metrics, own_workflow_rate) as intake:
+        async with (
+            Intake(engine, temporal, metrics, own_workflow_rate) as intake,
+            Gate(engine, intake, metrics, gate_rules) as gate,
+        ):
             app.state.services = Services(
                 engine=engine,
                 temporal=temporal,
                 intake=intake,
+                gate=gate,
                 metrics=metrics,
                 stripe_secrets=stripe_secrets,
                 vapi_secrets=vapi_secrets,

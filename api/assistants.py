@@ -22,7 +22,10 @@ _AgentId = Annotated[str, Field(pattern=NAME)]
 
 
 class NewAgent(BaseModel):
-    """A Vapi assistant *or* phone number, by its id at Vapi."""
+    """A Vapi assistant or phone number, by its id at Vapi.
+
+    With both, the number is registered, and the assistant answers it when Vapi asks who does.
+    """
 
     model_config = ConfigDict(
         extra="forbid",
@@ -30,6 +33,10 @@ class NewAgent(BaseModel):
             "examples": [
                 {"assistant_id": "7e9f0a52-6c1d-4b0e-9d37-2f60a1c7f0b4"},
                 {"phone_number_id": "b1f7a0c3-51f6-4f52-8f0e-6a51c5f3f7d9"},
+                {
+                    "phone_number_id": "b1f7a0c3-51f6-4f52-8f0e-6a51c5f3f7d9",
+                    "assistant_id": "7e9f0a52-6c1d-4b0e-9d37-2f60a1c7f0b4",
+                },
             ]
         },
     )
@@ -38,9 +45,9 @@ class NewAgent(BaseModel):
     phone_number_id: _AgentId | None = None
 
     @model_validator(mode="after")
-    def _exactly_one(self) -> Self:
-        if (self.assistant_id is None) == (self.phone_number_id is None):
-            raise ValueError("give either assistant_id or phone_number_id")
+    def _at_least_one(self) -> Self:
+        if self.assistant_id is None and self.phone_number_id is None:
+            raise ValueError("give assistant_id, phone_number_id or both")
         return self
 
 
@@ -50,14 +57,17 @@ async def register(
 ) -> Agent:
     """Register an assistant or number. Calls that waited for it are charged, oldest first.
 
-    The same again gives what exists; one that belongs to another organisation: 409.
+    The same again gives what exists, or gives a number another assistant; one that belongs to
+    another organisation: 409.
     """
     await wallets.read(transaction, org_id)
-    if new.assistant_id is not None:
-        agent = await agents.register(transaction, new.assistant_id, AgentKind.ASSISTANT, org_id)
+    number, assistant = new.phone_number_id, new.assistant_id
+    if number is not None:
+        kind = AgentKind.PHONE_NUMBER
+        agent = await agents.register(transaction, number, kind, org_id, assistant)
     else:
-        number = new.phone_number_id or ""
-        agent = await agents.register(transaction, number, AgentKind.PHONE_NUMBER, org_id)
+        kind = AgentKind.ASSISTANT
+        agent = await agents.register(transaction, assistant or "", kind, org_id)
     await transaction.commit()
     await processes.collect_waiting(temporal, org_id, f"{agent.agent_id} was registered")
     return agent

@@ -7,7 +7,7 @@ from sqlalchemy.exc import DataError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from billing.webhook import WebhookEvent
-from store import inbox, migrate
+from store import inbox, migrate, ongoing
 
 FLUSHERS = 2
 MOST_AT_ONCE = 128
@@ -75,6 +75,8 @@ class GroupCommit:
             if not self._schema_is_known:
                 await migrate.require_current(connection)
                 self._schema_is_known = True
+            if known := [event.ongoing for event in events if event.ongoing is not None]:
+                await ongoing.note(connection, known)
             return await inbox.accept(connection, sorted(events, key=lambda one: one.key))
 
 

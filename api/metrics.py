@@ -22,6 +22,18 @@ class Metrics:
             buckets=_ACCEPT_BUCKETS,
             registry=self._registry,
         )
+        self.gate = Counter(
+            "callwallet_gate",
+            "Calls that asked to start, by the answer",
+            ("answer",),
+            registry=self._registry,
+        )
+        self.gate_seconds = Histogram(
+            "callwallet_gate_seconds",
+            "From a verified assistant-request to its answer",
+            buckets=_ACCEPT_BUCKETS,
+            registry=self._registry,
+        )
 
     def render(self) -> bytes:
         """Write all of it in Prometheus' text format."""

@@ -6,6 +6,7 @@ from fastapi import Request
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
+from api.gate import Gate
 from api.intake import Intake
 from api.metrics import Metrics
 
@@ -17,6 +18,7 @@ class Services:
     engine: AsyncEngine
     temporal: Client
     intake: Intake
+    gate: Gate
     metrics: Metrics
     stripe_secrets: tuple[bytes, ...]
     vapi_secrets: tuple[bytes, ...]

@@ -8,7 +8,6 @@ from enum import StrEnum
 from billing.errors import NoTariff
 from billing.money import Money
 from billing.tariff import Tariff, longest_call, tariff_at
-from billing.wallet import Wallet
 
 START_BALANCE_MINOR = 79
 # Vapi takes a `maxDurationSeconds` in these bounds, and 600 where nobody says anything.
@@ -53,7 +52,9 @@ class Freeze:
 class Standing:
     """What is known of a wallet at one instant, `at`, all of it read at once."""
 
-    wallet: Wallet
+    org_id: str
+    balance: Money
+    debt_limit_minor: int
     at: datetime
     tariffs: Sequence[Tariff]
     charges_waiting: bool = False
@@ -77,28 +78,13 @@ class Allowance:
     max_duration_seconds: int | None = None
 
 
-def allowance(standing: Standing, rules: GateRules) -> Allowance:
-    """Decide whether a call may start; a reason that takes a person goes before one of money.
+def decide(standing: Standing, rules: GateRules) -> NoCall | int:
+    """Decide whether a call may start: the longest that it may last, in seconds, or why it may not.
 
-    A wallet that cannot pay the shortest call that Vapi can be asked for has too little, whatever
-    the start balance.
+    A reason that takes a person goes before one of money. A wallet that cannot pay the shortest
+    call that Vapi can be asked for has too little, whatever the start balance.
     """
-    wallet = standing.wallet
-    spendable = Money(wallet.balance_minor + wallet.debt_limit_minor, wallet.currency)
-    decided = _decide(standing, spendable, rules)
-    return Allowance(
-        org_id=wallet.org_id,
-        allowed=isinstance(decided, int),
-        spendable=spendable,
-        start_balance=Money(rules.start_balance_minor, wallet.currency),
-        reason=decided if isinstance(decided, NoCall) else None,
-        frozen_reason=standing.frozen_reason,
-        max_duration_seconds=decided if isinstance(decided, int) else None,
-    )
-
-
-def _decide(standing: Standing, spendable: Money, rules: GateRules) -> NoCall | int:
-    wallet = standing.wallet
+    spendable = _spendable(standing)
     if standing.frozen_reason is not None:
         return NoCall.FROZEN
     if standing.charges_waiting:
@@ -106,8 +92,27 @@ def _decide(standing: Standing, spendable: Money, rules: GateRules) -> NoCall | 
     if spendable.amount_minor < rules.start_balance_minor:
         return NoCall.BALANCE_TOO_LOW
     try:
-        tariff = tariff_at(standing.tariffs, wallet.org_id, wallet.currency, standing.at)
+        tariff = tariff_at(standing.tariffs, standing.org_id, spendable.currency, standing.at)
     except NoTariff:
         return NoCall.NO_TARIFF
     seconds = longest_call(tariff, spendable, rules.longest_call_seconds)
     return seconds if seconds >= SHORTEST_CAP_SECONDS else NoCall.BALANCE_TOO_LOW
+
+
+def allowance(standing: Standing, rules: GateRules) -> Allowance:
+    """Say what was decided, and by which figures."""
+    decided = decide(standing, rules)
+    return Allowance(
+        org_id=standing.org_id,
+        allowed=isinstance(decided, int),
+        spendable=_spendable(standing),
+        start_balance=Money(rules.start_balance_minor, standing.balance.currency),
+        reason=decided if isinstance(decided, NoCall) else None,
+        frozen_reason=standing.frozen_reason,
+        max_duration_seconds=decided if isinstance(decided, int) else None,
+    )
+
+
+def _spendable(standing: Standing) -> Money:
+    balance = standing.balance
+    return Money(balance.amount_minor + standing.debt_limit_minor, balance.currency)

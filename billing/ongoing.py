@@ -30,6 +30,11 @@ class OngoingCall:
     due_in_seconds: float
 
 
+def report_due_in_seconds(cap_seconds: int) -> float:
+    """Say when the report of a call that begins now is overdue, if it lasts as long as it may."""
+    return cap_seconds + REPORT_IS_LOST_SECONDS
+
+
 def due_in_seconds(status: CallStatus, cap_seconds: int) -> float | None:
     """Say when the report of a call in this status is overdue; None when nothing is to be expected.
 
@@ -37,7 +42,7 @@ def due_in_seconds(status: CallStatus, cap_seconds: int) -> float | None:
     """
     match status:
         case CallStatus.IN_PROGRESS | CallStatus.FORWARDING:
-            return cap_seconds + REPORT_IS_LOST_SECONDS
+            return report_due_in_seconds(cap_seconds)
         case CallStatus.ENDED:
             return ENDED_WITHOUT_REPORT_SECONDS
         case CallStatus.SCHEDULED | CallStatus.QUEUED | CallStatus.RINGING:

@@ -23,12 +23,16 @@ class AgentKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """A Vapi assistant or phone number that is registered to an organisation."""
+    """A Vapi assistant or phone number that is registered to an organisation.
+
+    `answered_by` is the assistant that answers a number whose callers pass the gate.
+    """
 
     agent_id: str
     kind: AgentKind
     org_id: str
     created_at: datetime
+    answered_by: str | None = None
 
 
 class Scope(StrEnum):

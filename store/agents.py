@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import and_, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -14,14 +14,30 @@ from store.schema import agents
 
 
 async def register(
-    connection: AsyncConnection, agent_id: str, kind: AgentKind, org_id: str
+    connection: AsyncConnection,
+    agent_id: str,
+    kind: AgentKind,
+    org_id: str,
+    answered_by: str | None = None,
 ) -> Agent:
     """Register an assistant or phone number; the same again gives what exists.
 
-    Raises Conflict when it belongs to another organisation: it must be removed there first.
+    `answered_by` is the assistant that answers a number from now on, if it is given. Raises
+    Conflict when the agent belongs to another organisation: it must be removed there first.
     """
+    new = insert(agents).values(
+        agent_id=agent_id, kind=kind, org_id=org_id, answered_by=answered_by
+    )
     await connection.execute(
-        insert(agents).values(agent_id=agent_id, kind=kind, org_id=org_id).on_conflict_do_nothing()
+        new.on_conflict_do_update(
+            index_elements=["agent_id"],
+            set_={"answered_by": new.excluded.answered_by},
+            where=and_(
+                agents.c.org_id == org_id,
+                agents.c.kind == kind,
+                new.excluded.answered_by.is_not(None),
+            ),
+        )
     )
     found = await connection.execute(select(agents).where(agents.c.agent_id == agent_id))
     agent = _agent(*found.one())
@@ -68,5 +84,7 @@ async def owners(connection: AsyncConnection, calls: Iterable[EndedCall]) -> dic
     return {call_id: org_id for call_id, org_id in found if org_id is not None}
 
 
-def _agent(agent_id: str, kind: str, org_id: str, created_at: datetime) -> Agent:
-    return Agent(agent_id, AgentKind(kind), org_id, created_at)
+def _agent(
+    agent_id: str, kind: str, org_id: str, created_at: datetime, answered_by: str | None
+) -> Agent:
+    return Agent(agent_id, AgentKind(kind), org_id, created_at, answered_by)

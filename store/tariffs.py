@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import RowMapping, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.money import Currency
@@ -15,17 +15,19 @@ async def for_organizations(connection: AsyncConnection, org_ids: Collection[str
     query = select(tariffs).where(
         or_(tariffs.c.org_id.is_(None), tariffs.c.org_id == func.any(list(org_ids)))
     )
-    return [
-        Tariff(
-            tariff_id=row.tariff_id,
-            currency=Currency(row.currency),
-            rate_minor_per_minute=row.rate_minor_per_minute,
-            increment_seconds=row.increment_seconds,
-            minimum_minor=row.minimum_minor,
-            fx_rate=row.fx_rate,
-            wallet_currency=Currency(row.wallet_currency),
-            effective_from=row.effective_from,
-            org_id=row.org_id,
-        )
-        for row in await connection.execute(query)
-    ]
+    return [of(row) for row in (await connection.execute(query)).mappings()]
+
+
+def of(row: RowMapping) -> Tariff:
+    """Make a tariff of a row that has the table's columns, whatever else it has."""
+    return Tariff(
+        tariff_id=row[tariffs.c.tariff_id],
+        currency=Currency(row[tariffs.c.currency]),
+        rate_minor_per_minute=row[tariffs.c.rate_minor_per_minute],
+        increment_seconds=row[tariffs.c.increment_seconds],
+        minimum_minor=row[tariffs.c.minimum_minor],
+        fx_rate=row[tariffs.c.fx_rate],
+        wallet_currency=Currency(row[tariffs.c.wallet_currency]),
+        effective_from=row[tariffs.c.effective_from],
+        org_id=row[tariffs.c.org_id],
+    )

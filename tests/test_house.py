@@ -20,6 +20,7 @@ import cli
 from api.app import create_app
 from billing.call import CallState
 from billing.errors import BillingError, CallMissing, CallNotEnded, ListingStuck, PaymentMissing
+from billing.gate import GateRules
 from billing.parking import APPROVAL, FAULT, Parked
 from billing.payment import Mismatch
 from wiring import Settings
@@ -80,6 +81,7 @@ def paths() -> dict[str, dict[str, Any]]:
         return_origins=frozenset(),
         adjustment_approval_minor=0,
         own_workflow_rate=1.0,
+        gate_rules=GateRules(),
     )
     return cast("dict[str, dict[str, Any]]", app.openapi()["paths"])
 

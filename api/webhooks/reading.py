@@ -54,5 +54,9 @@ def name_at(container: Any, *path: str) -> str | None:
 
 def answer(accepted: Accepted, key: str) -> Response:
     """Tell the sender, honestly, what became of its event."""
-    content = orjson.dumps({"status": accepted, "event": key})
-    return Response(content, media_type="application/json")
+    return json_answer({"status": accepted, "event": key})
+
+
+def json_answer(content: dict[str, Any]) -> Response:
+    """Answer with a small JSON object."""
+    return Response(orjson.dumps(content), media_type="application/json")

@@ -26,6 +26,12 @@ def body_like(example: dict[str, Any]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": content}}}
 
 
+def examples(**named: dict[str, Any]) -> dict[str, Any]:
+    """Describe to OpenAPI several JSON objects of one kind, by name."""
+    values = {name: {"value": value} for name, value in named.items()}
+    return {"application/json": {"schema": {"type": "object"}, "examples": values}}
+
+
 WEBHOOK_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "It is durable (`accepted`), was before (`duplicate`), or moves no money"

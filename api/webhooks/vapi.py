@@ -1,4 +1,6 @@
-"""Vapi's server messages. Only `end-of-call-report` moves money; the rest is recorded."""
+"""Vapi's server messages. Only `end-of-call-report` moves money, and only `assistant-request` is
+asked for an answer; status-updates tell that a report is to be expected, and the rest is recorded.
+"""
 
 import hashlib
 import time
@@ -7,13 +9,23 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from api.gate import SPOKEN
 from api.problems import Malformed
 from api.services import Services
 from api.webhooks import signatures
-from api.webhooks.reading import answer, name_at, parse_object, read_body
-from api.webhooks.receiving import WEBHOOK_RESPONSES, body_like, counted
-from billing.vapi import call_from_report
-from billing.webhook import END_OF_CALL, EventStatus, Source, WebhookEvent, call_event_key
+from api.webhooks.reading import answer, json_answer, name_at, parse_object, read_body
+from api.webhooks.receiving import WEBHOOK_RESPONSES, counted, examples
+from billing.gate import NoCall
+from billing.vapi import call_from_report, ongoing_call, phone_number_of
+from billing.webhook import (
+    ASSISTANT_REQUEST,
+    END_OF_CALL,
+    STATUS_UPDATE,
+    EventStatus,
+    Source,
+    WebhookEvent,
+    call_event_key,
+)
 
 router = APIRouter(tags=["webhooks"])
 
@@ -31,28 +43,71 @@ _EXAMPLE = {
 }
 
 
-@router.post("/webhooks/vapi", responses=WEBHOOK_RESPONSES, openapi_extra=body_like(_EXAMPLE))
+_ASKED = {
+    "message": {
+        "type": "assistant-request",
+        "call": {
+            "id": "0199a1f2-5b7c-7d3e-9f10-2a3b4c5d6e7f",
+            "phoneNumberId": "b1f7a0c3-51f6-4f52-8f0e-6a51c5f3f7d9",
+        },
+    }
+}
+_LET_IN = {
+    "assistantId": "7e9f0a52-6c1d-4b0e-9d37-2f60a1c7f0b4",
+    "assistantOverrides": {"maxDurationSeconds": 600},
+}
+_RESPONSES = WEBHOOK_RESPONSES | {
+    200: {
+        "description": "To an `assistant-request`, what Vapi is to do. To any other message: it is"
+        " durable (`accepted`), was before (`duplicate`), or moves no money (`ignored`)",
+        "content": examples(
+            report={"status": "accepted", "event": "0199a1f2-call:end-of-call-report"},
+            let_in=_LET_IN,
+            turned_away={"error": SPOKEN[NoCall.BALANCE_TOO_LOW]},
+        ),
+    }
+}
+
+
+@router.post(
+    "/webhooks/vapi",
+    responses=_RESPONSES,
+    openapi_extra={
+        "requestBody": {"required": True, "content": examples(report=_EXAMPLE, asked=_ASKED)}
+    },
+)
 async def receive(request: Request) -> Response:
-    """Take a server message: bearer token, `X-Vapi-Secret` or HMAC, as configured at Vapi."""
+    """Take a server message: bearer token, `X-Vapi-Secret` or HMAC, as configured at Vapi.
+
+    An `assistant-request` is answered with the assistant of the number and a cap that the wallet
+    can pay, or with an `error` that is spoken to the caller.
+    """
     services = Services.of(request)
     with counted(services.metrics, Source.VAPI):
         body = await read_body(request)
         signatures.verify_vapi(request.headers, body, services.vapi_secrets, time.time())
-        event = event_from(body)
+        message = message_in(body)
+        event = event_from(message, body, services.gate.rules.longest_call_seconds)
+    if event.type == ASSISTANT_REQUEST:
+        return json_answer(await services.gate.answer(phone_number_of(message), event))
     return answer(await services.intake.accept(event), event.key)
 
 
-def event_from(body: bytes) -> WebhookEvent:
-    """Read a server message; raises Malformed.
+def message_in(body: bytes) -> dict[str, Any]:
+    """Read a server message; raises Malformed."""
+    message = parse_object(body).get("message")
+    if not isinstance(message, dict) or name_at(message, "type") is None:
+        raise Malformed("there is no message.type")
+    return message
+
+
+def event_from(message: dict[str, Any], body: bytes, longest_call_seconds: int) -> WebhookEvent:
+    """Make an event of a server message; raises Malformed.
 
     There is no event id: the key is the call *and* the type of message (and, where one type comes
     many times in a call, a digest), so that no message can stand in the way of another.
     """
-    message = parse_object(body).get("message")
-    message_type = name_at(message, "type")
-    if not isinstance(message, dict) or message_type is None:
-        raise Malformed("there is no message.type")
-    call_id = name_at(message, "call", "id")
+    message_type, call_id = message["type"], name_at(message, "call", "id")
     if message_type == END_OF_CALL:
         return _ended(message, call_id, body)
     digest = hashlib.sha256(body).hexdigest()[:16]
@@ -63,6 +118,9 @@ def event_from(body: bytes) -> WebhookEvent:
         subject=call_id or "",
         body=body.decode(),
         status=EventStatus.IGNORED,
+        ongoing=ongoing_call(message, call_id, longest_call_seconds)
+        if call_id is not None and message_type == STATUS_UPDATE
+        else None,
     )
 
 

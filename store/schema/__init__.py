@@ -5,6 +5,7 @@ from store.schema.accounts import ledger_entries, organizations, stripe_customer
 from store.schema.adjusting import adjustments
 from store.schema.alerting import alarms, alerts
 from store.schema.columns import metadata
+from store.schema.gating import calls_in_progress, freezes
 from store.schema.recharging import disputes, recharge_attempts, recharge_settings
 from store.schema.reports import reconciliation_days, reconciliation_findings, reconciliation_runs
 from store.schema.usage import agents, calls, tariffs, webhook_events
@@ -16,7 +17,9 @@ __all__ = [
     "alerts",
     "api_keys",
     "calls",
+    "calls_in_progress",
     "disputes",
+    "freezes",
     "idempotency_keys",
     "ledger_entries",
     "metadata",

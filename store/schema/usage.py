@@ -23,6 +23,7 @@ agents = Table(
     string("kind"),
     organization(),
     recorded("created_at"),
+    string("answered_by", nullable=True),
     Index("agents_org", "org_id"),
 )
 
@@ -41,6 +42,7 @@ tariffs = Table(
     CheckConstraint("rate_minor_per_minute >= 0", name="tariffs_rate_not_negative"),
     CheckConstraint("increment_seconds > 0", name="tariffs_increment_positive"),
     CheckConstraint("fx_rate > 0", name="tariffs_fx_rate_positive"),
+    Index("tariffs_applicable", "org_id", "wallet_currency"),
 )
 
 calls = Table(

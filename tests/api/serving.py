@@ -17,11 +17,13 @@ from temporalio.client import Client
 
 from api.api_keys import issue
 from api.app import create_app
+from billing.gate import GateRules
 from store.schema import webhook_events
 from tests.api import signing
 
 # Fast enough for every event of a test to have a workflow of its own.
 NO_FLOOD = 100_000.0
+GATE_RULES = GateRules()
 RETURN_ORIGINS = frozenset({"https://app.example", "http://localhost:3000"})
 APPROVAL_MINOR = 10_000
 
@@ -91,6 +93,7 @@ async def serving(
     *,
     own_workflow_rate: float = NO_FLOOD,
     operator_key: str | None = None,
+    gate_rules: GateRules = GATE_RULES,
 ) -> AsyncIterator[Api]:
     """Serve an API in this process. A database that is away needs an operator's key from before."""
     app = create_app(
@@ -101,6 +104,7 @@ async def serving(
         return_origins=RETURN_ORIGINS,
         own_workflow_rate=own_workflow_rate,
         adjustment_approval_minor=APPROVAL_MINOR,
+        gate_rules=gate_rules,
     )
     operator_key = operator_key or await new_operator_key(engine)
     async with listening(app) as url, _client(url) as anonymous:

@@ -61,7 +61,6 @@ async def test_only_an_assistant_of_this_organization_can_be_removed(api: Api) -
     "wrong",
     [
         {},
-        {"assistant_id": "a", "phone_number_id": "b"},
         {"assistant_id": ""},
         {"assistant_id": "with space"},
         {"assistant_id": "\0"},
@@ -71,6 +70,18 @@ async def test_only_an_assistant_of_this_organization_can_be_removed(api: Api) -
 async def test_it_takes_one_usable_id(api: Api, wrong: dict[str, str]) -> None:
     org_id = await an_organization(api.engine)
     problem(await api.operator.post(path(org_id), json=wrong), 422, "invalid")
+
+
+async def test_a_number_is_given_the_assistant_that_answers_it_and_later_another(
+    api: Api,
+) -> None:
+    org_id, number = await an_organization(api.engine), unique("number")
+    for given, answers in ((None, None), ("first", "first"), (None, "first"), ("other", "other")):
+        new = {"phone_number_id": number, "assistant_id": given}
+        agent = (await api.operator.post(path(org_id), json=new)).raise_for_status().json()
+        assert (agent["agent_id"], agent["kind"]) == (number, "phone_number")
+        assert agent["answered_by"] == answers
+    assert len((await api.operator.get(path(org_id))).json()["items"]) == 1
 
 
 async def test_nothing_is_registered_to_an_organization_that_does_not_exist(api: Api) -> None:

@@ -94,8 +94,12 @@ def request_bodies(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, An
             if "requestBody" in operation:
                 content = operation["requestBody"]["content"]["application/json"]
                 schema = resolved(document, content["schema"])
-                examples = [*schema.get("examples", []), *_single(content)]
+                examples = [*schema.get("examples", []), *_named(content), *_single(content)]
                 yield f"{method} {path}", content["schema"], examples
+
+
+def _named(content: dict[str, Any]) -> list[Any]:
+    return [named["value"] for named in content.get("examples", {}).values()]
 
 
 def _single(content: dict[str, Any]) -> list[Any]:

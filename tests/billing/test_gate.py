@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from billing.gate import Allowance, GateRules, NoCall, Standing, allowance
 from billing.money import Currency, Money
 from billing.tariff import Tariff, longest_call, rate_call
-from billing.wallet import Wallet
 
 NOW = datetime(2026, 11, 2, 12, tzinfo=UTC)
 POUNDS = Tariff(
@@ -28,8 +27,7 @@ RULES = GateRules()
 
 
 def standing(balance_minor: int, debt_limit_minor: int = 500) -> Standing:
-    wallet = Wallet("org", Currency.GBP, balance_minor, debt_limit_minor)
-    return Standing(wallet, NOW, [POUNDS])
+    return Standing("org", pounds(balance_minor), debt_limit_minor, NOW, [POUNDS])
 
 
 def pounds(minor: int) -> Money:

@@ -1,0 +1,172 @@
+"""The gate: a call that is about to start is let in or turned away, from one read, in time."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Coroutine
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any, Self, TypeVar
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from api.intake import Intake
+from api.metrics import Metrics
+from api.problems import DATABASE_GONE
+from billing.gate import GateRules, NoCall, decide
+from billing.ongoing import OngoingCall, report_due_in_seconds
+from billing.webhook import WebhookEvent
+from store import gate as store
+from store.gate import Number
+
+# Vapi waits 7.5 s, all ways included, and a caller hears nothing meanwhile.
+ANSWER_WITHIN_SECONDS = 1.0
+# As many numbers are remembered for when the database is away.
+MOST_REMEMBERED = 10_000
+# As many requests may wait to be recorded behind their answers.
+MOST_UNRECORDED = 500
+log = structlog.get_logger()
+Found = TypeVar("Found")
+
+
+class Refusal(StrEnum):
+    """Why no call starts, besides what a wallet says."""
+
+    UNKNOWN_NUMBER = "unknown_number"
+    NO_ASSISTANT = "no_assistant"
+    FAILED_CLOSED = "failed_closed"
+
+
+_NOT_IN_SERVICE = "Sorry, this number is not in service. Goodbye."
+_NOT_NOW = "Sorry, this number cannot take calls at the moment. Please try again later. Goodbye."
+# A caller is told nothing of a tenant's money.
+SPOKEN: dict[NoCall | Refusal, str] = {
+    Refusal.UNKNOWN_NUMBER: _NOT_IN_SERVICE,
+    Refusal.NO_ASSISTANT: _NOT_IN_SERVICE,
+    Refusal.FAILED_CLOSED: _NOT_NOW,
+    **dict.fromkeys(NoCall, _NOT_NOW),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A call is let in: who answers it, and when Vapi ends it."""
+
+    assistant_id: str
+    max_duration_seconds: int
+
+
+class Gate:
+    """An async context manager: what is under way behind the answers ends with it."""
+
+    def __init__(
+        self, engine: AsyncEngine, intake: Intake, metrics: Metrics, rules: GateRules
+    ) -> None:
+        # One statement is a transaction: it needs no BEGIN and no COMMIT of its own.
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._intake = intake
+        self._metrics = metrics
+        self._rules = rules
+        self._let_in: OrderedDict[str, Entry] = OrderedDict()
+        self._behind: set[asyncio.Task[Any]] = set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._behind:
+            await asyncio.wait(self._behind, timeout=ANSWER_WITHIN_SECONDS)
+
+    @property
+    def rules(self) -> GateRules:
+        """What the platform has decided."""
+        return self._rules
+
+    async def answer(self, phone_number_id: str | None, event: WebhookEvent) -> dict[str, Any]:
+        """Answer Vapi's `assistant-request` for a number, and record it behind the answer.
+
+        Accepted with `assistantId` and a cap, which replaces the assistant's own; refused with an
+        `error` that is spoken. Source: Vapi's ServerMessageResponseAssistantRequest.
+        """
+        with self._metrics.gate_seconds.time():
+            decided = await self._decide(phone_number_id or "")
+        if not isinstance(decided, Entry):
+            self._record(event)
+            return {"error": SPOKEN[decided]}
+        self._record(replace(event, ongoing=_ongoing(event.subject, phone_number_id, decided)))
+        return {
+            "assistantId": decided.assistant_id,
+            "assistantOverrides": {"maxDurationSeconds": decided.max_duration_seconds},
+        }
+
+    async def _decide(self, phone_number_id: str) -> Entry | NoCall | Refusal:
+        try:
+            found = await self._in_time(self._read(phone_number_id))
+        except DATABASE_GONE as gone:
+            log.warning("the gate decides without the database", error=type(gone).__name__)
+            return self._without_database(phone_number_id)
+        decided = _judge(found, self._rules)
+        self._remember(phone_number_id, decided)
+        self._count("accepted" if isinstance(decided, Entry) else decided)
+        return decided
+
+    async def _read(self, phone_number_id: str) -> Number | None:
+        async with self._engine.connect() as connection:
+            return await store.standing_of_number(connection, phone_number_id)
+
+    async def _in_time(self, reading: Coroutine[None, None, Number | None]) -> Number | None:
+        """Wait for a read, but not for its end: to cancel one on a dead server can take long."""
+        task = self._keep(reading)
+        await asyncio.wait({task}, timeout=ANSWER_WITHIN_SECONDS)
+        if not task.done():
+            task.cancel()
+            raise TimeoutError
+        return await task
+
+    def _without_database(self, phone_number_id: str) -> Entry | Refusal:
+        """Open for whoever was let in last time, as long as then; who answers others is unknown."""
+        entry = self._let_in.get(phone_number_id) if self._rules.fails_open else None
+        self._count("failed_open" if entry else Refusal.FAILED_CLOSED)
+        return entry or Refusal.FAILED_CLOSED
+
+    def _remember(self, phone_number_id: str, decided: Entry | NoCall | Refusal) -> None:
+        self._let_in.pop(phone_number_id, None)
+        if isinstance(decided, Entry):
+            self._let_in[phone_number_id] = decided
+        if len(self._let_in) > MOST_REMEMBERED:
+            self._let_in.popitem(last=False)
+
+    def _record(self, event: WebhookEvent) -> None:
+        """Store the request, and the call that follows from it; a caller does not wait for that."""
+        if len(self._behind) < MOST_UNRECORDED:
+            self._keep(self._intake.accept(event))
+
+    def _keep(self, work: Coroutine[None, None, Found]) -> asyncio.Task[Found]:
+        task = asyncio.create_task(work)
+        self._behind.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._behind.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.info("behind the gate", error=str(error))
+
+    def _count(self, answer: str) -> None:
+        self._metrics.gate.labels(answer).inc()
+
+
+def _judge(number: Number | None, rules: GateRules) -> Entry | NoCall | Refusal:
+    if number is None:
+        return Refusal.UNKNOWN_NUMBER
+    if number.assistant_id is None:
+        return Refusal.NO_ASSISTANT
+    seconds = decide(number.standing, rules)
+    return Entry(number.assistant_id, seconds) if isinstance(seconds, int) else seconds
+
+
+def _ongoing(call_id: str, phone_number_id: str | None, entry: Entry) -> OngoingCall | None:
+    if not call_id:
+        return None
+    due = report_due_in_seconds(entry.max_duration_seconds)
+    return OngoingCall(call_id, entry.assistant_id, phone_number_id, due)

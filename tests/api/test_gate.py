@@ -1,0 +1,349 @@
+"""The gate: what Vapi is told when a call wants to start, and what whoever starts calls is told."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.client import Client
+
+from api import gate
+from billing.gate import GateRules
+from devstack.stack import Stack
+from store import engine as store_engine
+from store.migrate import upgrade
+from tests.api.expecting import eventually, parked, problem, settled, turned_away
+from tests.api.serving import Api, serving
+from tests.api.signing import (
+    NOBODYS,
+    VAPI_SECRETS,
+    call_id_of,
+    message,
+    report,
+    with_bearer,
+    with_header,
+    with_hmac,
+)
+from tests.factories import an_organization, credit, unique
+
+NOT_IN_SERVICE = {"error": "Sorry, this number is not in service. Goodbye."}
+NOT_NOW = {
+    "error": "Sorry, this number cannot take calls at the moment. Please try again later. Goodbye."
+}
+
+
+def asked(number: str | None, call_id: str | None = None) -> bytes:
+    call = {"id": call_id or unique("call"), "orgId": "vapi-account", "phoneNumberId": number}
+    return message("assistant-request", None, call=call)
+
+
+def let_in(assistant_id: str, seconds: int) -> dict[str, Any]:
+    overrides = {"maxDurationSeconds": seconds}
+    return {"assistantId": assistant_id, "assistantOverrides": overrides}
+
+
+async def ask(api: Api, number: str | None, call_id: str | None = None) -> dict[str, Any]:
+    answer = await api.send(with_bearer(asked(number, call_id)))
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "application/json"
+    said: dict[str, Any] = answer.json()
+    return said
+
+
+async def a_number(api: Api, org_id: str) -> tuple[str, str]:
+    """Register a number that an assistant of the same organisation answers, as operators do."""
+    number, assistant = unique("number"), unique("assistant")
+    path = f"/v1/organizations/{org_id}/assistants"
+    for new in (
+        {"assistant_id": assistant},
+        {"phone_number_id": number, "assistant_id": assistant},
+    ):
+        (await api.operator.post(path, json=new)).raise_for_status()
+    return number, assistant
+
+
+async def allowance(api: Api, org_id: str) -> dict[str, Any]:
+    answer = await api.operator.get(f"/v1/organizations/{org_id}/allowance")
+    said: dict[str, Any] = answer.raise_for_status().json()
+    return said
+
+
+async def gate_counts(api: Api) -> Mapping[str, float]:
+    """How many calls asked, by the answer."""
+    shown = (await api.operator.get("/metrics")).raise_for_status().text
+    return {
+        sample.labels["answer"]: sample.value
+        for family in text_string_to_metric_families(shown)
+        for sample in family.samples
+        if sample.name == "callwallet_gate_total"
+    }
+
+
+async def counts_up(api: Api, answer: str, before: Mapping[str, float]) -> None:
+    assert await gate_counts(api) == {**before, answer: before.get(answer, 0) + 1}
+
+
+async def test_a_call_is_let_in_for_as_long_as_the_wallet_can_pay(api: Api) -> None:
+    org_id = await an_organization(api.engine, 79, debt_limit_minor=0)
+    number, assistant = await a_number(api, org_id)
+    counted = await gate_counts(api)
+    assert await ask(api, number) == let_in(assistant, 85)
+    await counts_up(api, "accepted", counted)
+
+
+async def test_no_call_is_longer_than_the_platform_allows(api: Api) -> None:
+    number, assistant = await a_number(api, await an_organization(api.engine, 100_000))
+    assert await ask(api, number) == let_in(assistant, 600)
+
+
+async def test_the_debt_that_is_left_counts_towards_the_start_balance(api: Api) -> None:
+    enough = await an_organization(api.engine, 9, debt_limit_minor=70)
+    too_little = await an_organization(api.engine, 8, debt_limit_minor=70)
+    number, assistant = await a_number(api, enough)
+    assert await ask(api, number) == let_in(assistant, 85)
+    number, _ = await a_number(api, too_little)
+    counted = await gate_counts(api)
+    assert await ask(api, number) == NOT_NOW
+    await counts_up(api, "balance_too_low", counted)
+
+
+@pytest.mark.parametrize("number", [None, "", 7, "nobody's"])
+async def test_a_number_of_nobodys_is_not_in_service(api: Api, number: Any) -> None:
+    counted = await gate_counts(api)
+    assert await ask(api, number) == NOT_IN_SERVICE
+    await counts_up(api, "unknown_number", counted)
+
+
+async def test_a_number_that_no_assistant_answers_is_not_in_service(api: Api) -> None:
+    org_id, number = await an_organization(api.engine, 1000), unique("number")
+    path = f"/v1/organizations/{org_id}/assistants"
+    await api.operator.post(path, json={"phone_number_id": number})
+    counted = await gate_counts(api)
+    assert await ask(api, number) == NOT_IN_SERVICE
+    await counts_up(api, "no_assistant", counted)
+
+
+async def test_the_number_may_stand_beside_the_call(api: Api) -> None:
+    number, assistant = await a_number(api, await an_organization(api.engine, 1000))
+    body = message("assistant-request", unique("call"), phoneNumber={"id": number})
+    assert (await api.send(with_bearer(body))).json() == let_in(assistant, 600)
+
+
+async def test_it_takes_the_same_credentials_as_any_message(api: Api) -> None:
+    number, assistant = await a_number(api, await an_organization(api.engine, 1000))
+    body = asked(number)
+    for webhook in (
+        with_bearer(body),
+        with_header(with_bearer(body), VAPI_SECRETS[0]),
+        with_hmac(body),
+    ):
+        assert (await api.send(webhook)).json() == let_in(assistant, 600)
+    await turned_away(api, with_hmac(asked(number), secret=NOBODYS), 401, "unauthorized")
+
+
+async def test_the_request_is_recorded_behind_the_answer(api: Api) -> None:
+    number, _ = await a_number(api, await an_organization(api.engine, 1000))
+    call_id = unique("call")
+    await ask(api, number, call_id)
+    await eventually(lambda: is_recorded(api, call_id))
+
+
+async def test_a_frozen_organization_starts_no_call_until_it_is_thawed(api: Api) -> None:
+    org_id = await an_organization(api.engine, 100_000)
+    number, assistant = await a_number(api, org_id)
+    path = f"/v1/organizations/{org_id}/frozen"
+    frozen = await api.operator.put(path, json={"reason": "Chargebacks, ticket 4711"})
+    assert (frozen.status_code, frozen.json()["reason"]) == (200, "Chargebacks, ticket 4711")
+    assert frozen.json()["frozen_by"]
+    counted = await gate_counts(api)
+    assert await ask(api, number) == NOT_NOW
+    await counts_up(api, "frozen", counted)
+    said = await allowance(api, org_id)
+    assert (said["allowed"], said["reason"]) == (False, "frozen")
+    assert said["frozen_reason"] == "Chargebacks, ticket 4711"
+    assert (await api.operator.delete(path)).status_code == 204
+    assert await ask(api, number) == let_in(assistant, 600)
+    problem(await api.operator.delete(path), 404, "not_found")
+
+
+async def test_only_operators_freeze_and_only_what_exists(api: Api) -> None:
+    org_id = await an_organization(api.engine)
+    tenant = await api.tenant(org_id)
+    new = {"reason": "spite"}
+    path = f"/v1/organizations/{org_id}/frozen"
+    problem(await tenant.put(path, json=new), 403, "forbidden")
+    problem(await tenant.delete(path), 403, "forbidden")
+    for wrong in ({}, {"reason": ""}, {"reason": "\0"}, {"reason": "x" * 501}):
+        problem(await api.operator.put(path, json=wrong), 422, "invalid")
+    absent = f"/v1/organizations/{unique('org')}/frozen"
+    problem(await api.operator.put(absent, json=new), 404, "not_found")
+
+
+async def test_the_allowance_says_what_the_gate_says_and_by_which_figures(api: Api) -> None:
+    org_id = await an_organization(api.engine, 9, debt_limit_minor=70)
+    assert await allowance(api, org_id) == {
+        "org_id": org_id,
+        "allowed": True,
+        "spendable": {"amount_minor": 79, "currency": "gbp"},
+        "start_balance": {"amount_minor": 79, "currency": "gbp"},
+        "reason": None,
+        "frozen_reason": None,
+        "max_duration_seconds": 85,
+    }
+
+
+async def test_an_organization_reads_its_own_allowance_and_no_other(api: Api) -> None:
+    org_id, other = await an_organization(api.engine), await an_organization(api.engine)
+    tenant = await api.tenant(org_id)
+    own = await tenant.get(f"/v1/organizations/{org_id}/allowance")
+    assert own.json()["allowed"] is True
+    problem(await tenant.get(f"/v1/organizations/{other}/allowance"), 403, "forbidden")
+    absent = await api.operator.get(f"/v1/organizations/{unique('org')}/allowance")
+    problem(absent, 404, "not_found")
+
+
+async def test_the_platform_decides_the_start_balance_and_the_longest_call(
+    engine: AsyncEngine, worker: Client
+) -> None:
+    rules = GateRules(start_balance_minor=1000, longest_call_seconds=1200)
+    async with serving(engine, worker, gate_rules=rules) as api:
+        poor = await an_organization(engine, 999, debt_limit_minor=0)
+        rich = await an_organization(engine, 100_000)
+        assert (await allowance(api, poor))["reason"] == "balance_too_low"
+        assert (await allowance(api, rich))["max_duration_seconds"] == 1200
+
+
+async def test_a_wallet_at_its_limit_gets_no_further_call_until_money_arrives(
+    working_api: Api,
+) -> None:
+    api = working_api
+    org_id = await an_organization(api.engine, 100)
+    number, assistant = await a_number(api, org_id)
+    assert await ask(api, number) == let_in(assistant, 600)
+    webhook = report(assistant, 600)
+    await api.send(webhook)
+    await settled(api, call_id_of(webhook))
+    assert (await allowance(api, org_id))["spendable"]["amount_minor"] == 47
+    assert await ask(api, number) == NOT_NOW
+    await credit(api.engine, org_id, 2500)
+    assert await ask(api, number) == let_in(assistant, 600)
+
+
+async def test_a_charge_that_waits_for_money_lets_no_call_in_until_it_is_paid(
+    working_api: Api,
+) -> None:
+    """What is left would do for a short call: it is owed already."""
+    api = working_api
+    org_id = await an_organization(api.engine, 40)
+    number, assistant = await a_number(api, org_id)
+    webhook = report(assistant, 600)
+    await api.send(webhook)
+    await parked(api, call_id_of(webhook), "debt_limit")
+    counted = await gate_counts(api)
+    assert await ask(api, number) == NOT_NOW
+    await counts_up(api, "charges_waiting", counted)
+    limit = {"debt_limit_minor": 10_000}
+    await api.operator.put(f"/v1/organizations/{org_id}/debt-limit", json=limit)
+    await settled(api, call_id_of(webhook))
+    assert await ask(api, number) == let_in(assistant, 600)
+
+
+async def is_recorded(api: Api, call_id: str) -> bool:
+    """Whether the request is in the inbox, as a message that moves no money."""
+    query = text("SELECT type, status FROM webhook_events WHERE subject = :subject")
+    async with api.engine.connect() as connection:
+        rows = (await connection.execute(query, {"subject": call_id})).all()
+    return [tuple(row) for row in rows] == [("assistant-request", "ignored")]
+
+
+# ---- without the database
+
+
+@pytest.fixture(scope="module")
+async def postgres(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    """A PostgreSQL of its own, which hangs or stops when a test says so."""
+    async with Stack(tmp_path_factory.mktemp("gate"), parts=("postgres",)) as stack:
+        yield stack
+
+
+@pytest.fixture
+async def own_engine(postgres: Stack) -> AsyncIterator[AsyncEngine]:
+    engine = store_engine.connect(postgres.postgres.url(), application_name="gate")
+    await upgrade(engine)
+    yield engine
+    await engine.dispose()
+
+
+@asynccontextmanager
+async def hanging(engine: AsyncEngine) -> AsyncIterator[None]:
+    """Stop all who serve this database; they take no answer back, and none is refused."""
+    query = text("SELECT pid FROM pg_stat_activity WHERE datname = current_database()")
+    async with engine.connect() as connection:
+        pids = [pid for (pid,) in await connection.execute(query)]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("fails_open", [True, False], ids=["open", "closed"])
+async def test_a_database_that_hangs_is_not_waited_for_and_the_setting_decides(
+    own_engine: AsyncEngine, temporal: Client, fails_open: bool
+) -> None:
+    rules = GateRules(fails_open=fails_open)
+    async with serving(own_engine, temporal, gate_rules=rules) as api:
+        number, assistant = await a_number(api, await an_organization(own_engine, 1000))
+        assert await ask(api, number) == let_in(assistant, 600)
+        async with hanging(own_engine), asyncio.timeout(3 * gate.ANSWER_WITHIN_SECONDS):
+            said = await ask(api, number)
+        assert said == (let_in(assistant, 600) if fails_open else NOT_NOW)
+        answer = "failed_open" if fails_open else "failed_closed"
+        assert await gate_counts(api) == {"accepted": 1, answer: 1}
+
+
+async def test_without_the_database_only_who_was_let_in_last_time_is_let_in(
+    postgres: Stack, own_engine: AsyncEngine, temporal: Client
+) -> None:
+    async with serving(own_engine, temporal) as api:
+        rich = await an_organization(own_engine, 1000)
+        number, assistant = await a_number(api, rich)
+        turned_away, _ = await a_number(api, await an_organization(own_engine, debt_limit_minor=0))
+        never_seen, _ = await a_number(api, rich)
+        asked_before = [await ask(api, one) for one in (number, turned_away)]
+        assert asked_before == [let_in(assistant, 600), NOT_NOW]
+        await postgres.postgres.stop()
+        answers = [await ask(api, one) for one in (number, turned_away, never_seen)]
+        await postgres.postgres.start()
+        assert answers == [let_in(assistant, 600), NOT_NOW, NOT_NOW]
+        assert await gate_counts(api) == {
+            "accepted": 1, "balance_too_low": 1, "failed_open": 1, "failed_closed": 2,
+        }  # fmt: skip
+        await eventually(lambda: is_let_in(api, never_seen))
+
+
+async def test_an_organization_that_was_frozen_since_is_not_let_in_without_the_database(
+    postgres: Stack, own_engine: AsyncEngine, temporal: Client
+) -> None:
+    async with serving(own_engine, temporal) as api:
+        org_id = await an_organization(own_engine, 1000)
+        number, assistant = await a_number(api, org_id)
+        assert await ask(api, number) == let_in(assistant, 600)
+        path = f"/v1/organizations/{org_id}/frozen"
+        await api.operator.put(path, json={"reason": "fraud"})
+        assert await ask(api, number) == NOT_NOW
+        await postgres.postgres.stop()
+        assert await ask(api, number) == NOT_NOW
+        await postgres.postgres.start()
+
+
+async def is_let_in(api: Api, number: str) -> bool:
+    return "assistantId" in await ask(api, number)
