@@ -45,6 +45,16 @@ from tests.stand_ins import (
 )
 from tests.workflows.checkouts import SESSIONS, ask, start, top_up
 from tests.workflows.parked import discard, reprocess, start_bill, until_parked
+from tests.workflows.recharged import (
+    a_payer,
+    attempts_of,
+    card_becomes,
+    charges_fail,
+    handle_of,
+    recharge,
+    save_card,
+    until_over,
+)
 from tests.workflows.reconciled import Reconciler, a_day, calls_on
 from tests.workflows.webhooks import drain, event_of, report_of
 from wiring import Settings, open_clients
@@ -97,6 +107,7 @@ async def main() -> None:
         await _unready_calls(world)
         await _payments(world)
         await _checkouts(world)
+        await _recharges(world)
         await _drain(world)
         await _alerts(world)
         await _adjustments(world)
@@ -218,6 +229,40 @@ async def _look_at(world: World, payment_id: str, parks_for: str | None = None) 
         await reprocess(handle, "Ann: just looking")
         await discard(handle, "Ann: refunded it")
     await handle.result()
+
+
+async def _recharges(world: World) -> None:
+    """Cross a threshold; be declined and get another card; be asked; and not be answered."""
+    payer = await a_payer(world.engine, world.stripe)
+    call = ended_call(await an_assistant(world.engine, payer.org_id), 600)
+    short = await start_bill(world.temporal, call)
+    await short.result()
+    await until_over(world.temporal, payer)
+    await world.keep(short.id, "bill_call_short")
+    await world.keep(handle_of(world.temporal, payer).id, "auto_recharge_paid")
+    [attempt] = await attempts_of(world.engine, payer)
+    await world.temporal.get_workflow_handle(f"payment/{attempt.payment_id}").result()
+    await world.keep(f"payment/{attempt.payment_id}", "settle_payment_recharged")
+
+    payer = await a_payer(world.engine, world.stripe, 400)
+    await card_becomes(world.stripe, payer.card_id, "pm_card_chargeDeclinedLostCard")
+    handle = await recharge(world.temporal, payer)
+    await until_parked(handle, "recharge_suspended")
+    await save_card(world.stripe, payer.customer_id, "pm_card_authenticationRequired")
+    await recharge(world.temporal, payer, "changed")
+    await until_parked(handle, "requires_action")
+    await world.stripe.http.post(str((await attempts_of(world.engine, payer))[-1].link))
+    await recharge(world.temporal, payer, "changed")
+    await until_over(world.temporal, payer)
+    await world.keep(handle.id, "auto_recharge_suspended_then_confirmed")
+
+    payer = await a_payer(world.engine, world.stripe, 400)
+    await charges_fail(world.stripe, kind="status", status=503)
+    handle = await recharge(world.temporal, payer)
+    await until_parked(handle, "fault")
+    await handle.signal("reprocess", "Ann: Stripe is back")
+    await until_over(world.temporal, payer)
+    await world.keep(handle.id, "auto_recharge_unknown")
 
 
 async def _drain(world: World) -> None:
