@@ -32,17 +32,6 @@ _OVER = frozenset({CheckoutStatus.PAID, CheckoutStatus.EXPIRED, CheckoutStatus.F
 
 
 @dataclass(frozen=True, slots=True)
-class NewCheckout:
-    """A top-up that somebody wants to pay; `save_card` keeps the card for automatic recharges."""
-
-    org_id: str
-    amount: Money
-    success_url: str
-    cancel_url: str
-    save_card: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class CheckoutSession:
     """A session at Stripe. `url` is where it is paid: only while `status` is `open`.
 
@@ -60,6 +49,21 @@ class CheckoutSession:
     def is_over(self) -> bool:
         """Whether nothing can happen to it any more."""
         return self.status in _OVER
+
+
+@dataclass(frozen=True, slots=True)
+class NewCheckout:
+    """A top-up that somebody wants to pay; `save_card` keeps the card for automatic recharges.
+
+    `session` is the one that was opened for it, when its process has begun anew.
+    """
+
+    org_id: str
+    amount: Money
+    success_url: str
+    cancel_url: str
+    save_card: bool = False
+    session: CheckoutSession | None = None
 
 
 def look_after(session: CheckoutSession, now: datetime) -> timedelta:

@@ -1,5 +1,7 @@
 """A top-up at Stripe's checkout page: one session, however often it is asked for."""
 
+from dataclasses import replace
+
 from temporalio import workflow
 from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDReusePolicy
 
@@ -48,8 +50,9 @@ class Checkout(Parking):
     async def run(self, wanted: NewCheckout) -> CheckoutSession | None:
         """Open the session, look at it until it is over, and have a payment settled."""
         self.found_owner(wanted.org_id)
-        session = await self.until_settled(lambda: self._open(wanted))
+        session = await self.until_settled(lambda: self._opened(wanted))
         while session is not None and not session.is_over:
+            await self._begin_anew_if_long(replace(wanted, session=session))
             session = await self._look_later(session)
         if session is not None and session.status is CheckoutStatus.PAID and session.payment_id:
             await look_again_at(PaymentHint(session.payment_id, workflow.info().workflow_id))
@@ -60,6 +63,13 @@ class Checkout(Parking):
     @property
     def _is_over(self) -> bool:
         return self._is_done or (self._session is not None and self._session.is_over)
+
+    async def _opened(self, wanted: NewCheckout) -> CheckoutSession:
+        """Open the session, unless it is open; then look at once, for what was heard meanwhile."""
+        if wanted.session is None:
+            return await self._open(wanted)
+        self._wake = True
+        return self._seen(wanted.session)
 
     async def _open(self, wanted: NewCheckout) -> CheckoutSession:
         """Open the session. Its key is kept in the history before it is used, and at every try."""
@@ -89,6 +99,12 @@ class Checkout(Parking):
         if self._discarded_by is not None:
             return None
         return await self.until_settled(lambda: self._look(session.session_id))
+
+    async def _begin_anew_if_long(self, wanted: NewCheckout) -> None:
+        """A history has room for 2,000 updates; whoever asks a hundred times an hour gets there."""
+        if workflow.info().is_continue_as_new_suggested():
+            await workflow.wait_condition(workflow.all_handlers_finished)
+            workflow.continue_as_new(wanted)
 
     async def _look(self, session_id: str) -> CheckoutSession:
         return self._seen(

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowExecutionStatus
 
 from billing.checkout import CheckoutStatus
 from tests.factories import an_organization, balance_of, keys_of
@@ -50,6 +50,26 @@ async def test_a_session_that_is_paid_unheard_is_credited_when_it_must_have_expi
 
     await eventually(is_credited)
     assert await keys_of(skipping.engine, org_id) == [f"payment:{payment}:credit"]
+
+
+async def test_a_checkout_that_is_looked_at_for_long_begins_anew_with_the_same_session(
+    skipping: SkippingWorld, stripe: StripeStandIn
+) -> None:
+    org_id = await an_organization(skipping.engine)
+    first = await start(skipping.temporal, top_up(org_id))
+    session = await session_of(stripe, org_id)
+
+    async def has_begun_anew() -> bool:
+        run = skipping.temporal.get_workflow_handle(first.id, run_id=first.result_run_id)
+        return (await run.describe()).status is WorkflowExecutionStatus.CONTINUED_AS_NEW
+
+    await eventually(has_begun_anew)
+    assert (await ask(skipping.temporal, top_up(org_id))).session_id == session["id"]
+    await stripe.expire(session["id"])
+    ending = await ended(first)
+    assert ending is not None
+    assert (ending.session_id, ending.status) == (session["id"], CheckoutStatus.EXPIRED)
+    assert len(await stripe.sessions(org_id)) == 1
 
 
 @pytest.mark.parametrize("succeed", [True, False])
