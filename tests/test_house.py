@@ -23,6 +23,7 @@ from billing.errors import BillingError, CallMissing, CallNotEnded, ListingStuck
 from billing.gate import GateRules
 from billing.parking import APPROVAL, FAULT, Parked
 from billing.payment import Mismatch
+from billing.recharge import HoldReason
 from wiring import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -227,7 +228,7 @@ def test_every_endpoint_in_the_documents_is_in_the_api() -> None:
 def test_every_reason_to_park_is_explained_to_operators() -> None:
     calls = set(CallState) - {CallState.SETTLED, CallState.DISCARDED}
     refusals: set[type[BillingError]] = {CallMissing, CallNotEnded, ListingStuck, PaymentMissing}
-    reasons = {*calls, *Mismatch, *(one.code for one in refusals), APPROVAL, FAULT}
+    reasons = {*calls, *Mismatch, *HoldReason, *(one.code for one in refusals), APPROVAL, FAULT}
     section = read(OPERATIONS).split("## What a reason means")[1].split("\n### ")[0]
     explained = set(re.findall(r"^\| `([a-z_]+)`", section, re.MULTILINE))
     assert explained == {str(reason) for reason in reasons}
