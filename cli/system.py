@@ -36,6 +36,7 @@ def up(  # noqa: PLR0917  (options, each with its name)
     stripe_port: Port = None,
     vapi_port: Port = None,
     slack_port: Port = None,
+    twilio_port: Port = None,
 ) -> None:
     """Start the whole system on this machine, with stand-in providers; stay until Ctrl-C."""
     from devstack import up as devstack_up  # noqa: PLC0415
@@ -48,6 +49,7 @@ def up(  # noqa: PLR0917  (options, each with its name)
         "stripe": stripe_port,
         "vapi": vapi_port,
         "slack": slack_port,
+        "twilio": twilio_port,
     }
     fixed = {name: port for name, port in ports.items() if port is not None}
     raise typer.Exit(asyncio.run(devstack_up.up(state, fixed)))

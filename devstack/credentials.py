@@ -5,12 +5,14 @@ import secrets
 from pathlib import Path
 
 from devstack.files import read_json, write_private
+from devstack.providers.twilio_messages import ACCOUNT_SID
 
 PREFIXES = {
     "STRIPE_API_KEY": "sk_test_",
     "STRIPE_WEBHOOK_SECRET": "whsec_",
     "VAPI_API_KEY": "vapi_",
     "VAPI_WEBHOOK_SECRET": "vapi_",
+    "TWILIO_AUTH_TOKENS": f"{ACCOUNT_SID}:",
 }
 OPERATOR = "OPERATOR_API_KEY"
 

@@ -11,7 +11,7 @@ from devstack.ports import HOST, Ports
 from devstack.process import Program
 
 NAMESPACE = "billing"
-STAND_INS = ("stripe", "vapi", "slack")
+STAND_INS = ("stripe", "vapi", "slack", "twilio")
 
 
 def base_url(ports: Ports, name: str) -> str:
@@ -25,13 +25,15 @@ def provider_settings(ports: Ports) -> dict[str, str]:
         "STRIPE_API_BASE": base_url(ports, "stripe"),
         "CHECKOUT_RETURN_ORIGINS": f"{base_url(ports, 'api')},http://localhost:3000",
         "VAPI_API_BASE": base_url(ports, "vapi"),
+        "TWILIO_API_BASE": base_url(ports, "twilio"),
+        "PUBLIC_BASE_URL": base_url(ports, "api"),
         "SLACK_SINK_URL": base_url(ports, "slack"),
         "SLACK_WEBHOOK_URL": base_url(ports, "slack") + "/services/T0/B0/callwallet",
     }
 
 
 def providers(state: Path, ports: Ports, keys: Mapping[str, str]) -> Program:
-    """The stand-ins of Stripe, Vapi and Slack, which send their webhooks to our API."""
+    """The stand-ins of Stripe, Vapi, Slack and Twilio, which send their webhooks to our API."""
     api = base_url(ports, "api")
     numbers = {name: ports[name] for name in STAND_INS}
     return Program(
@@ -41,6 +43,7 @@ def providers(state: Path, ports: Ports, keys: Mapping[str, str]) -> Program:
             *(part for name, port in numbers.items() for part in (f"--{name}-port", str(port))),
             *("--stripe-webhook-url", f"{api}/webhooks/stripe"),
             *("--vapi-webhook-url", f"{api}/webhooks/vapi"),
+            *("--twilio-webhook-url", f"{api}/webhooks/twilio/sms-status"),
         ),
         log(state, "providers"),
         env=keys,

@@ -43,9 +43,9 @@ class Part(Protocol):
 class Stack:
     """PostgreSQL, Temporal, stand-in providers, API and worker over one state directory.
 
-    `ports` fixes any of postgres, temporal, temporal_ui, stripe, vapi, slack and api. A fixture
-    that needs less than everything names its `parts`. `on_step(part, detail)` hears of every
-    start, death and restart.
+    `ports` fixes any of postgres, temporal, temporal_ui, stripe, vapi, slack, twilio and api. A
+    fixture that needs less than everything names its `parts`. `on_step(part, detail)` hears of
+    every start, death and restart.
     """
 
     def __init__(
@@ -113,6 +113,11 @@ class Stack:
     def slack_url(self) -> str:
         """The stand-in of Slack."""
         return programs.base_url(self._ports, "slack")
+
+    @property
+    def twilio_url(self) -> str:
+        """The stand-in of Twilio."""
+        return programs.base_url(self._ports, "twilio")
 
     @property
     def operator_key(self) -> str:

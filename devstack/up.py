@@ -111,6 +111,7 @@ def addresses(stack: Stack) -> Panel:
         ("Stripe (stand-in)", stack.stripe_url),
         ("Vapi (stand-in)", stack.vapi_url),
         ("Slack (stand-in)", stack.slack_url),
+        ("Twilio (stand-in)", stack.twilio_url),
         ("Settings for a shell", f"set -a; . {shown(stack.state)}/env"),
         ("Logs", f"{shown(stack.state)}/logs/"),
     ):

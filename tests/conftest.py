@@ -19,9 +19,11 @@ from store.migrate import upgrade
 from tests.stand_ins import (
     SlackStandIn,
     StripeStandIn,
+    TwilioStandIn,
     VapiStandIn,
     open_slack,
     open_stand_ins,
+    open_twilio,
 )
 from wiring import Clients, Settings, connect_temporal, open_clients
 from worker import build_workers
@@ -135,6 +137,12 @@ def stripe(stand_ins: tuple[StripeStandIn, VapiStandIn]) -> StripeStandIn:
 @pytest.fixture(scope="session")
 def vapi(stand_ins: tuple[StripeStandIn, VapiStandIn]) -> VapiStandIn:
     return stand_ins[1]
+
+
+@pytest.fixture(scope="session")
+async def twilio(stack: Stack) -> AsyncIterator[TwilioStandIn]:
+    async with open_twilio(stack) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What tests make happen at Stripe, Vapi and Slack: payments, calls, and misbehaviour."""
+"""What tests make happen at the providers: payments, calls, messages, and misbehaviour."""
 
 import json
 from collections.abc import AsyncIterator
@@ -216,6 +216,39 @@ class SlackStandIn:
     async def behave(self) -> None:
         """Let nothing fail any more."""
         (await self.http.delete("/_control/faults")).raise_for_status()
+
+
+@dataclass(frozen=True)
+class TwilioStandIn:
+    http: httpx.AsyncClient
+
+    async def sends(self, sender: str | None, segments: int = 1, **how: Any) -> str:
+        """Let a number send a message that Twilio still has to send on; answers with its id."""
+        return (await self.send_many(1, sender, segments, **how))[0]
+
+    async def send_many(
+        self, count: int, sender: str | None, segments: int = 1, **how: Any
+    ) -> list[str]:
+        new = {"from": sender, "segments": segments, **how}
+        made = await self.http.post("/_control/messages", json=[new] * count)
+        sids: list[str] = made.raise_for_status().json()["sids"]
+        return sids
+
+    async def becomes(self, sid: str, status: str, **how: Any) -> None:
+        """Let a message get further."""
+        asked = {"status": status, **how}
+        path = f"/_control/messages/{sid}/status"
+        (await self.http.post(path, json=asked)).raise_for_status()
+
+    async def misbehave(self, sid: str, **fault: Any) -> None:
+        """Let reads of this message fail."""
+        await _misbehave(self.http, f"*/Messages/{sid}.json", fault)
+
+
+@asynccontextmanager
+async def open_twilio(stack: Stack) -> AsyncIterator[TwilioStandIn]:
+    async with httpx.AsyncClient(base_url=stack.twilio_url, trust_env=False) as twilio:
+        yield TwilioStandIn(twilio)
 
 
 @asynccontextmanager

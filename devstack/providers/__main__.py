@@ -2,6 +2,7 @@
 
 Secrets come from the environment, because arguments show in `ps`: STRIPE_WEBHOOK_SECRET and
 VAPI_WEBHOOK_SECRET sign, STRIPE_API_KEY and VAPI_API_KEY are the only keys taken (any, if unset).
+TWILIO_AUTH_TOKENS are accounts with their tokens: `AC…:token,AC…:token`.
 When all ports serve, one line of JSON with their addresses is written to standard output.
 """
 
@@ -24,9 +25,12 @@ from devstack.providers.faults import ResettableProtocol
 from devstack.providers.slack import create_slack
 from devstack.providers.storage import Storage
 from devstack.providers.stripe import create_stripe
+from devstack.providers.twilio import create_twilio
+from devstack.providers.twilio_messages import ACCOUNT_SID
 from devstack.providers.vapi import create_vapi
 
 _HOST = "127.0.0.1"
+_NAMES = ("stripe", "vapi", "slack", "twilio")
 
 
 class _Server(uvicorn.Server):
@@ -54,16 +58,17 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m devstack.providers", description=__doc__)
     parser.add_argument("--state", required=True, help="SQLite file that keeps everything")
-    for name in ("stripe", "vapi", "slack"):
+    for name in _NAMES:
         parser.add_argument(f"--{name}-port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--stripe-webhook-url")
     parser.add_argument("--vapi-webhook-url")
+    parser.add_argument("--twilio-webhook-url")
     parser.add_argument("--vapi-auth", choices=("bearer", "secret", "hmac"), default="bearer")
     return parser.parse_args()
 
 
 async def _serve(arguments: argparse.Namespace) -> None:
-    ports = {name: getattr(arguments, f"{name}_port") for name in ("stripe", "vapi", "slack")}
+    ports = {name: getattr(arguments, f"{name}_port") for name in _NAMES}
     sockets = {name: _listen(port) for name, port in ports.items()}
     urls = {name: f"http://{_HOST}:{open_.getsockname()[1]}" for name, open_ in sockets.items()}
     storage = Storage(arguments.state)
@@ -97,7 +102,19 @@ def _apps(arguments: argparse.Namespace, storage: Storage, stripe_url: str) -> d
             auth=arguments.vapi_auth,
         ),
         "slack": create_slack(storage, clock),
+        "twilio": create_twilio(
+            storage,
+            clock,
+            tokens=_tokens(os.environ.get("TWILIO_AUTH_TOKENS", f"{ACCOUNT_SID}:stand_in")),
+            webhook_url=arguments.twilio_webhook_url,
+        ),
     }
+
+
+def _tokens(written: str) -> dict[str, str]:
+    """The token of each account; of several the first, which is the one that is to stay."""
+    pairs = [pair.strip().partition(":") for pair in written.split(",")]
+    return {account: token for account, _, token in reversed(pairs)}
 
 
 def _server(app: Starlette) -> _Server:

@@ -85,13 +85,16 @@ class Courier:
         self,
         event: str,
         message_type: str,
-        body: JsonObject,
+        body: JsonObject | str,
         *,
         auth: AuthMode | None = None,
         copies: int | None = None,
         drop: bool = False,
     ) -> None:
-        """Store the copies of a message; call inside the transaction that it reports."""
+        """Store the copies of a message; call inside the transaction that it reports.
+
+        A body that is a text is sent as it is, any other as JSON.
+        """
         if self.policy.url is None:
             return
         dropped = drop or self._unlucky(event)
@@ -100,7 +103,7 @@ class Courier:
                 id=f"wh_{secrets.token_hex(12)}",
                 event=event,
                 type=message_type,
-                body=orjson.dumps(body).decode(),
+                body=body if isinstance(body, str) else orjson.dumps(body).decode(),
                 since=time.time(),
                 auth=auth,
                 state="dropped" if dropped else "waiting",
