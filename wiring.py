@@ -5,11 +5,12 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Self
 
 import httpx
 import stripe
 import structlog
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
@@ -17,6 +18,7 @@ from temporalio.envconfig import ClientConfig
 from temporalio.service import RetryConfig
 
 from activities.slack import SlackWebhook
+from activities.twilio import TwilioApi
 from billing.gate import (
     DEFAULT_CAP_SECONDS,
     LONGEST_CAP_SECONDS,
@@ -50,6 +52,10 @@ class Settings(BaseSettings):
     vapi_api_key: SecretStr
     vapi_api_base: str = "https://api.vapi.ai"
     vapi_webhook_secret: SecretStr
+    twilio_auth_tokens: SecretStr = SecretStr("")
+    twilio_api_base: str = "https://api.twilio.com"
+    public_base_url: str | None = None
+    reverse_undelivered: bool = True
     slack_webhook_url: SecretStr | None = None
     temporal_ui_url: str | None = None
     checkout_return_origins: str = ""
@@ -71,10 +77,22 @@ class Settings(BaseSettings):
             raise ValueError("must hold a secret: without one every webhook would be refused")
         return value
 
-    @field_validator("slack_webhook_url", "temporal_ui_url", mode="before")
+    @field_validator("slack_webhook_url", "temporal_ui_url", "public_base_url", mode="before")
     @classmethod
     def _empty_is_none(cls, value: str | None) -> str | None:
         return value or None
+
+    @field_validator("twilio_auth_tokens")
+    @classmethod
+    def _are_tokens(cls, value: SecretStr) -> SecretStr:
+        tokens_in(value)
+        return value
+
+    @model_validator(mode="after")
+    def _has_a_public_url_for_twilio(self) -> Self:
+        if tokens_in(self.twilio_auth_tokens) and self.public_base_url is None:
+            raise ValueError("PUBLIC_BASE_URL is needed with TWILIO_AUTH_TOKENS: Twilio signs it")
+        return self
 
     @field_validator("checkout_return_origins")
     @classmethod
@@ -92,17 +110,36 @@ class Settings(BaseSettings):
 
 @dataclass(frozen=True, slots=True)
 class Clients:
-    """Connections to everything outside but Temporal."""
+    """Connections to everything outside but Temporal.
+
+    `reverse_undelivered` is what the platform has decided about messages that do not arrive.
+    """
 
     engine: AsyncEngine
     stripe: stripe.StripeClient
     vapi: httpx.AsyncClient
     slack: SlackWebhook | None
+    twilio: TwilioApi
+    reverse_undelivered: bool
 
 
 def secrets_in(value: SecretStr) -> tuple[bytes, ...]:
     """Split a setting that may hold several live secrets."""
     return tuple(one.strip().encode() for one in value.get_secret_value().split(",") if one.strip())
+
+
+def tokens_in(value: SecretStr) -> dict[str, tuple[bytes, ...]]:
+    """Read Twilio's auth tokens by account: `AC…:token,AC…:token`, several of one while it changes.
+
+    Raises ValueError, which does not show them.
+    """
+    tokens: dict[str, tuple[bytes, ...]] = {}
+    for pair in secrets_in(value):
+        account_sid, colon, token = pair.decode().partition(":")
+        if not (account_sid and colon and token):
+            raise ValueError("must be pairs of an account and its token: AC…:token,AC…:token")
+        tokens[account_sid] = (*tokens.get(account_sid, ()), token.encode())
+    return tokens
 
 
 def gate_rules(settings: Settings) -> GateRules:
@@ -127,9 +164,18 @@ async def open_clients(settings: Settings, name: str) -> AsyncIterator[Clients]:
             timeout=PROVIDER_TIMEOUT_SECONDS,
         ) as vapi,
         httpx.AsyncClient(timeout=PROVIDER_TIMEOUT_SECONDS) as slack,
+        httpx.AsyncClient(
+            base_url=settings.twilio_api_base, timeout=PROVIDER_TIMEOUT_SECONDS
+        ) as twilio,
     ):
-        webhook = slack_webhook(settings, slack)
-        yield Clients(engine, stripe_client(settings, http), vapi, webhook)
+        yield Clients(
+            engine,
+            stripe_client(settings, http),
+            vapi,
+            slack_webhook(settings, slack),
+            TwilioApi(twilio, tokens_in(settings.twilio_auth_tokens)),
+            settings.reverse_undelivered,
+        )
         await http.close_async()  # type: ignore[no-untyped-call]  # stripe leaves it untyped
         await engine.dispose()
 

@@ -16,7 +16,10 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 from activities.adjustments import AdjustmentActivities
 from activities.alerts import AlertActivities
 from activities.calls import CallActivities
+from activities.collecting import Collecting
 from activities.inbox import InboxActivities
+from activities.message_inbox import MessageLane
+from activities.messages import MessageActivities
 from activities.payments import PaymentActivities
 from activities.recharge import RechargeActivities
 from activities.reconciliation import ReconciliationActivities
@@ -26,6 +29,7 @@ from activities.stripe_charges import ChargeActivities
 from activities.stripe_checkout import StripeCheckout
 from activities.stripe_customers import StripeCustomers
 from activities.stripe_reconciliation import StripeReconciliation
+from activities.twilio import TwilioActivities
 from activities.vapi import VapiActivities
 from activities.vapi_reconciliation import VapiReconciliation
 from store import migrate
@@ -33,10 +37,12 @@ from wiring import Clients, Settings, connect_temporal, open_clients, set_up_log
 from workflows.adjust import Adjust
 from workflows.auto_recharge import AutoRecharge
 from workflows.bill_call import BillCall
+from workflows.bill_message import BillMessage
 from workflows.checkout import Checkout
 from workflows.collect import Collect
 from workflows.deliver_alerts import DeliverAlerts
 from workflows.drain_inbox import DrainInbox
+from workflows.drain_messages import DrainMessages
 from workflows.options import BILLING_QUEUE, PROVIDERS_QUEUE
 from workflows.reconcile_stripe import ReconcileStripe
 from workflows.reconcile_vapi import ReconcileVapi
@@ -47,10 +53,12 @@ WORKFLOWS = (
     Adjust,
     AutoRecharge,
     BillCall,
+    BillMessage,
     Checkout,
     Collect,
     DeliverAlerts,
     DrainInbox,
+    DrainMessages,
     ReconcileStripe,
     ReconcileVapi,
     SettlePayment,
@@ -82,6 +90,9 @@ def build_workers(
 
 def _billing_worker(temporal: Client, clients: Clients) -> Worker:
     calls, payments = CallActivities(clients.engine), PaymentActivities(clients.engine)
+    back = clients.reverse_undelivered
+    collecting = Collecting(clients.engine, reverse_undelivered=back)
+    messages = MessageActivities(clients.engine, reverse_undelivered=back)
     runs = ReconciliationActivities(clients.engine)
     recharges = RechargeActivities(clients.engine)
     adjustments = AdjustmentActivities(clients.engine)
@@ -93,8 +104,10 @@ def _billing_worker(temporal: Client, clients: Clients) -> Worker:
             adjustments.open_adjustment,
             adjustments.settle_adjustment,
             calls.bill_call,
-            calls.collect,
             calls.discard_call,
+            collecting.collect,
+            messages.bill_message,
+            messages.discard_message,
             payments.settle_payment,
             payments.take_over,
             InboxActivities(clients.engine).drain,
@@ -119,6 +132,9 @@ def _billing_worker(temporal: Client, clients: Clients) -> Worker:
 def _providers_worker(temporal: Client, clients: Clients) -> Worker:
     cards = ChargeActivities(clients.engine, clients.stripe)
     checkout = StripeCheckout(clients.stripe)
+    lane = MessageLane(
+        clients.engine, clients.twilio, reverse_undelivered=clients.reverse_undelivered
+    )
     return Worker(
         temporal,
         task_queue=PROVIDERS_QUEUE,
@@ -134,6 +150,8 @@ def _providers_worker(temporal: Client, clients: Clients) -> Worker:
             checkout.open_session,
             checkout.read_session,
             StripeReconciliation(clients.engine, clients.stripe).compare_payments,
+            TwilioActivities(clients.engine, clients.twilio).fetch_message,
+            lane.drain_messages,
             VapiActivities(clients.vapi).fetch_call,
             VapiReconciliation(clients.engine, clients.vapi).compare_calls,
         ],

@@ -3,12 +3,9 @@
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 
-from billing.call import CallBill, Collected, DiscardedCall, EndedCall
+from billing.call import CallBill, DiscardedCall, EndedCall
 from billing.webhook import END_OF_CALL, Source, call_event_key
 from store import calls, inbox
-
-# How many waiting charges are collected in one transaction.
-WAITING_BATCH = 200
 
 
 class CallActivities:
@@ -34,16 +31,3 @@ class CallActivities:
         """Record that a person gave the charge up; False when it was charged in the meantime."""
         async with self._engine.begin() as connection:
             return await calls.discard(connection, decision.call, decision.note)
-
-    @activity.defn
-    async def collect(self, org_id: str) -> Collected:
-        """Charge a batch of the calls that wait for an organisation, oldest first.
-
-        An older call that the wallet cannot pay does not hold up a younger one that it can.
-        """
-        async with self._engine.begin() as connection:
-            waiting = await calls.waiting(connection, org_id, WAITING_BATCH)
-            bills = await calls.charge(connection, [one.call for one in waiting.values()])
-        changed = [bill.call_id for bill in bills if bill.state is not waiting[bill.call_id].state]
-        more = len(waiting) == WAITING_BATCH and bool(changed)
-        return Collected(tuple(changed), more, is_short=any(bill.is_short for bill in bills))

@@ -9,10 +9,11 @@ import uvloop
 
 from api.app import create_app
 from api.problems import DATABASE_GONE
+from api.services import TwilioAccounts
 from billing.return_urls import origins_in
 from store import engine as store_engine
 from store import migrate
-from wiring import Settings, connect_temporal, gate_rules, secrets_in, set_up_logging
+from wiring import Settings, connect_temporal, gate_rules, secrets_in, set_up_logging, tokens_in
 
 log = structlog.get_logger()
 
@@ -34,6 +35,9 @@ async def main() -> None:
         await connect_temporal(settings, lazy=True),
         stripe_secrets=secrets_in(settings.stripe_webhook_secret),
         vapi_secrets=secrets_in(settings.vapi_webhook_secret),
+        twilio=TwilioAccounts(
+            settings.public_base_url or "", tokens_in(settings.twilio_auth_tokens)
+        ),
         return_origins=origins_in(settings.checkout_return_origins),
         own_workflow_rate=settings.own_workflow_rate,
         adjustment_approval_minor=settings.adjustment_approval_minor,

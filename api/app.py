@@ -19,17 +19,20 @@ from api import (
     checkout_sessions,
     entries,
     health,
+    messages,
     organizations,
     problems,
     reconciliations,
+    senders,
 )
 from api.fast_lane import FastLane
 from api.gate import Gate
 from api.intake import Intake
 from api.metrics import Metrics
 from api.problems import Problem
-from api.services import Services
+from api.services import Services, TwilioAccounts
 from api.webhooks import stripe, vapi
+from api.webhooks import twilio as twilio_webhook
 from api.webhooks.reading import LARGEST_BODY
 from billing.gate import GateRules
 
@@ -38,17 +41,24 @@ _DESCRIPTION = """Prepaid wallets for voice-AI platforms.
 Money is an integer count of minor units with a currency. Errors are RFC 9457 problem documents with
 a stable `code`. Lists come in pages: hand `next_cursor` back as `cursor`."""
 
-_WEBHOOKS = {"/webhooks/stripe": stripe.receive, "/webhooks/vapi": vapi.receive}
+_WEBHOOKS = {
+    "/webhooks/stripe": stripe.receive,
+    "/webhooks/vapi": vapi.receive,
+    twilio_webhook.PATH: twilio_webhook.receive,
+}
 _ROUTERS = (
     stripe.router,
     vapi.router,
+    twilio_webhook.router,
     organizations.router,
     allowance.router,
     entries.router,
     calls.router,
+    messages.router,
     checkout_sessions.router,
     auto_recharge.router,
     assistants.router,
+    senders.router,
     adjustments.router,
     reconciliations.router,
     api_keys.router,
@@ -72,6 +82,7 @@ def create_app(
     *,
     stripe_secrets: tuple[bytes, ...],
     vapi_secrets: tuple[bytes, ...],
+    twilio: TwilioAccounts,
     return_origins: frozenset[str],
     own_workflow_rate: float,
     adjustment_approval_minor: int,
@@ -94,6 +105,7 @@ def create_app(
                 metrics=metrics,
                 stripe_secrets=stripe_secrets,
                 vapi_secrets=vapi_secrets,
+                twilio=twilio,
                 return_origins=return_origins,
                 adjustment_approval_minor=adjustment_approval_minor,
                 started_at=time.monotonic(),

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from enum import StrEnum
@@ -27,7 +27,7 @@ from billing.webhook import (
 from store import inbox
 from store.migrate import UnknownSchema
 from workflows.checkout import Checkout
-from workflows.namespace import nudge_drain
+from workflows.namespace import nudge_drain, nudge_message_drain
 
 # More starts than this under way at once is Temporal falling behind: the drain takes the rest.
 MOST_STARTS = 64
@@ -35,6 +35,7 @@ NUDGE_EVERY_SECONDS = 0.25
 # A flood shows within this time; a call's own workflow can wait for it, its sender does not.
 LOOK_AHEAD_SECONDS = 0.25
 _NUDGE_AGAIN_SECONDS = 1.0
+_Nudge = Callable[[Client], Awaitable[None]]
 log = structlog.get_logger()
 
 
@@ -57,10 +58,11 @@ class Intake:
         self._metrics = metrics
         self._inbox = GroupCommit(engine)
         self._flood = LeakyBucket(own_workflow_rate)
-        self._first_drops: list[str] = []
+        self._first_drops: list[WebhookEvent] = []
         self._starts: set[asyncio.Task[None]] = set()
         self._nudge_wanted = asyncio.Event()
         self._nudge_wanted.set()  # an earlier process may have died between a write and a start
+        self._nudges: set[_Nudge] = {nudge_drain, nudge_message_drain}
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -80,7 +82,7 @@ class Intake:
 
         Raises Unavailable when neither PostgreSQL nor Temporal could take it.
         """
-        own_lane = event.call is None or not self._flood.overflows(time.monotonic())
+        own_lane = not _is_usage(event) or not self._flood.overflows(time.monotonic())
         due_in_seconds = OWN_LANE_GRACE_SECONDS if own_lane else 0.0
         with self._metrics.accept_seconds.time():
             accepted = await self._store(replace(event, due_in_seconds=due_in_seconds))
@@ -90,8 +92,12 @@ class Intake:
         if accepted is Accepted.ACCEPTED and own_lane:
             self._soon(self._start_or_leave(event))
         elif accepted is Accepted.ACCEPTED:
-            self._nudge_wanted.set()
+            self._want_drain(event)
         return accepted
+
+    def _want_drain(self, event: WebhookEvent) -> None:
+        self._nudges.add(nudge_drain if event.message is None else nudge_message_drain)
+        self._nudge_wanted.set()
 
     async def _store(self, event: WebhookEvent) -> Accepted:
         try:
@@ -124,42 +130,52 @@ class Intake:
         task.add_done_callback(self._starts.discard)
 
     async def _start_or_leave(self, event: WebhookEvent) -> None:
-        """Start a workflow, unless the call turns out to be one of the first drops of a flood."""
-        if event.call is not None:
+        """Start a workflow, unless the event turns out to be one of the first drops of a flood."""
+        if _is_usage(event):
             await asyncio.sleep(LOOK_AHEAD_SECONDS)
             if self._flood.is_flooded(time.monotonic()):
-                self._first_drops.append(event.key)
-                self._nudge_wanted.set()
+                self._first_drops.append(event)
+                self._want_drain(event)
                 return
         try:
             await _start(self._temporal, event)
         except TEMPORAL_GONE as error:
             log.warning("a start is left to the drain", error=str(error))
-            self._nudge_wanted.set()
+            self._want_drain(event)
 
     async def _give_first_drops_to_drain(self) -> None:
         """Make them due now; if the database is away, their grace makes them due soon."""
-        keys, self._first_drops = self._first_drops, []
-        if keys:
+        drops, self._first_drops = self._first_drops, []
+        if drops:
             try:
                 async with self._engine.begin() as connection:
-                    await inbox.make_due(connection, Source.VAPI, keys)
+                    for source in (Source.VAPI, Source.TWILIO):
+                        keys = [event.key for event in drops if event.source is source]
+                        await inbox.make_due(connection, source, keys)
             except DATABASE_GONE as error:
-                log.warning("a flood's first calls wait a little", error=type(error).__name__)
+                log.warning("a flood's first events wait a little", error=type(error).__name__)
 
     async def _nudge_for_ever(self) -> None:
-        """Nudge the drain at most four times a second, and until it has heard."""
+        """Nudge each drain at most four times a second, and until it has heard."""
         while True:
             await self._nudge_wanted.wait()
             self._nudge_wanted.clear()
             await self._give_first_drops_to_drain()
             pause = NUDGE_EVERY_SECONDS
-            try:
-                await nudge_drain(self._temporal)
-            except TEMPORAL_GONE:
-                self._nudge_wanted.set()
-                pause = _NUDGE_AGAIN_SECONDS
+            nudges, self._nudges = self._nudges, set()
+            for nudge in nudges:
+                try:
+                    await nudge(self._temporal)
+                except TEMPORAL_GONE:
+                    self._nudges.add(nudge)
+                    self._nudge_wanted.set()
+                    pause = _NUDGE_AGAIN_SECONDS
             await asyncio.sleep(pause)
+
+
+def _is_usage(event: WebhookEvent) -> bool:
+    """Whether it comes by the thousand: a call that has ended, or what became of a message."""
+    return event.call is not None or event.message is not None
 
 
 async def _tell_checkout(temporal: Client, workflow_id: str, event_key: str) -> None:
@@ -174,4 +190,6 @@ async def _start(temporal: Client, event: WebhookEvent) -> bool:
     """Start (or signal) the workflow of an event; False when the event says nothing new."""
     if event.call is not None:
         return await processes.bill(temporal, event.call)
+    if event.message is not None:
+        return await processes.hear_of_message(temporal, event.message)
     return await processes.look_at_payment(temporal, PaymentHint(event.subject, event.key))

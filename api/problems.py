@@ -57,11 +57,11 @@ class TooLarge(BillingError):
 
 
 class UnsupportedMediaType(BillingError):
-    """The body is not JSON."""
+    """The body is not of the media type that this endpoint takes."""
 
     code = "unsupported_media_type"
     status = 415
-    title = "The body must be application/json"
+    title = "The body is of another media type"
 
 
 class Unavailable(BillingError):

@@ -21,12 +21,14 @@ from api.problems import TEMPORAL_GONE, TemporalUnavailable
 from billing.adjustment import Adjustment, Proposal, Verdict, Word
 from billing.call import Collection, EndedCall
 from billing.errors import BillingError, InvalidWindow, SameOperator
+from billing.message import SeenMessage
 from billing.reconciliation import Reconciliation, Report, Run
 from billing.webhook import PaymentHint, Source
 from workflows import adjust as adjusting
-from workflows import bill_call, collect, reconciling, settle_payment
+from workflows import bill_call, bill_message, collect, reconciling, settle_payment
 from workflows.adjust import Adjust
 from workflows.bill_call import BillCall
+from workflows.bill_message import BillMessage
 from workflows.collect import Collect
 from workflows.options import BILLING_QUEUE
 from workflows.reconcile_stripe import ReconcileStripe
@@ -53,6 +55,18 @@ async def bill(temporal: Client, call: EndedCall) -> bool:
         await temporal.start_workflow(BillCall.run, call, **bill_call.start_options(call))
     except WorkflowAlreadyStartedError:
         return False
+    return True
+
+
+async def hear_of_message(temporal: Client, seen: SeenMessage) -> bool:
+    """Have a status taken into account by the process of its message, whether it runs or not."""
+    await temporal.start_workflow(
+        BillMessage.run,
+        seen,
+        start_signal="news",
+        start_signal_args=[seen],
+        **bill_message.start_options(seen.sid),
+    )
     return True
 
 

@@ -1,6 +1,7 @@
 """What the routes work with, made once at start-up."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from fastapi import Request
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -9,6 +10,14 @@ from temporalio.client import Client
 from api.gate import Gate
 from api.intake import Intake
 from api.metrics import Metrics
+
+
+@dataclass(frozen=True)
+class TwilioAccounts:
+    """Where Twilio reaches this API, and the live auth tokens of each account; none: no SMS."""
+
+    public_base_url: str = ""
+    tokens: Mapping[str, Sequence[bytes]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -22,6 +31,7 @@ class Services:
     metrics: Metrics
     stripe_secrets: tuple[bytes, ...]
     vapi_secrets: tuple[bytes, ...]
+    twilio: TwilioAccounts
     return_origins: frozenset[str]
     adjustment_approval_minor: int
     started_at: float

@@ -213,16 +213,24 @@ class DiscardedCall:
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """What waits for an organisation; `untold` calls are charged already, and wait to hear it."""
+    """What waits for an organisation.
+
+    Calls that are `untold`, and workflows that are, have been charged and wait to hear it.
+    """
 
     org_id: str
     untold: tuple[str, ...] = ()
+    untold_workflows: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """Calls that waited and wait no more, or for another reason; `more` may still be collected."""
+    """What waited and waits no more, or for another reason; `more` may still be collected.
+
+    `sids` are messages.
+    """
 
     call_ids: tuple[str, ...]
     more: bool
     is_short: bool = False
+    sids: tuple[str, ...] = ()

@@ -97,3 +97,10 @@ class NoSavedCard(BillingError):
     code = "no_saved_card"
     status = 409
     title = "There is no saved card"
+
+
+class MessageMissing(NotFound):
+    """Twilio does not know the message."""
+
+    code = "message_missing"
+    title = "Twilio does not know the message"

@@ -17,6 +17,8 @@ class EntryKind(StrEnum):
     DISPUTE_REVERSAL = "dispute_reversal"
     REFUND = "refund"
     REFUND_REVERSAL = "refund_reversal"
+    SMS = "sms"
+    SMS_REVERSAL = "sms_reversal"
     TOPUP = "topup"
 
 
@@ -32,6 +34,7 @@ class Account(StrEnum):
     """The accounts that are not wallets."""
 
     USAGE_CALLS = "usage:calls"
+    USAGE_SMS = "usage:sms"
     STRIPE = "stripe"
     DISPUTES = "disputes"
     ADJUSTMENTS = "adjustments"
@@ -128,6 +131,11 @@ def call_key(call_id: str) -> str:
 def call_correction_key(call_id: str, number: int) -> str:
     """Key the n-th correction (from 1) of the charge for a call."""
     return f"call:{call_id}:correction:{number}"
+
+
+def message_key(sid: str) -> str:
+    """Key the charge for a message; `reversal_key` of it gives the charge back."""
+    return f"sms:{sid}"
 
 
 def payment_credit_key(payment_id: str) -> str:

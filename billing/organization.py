@@ -15,15 +15,22 @@ class Organization:
 
 
 class AgentKind(StrEnum):
-    """What of Vapi's names an organisation."""
+    """What of Vapi's, or of Twilio's, names an organisation."""
 
     ASSISTANT = "assistant"
     PHONE_NUMBER = "phone_number"
+    SMS_NUMBER = "sms_number"
+    MESSAGING_SERVICE = "messaging_service"
+
+
+# What calls come in by, and what sends messages.
+ANSWERERS = (AgentKind.ASSISTANT, AgentKind.PHONE_NUMBER)
+SENDERS = (AgentKind.SMS_NUMBER, AgentKind.MESSAGING_SERVICE)
 
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """A Vapi assistant or phone number that is registered to an organisation.
+    """A Vapi assistant or phone number, or a sender of messages, registered to an organisation.
 
     `answered_by` is the assistant that answers a number whose callers pass the gate.
     """

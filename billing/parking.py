@@ -5,6 +5,8 @@ from datetime import datetime, timedelta
 from typing import assert_never
 
 from billing.call import CallBill, CallState
+from billing.ledger import Posting
+from billing.message import MessageBill, MessageState
 from billing.money import Money
 from billing.payment import Mismatch, Payment, Settlement, received
 from billing.recharge import HoldReason
@@ -16,7 +18,9 @@ FIRST_HEAL = timedelta(seconds=30)
 LONGEST_HEAL = timedelta(hours=1)
 
 # Reasons that go away by themselves are tried again without anybody asking.
-_HEALING = frozenset({FAULT, "call_not_ended", CallState.UNKNOWN_DURATION})
+_HEALING = frozenset(
+    {FAULT, "call_not_ended", CallState.UNKNOWN_DURATION, MessageState.UNKNOWN_SEGMENTS}
+)
 
 _ADVICE = {
     CallState.DEBT_LIMIT: "Nothing, if the customer tops up: it settles by itself, oldest first,"
@@ -25,7 +29,14 @@ _ADVICE = {
     " (`POST /v1/organizations/{org_id}/assistants`); it then settles by itself.",
     CallState.UNKNOWN_DURATION: "Look the call up in Vapi's dashboard. Reprocess once Vapi shows"
     " when it started and ended; discard it if it never took place.",
-    CallState.NO_TARIFF: "Add a tariff that was in effect when the call started, then reprocess.",
+    CallState.NO_TARIFF: "Add a tariff that was in effect when the call started (or a price for"
+    " where and when the message was sent), then reprocess.",
+    MessageState.UNKNOWN_SENDER: "Register the number or Messaging Service that sends to its"
+    " organisation (`POST /v1/organizations/{org_id}/senders`); it then settles by itself.",
+    MessageState.UNKNOWN_SEGMENTS: "Look the message up in Twilio's console. It is asked for again"
+    " by itself; discard it if it was never sent.",
+    "message_missing": "Check that `TWILIO_AUTH_TOKENS` has the account that sent the message, then"
+    " reprocess; discard it if the message was deleted at Twilio.",
     "call_not_ended": "Nothing to do: Vapi is asked again, ever more slowly.",
     "call_missing": "Check that the Vapi API key is of the account that made the call, then"
     " reprocess; discard it if the call was deleted.",
@@ -64,6 +75,12 @@ _ADVICE = {
     HoldReason.NO_SAVED_CARD: "Ask the customer to top up by checkout and to save the card there;"
     " it goes on by itself when the payment arrives.",
     FAULT: "It is tried again by itself, ever more slowly. Reprocess once the cause is mended.",
+}
+_WHY_MESSAGE_WAITS = {
+    MessageState.UNKNOWN_SENDER: "No organisation has registered the number that sent it, or its"
+    " Messaging Service.",
+    MessageState.UNKNOWN_SEGMENTS: "Twilio has sent it, and does not say in how many segments.",
+    MessageState.NO_TARIFF: "There was no price for where and when it was sent.",
 }
 _ADVICE_FOR_OTHERS = "Mend the cause named above, then reprocess; or discard."
 
@@ -122,6 +139,16 @@ def parked_call(bill: CallBill) -> Parked:
     return Parked(
         reason=bill.state,
         happened=_what_happened(bill),
+        org_id=bill.org_id,
+        at_risk=bill.charge.amount if bill.charge else None,
+    )
+
+
+def parked_message(bill: MessageBill) -> Parked:
+    """Explain a message that could not be settled."""
+    return Parked(
+        reason=bill.state,
+        happened=_WHY_MESSAGE_WAITS.get(bill.state) or _message_over_the_limit(bill),
         org_id=bill.org_id,
         at_risk=bill.charge.amount if bill.charge else None,
     )
@@ -200,12 +227,23 @@ def _what_does_not_fit(payment: Payment, problem: Mismatch) -> str:
     )
 
 
+def _message_over_the_limit(bill: MessageBill) -> str:
+    if bill.posting is None or bill.charge is None:
+        raise ValueError(f"message {bill.sid} is {bill.state}, and waits for nothing")
+    return _cannot_pay(f"this message ({bill.charge.note})", bill.posting)
+
+
 def _over_the_limit(bill: CallBill) -> str:
-    posting, charge = bill.posting, bill.charge
-    if posting is None or posting.refusal is None or charge is None:
+    if bill.posting is None or bill.charge is None:
         raise ValueError(f"call {bill.call_id} is said to be refused, without a refusal")
+    return _cannot_pay(f"this call ({bill.charge.explain()})", bill.posting)
+
+
+def _cannot_pay(what: str, posting: Posting) -> str:
+    if posting.refusal is None:
+        raise ValueError(f"{what} was not refused")
     return (
-        f"The wallet cannot pay this call ({charge.explain()}): its balance of"
+        f"The wallet cannot pay {what}: its balance of"
         f" {posting.balance_before} would become {posting.refusal.would_be},"
         f" {posting.refusal.over_by} below the debt limit. Nothing was charged."
     )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from billing.call import EndedCall
+from billing.message import SeenMessage
 from billing.ongoing import OngoingCall
 
 # An event in the one-workflow lane whose workflow has not settled it by now is looked at again.
@@ -22,6 +23,7 @@ class Source(StrEnum):
     """Who sends webhooks."""
 
     STRIPE = "stripe"
+    TWILIO = "twilio"
     VAPI = "vapi"
 
 
@@ -37,10 +39,11 @@ class EventStatus(StrEnum):
 class WebhookEvent:
     """A verified webhook.
 
-    `key` makes it one event: `evt_…` at Stripe, `{call id}:{message type}` at Vapi, which has no
-    event ids. `subject` is the payment or the call that it is about. `call` are the facts of an
-    end-of-call report, `ongoing` that a call is going on. `due_in_seconds` is how long the drain
-    leaves it to its own workflow.
+    `key` makes it one event: `evt_…` at Stripe; Vapi and Twilio have no event ids, so there it is
+    `{call id}:{message type}` and `{MessageSid}:{MessageStatus}`. `subject` is the payment, call or
+    message that it is about. `call` are the facts of an end-of-call report, `ongoing` that a call
+    is going on, `message` those of a status callback. `due_in_seconds` is how long the drain leaves
+    it to its own workflow.
     `checkout_id` is the workflow of the checkout that wants to hear of it, if any; it is not kept,
     for that workflow looks by itself.
     """
@@ -54,6 +57,7 @@ class WebhookEvent:
     due_in_seconds: float = 0.0
     call: EndedCall | None = None
     ongoing: OngoingCall | None = None
+    message: SeenMessage | None = None
     checkout_id: str | None = None
 
 
@@ -84,3 +88,17 @@ class Drained:
     more: bool = False
     short: tuple[str, ...] = ()
     cut_short: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DrainedMessages:
+    """What a drain of messages leaves to workflows of their own: what was heard, or nothing new.
+
+    There may be `more` than it hands over at once. The cards of organisations that are `short`
+    should be charged.
+    """
+
+    settled: int
+    messages: tuple[SeenMessage, ...] = ()
+    more: bool = False
+    short: tuple[str, ...] = ()

@@ -1,6 +1,6 @@
 """Which organisation a Vapi assistant or phone number belongs to."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 
 from sqlalchemy import and_, delete, func, select
@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.call import EndedCall
 from billing.errors import Conflict, NotFound
-from billing.organization import Agent, AgentKind
+from billing.organization import ANSWERERS, Agent, AgentKind
 from store.schema import agents
 
 
@@ -46,20 +46,38 @@ async def register(
     return agent
 
 
-async def remove(connection: AsyncConnection, agent_id: str, org_id: str) -> None:
-    """Forget an organisation's agent; raises NotFound. Calls already charged stay charged."""
+async def remove(
+    connection: AsyncConnection,
+    agent_id: str,
+    org_id: str,
+    kinds: Collection[AgentKind] = ANSWERERS,
+) -> None:
+    """Forget an organisation's agent; raises NotFound. What was charged stays charged."""
     gone = await connection.execute(
-        delete(agents).where(agents.c.agent_id == agent_id, agents.c.org_id == org_id)
+        delete(agents).where(
+            agents.c.agent_id == agent_id,
+            agents.c.org_id == org_id,
+            agents.c.kind == func.any(list(kinds)),
+        )
     )
     if not gone.rowcount:
         raise NotFound(f"{org_id} has no agent {agent_id}")
 
 
 async def page(
-    connection: AsyncConnection, org_id: str, after: str | None, limit: int
+    connection: AsyncConnection,
+    org_id: str,
+    after: str | None,
+    limit: int,
+    kinds: Collection[AgentKind] = ANSWERERS,
 ) -> list[Agent]:
-    """List an organisation's agents by id, from the one after `after`."""
-    query = select(agents).where(agents.c.org_id == org_id).order_by(agents.c.agent_id).limit(limit)
+    """List an organisation's agents of some kinds by id, from the one after `after`."""
+    query = (
+        select(agents)
+        .where(agents.c.org_id == org_id, agents.c.kind == func.any(list(kinds)))
+        .order_by(agents.c.agent_id)
+        .limit(limit)
+    )
     if after is not None:
         query = query.where(agents.c.agent_id > after)
     return [_agent(*row) for row in await connection.execute(query)]

@@ -4,16 +4,19 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import TypeAdapter
 from sqlalchemy import Column, Double, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.call import EndedCall
+from billing.message import SeenMessage
 from billing.webhook import EventStatus, Source, WebhookEvent
 from store.calls import FACTS
 from store.rowset import rowset
 from store.schema import webhook_events as table
 
+_MESSAGE = TypeAdapter(SeenMessage)
 _KEPT = ("source", "key", "type", "subject", "body", "facts", "status")
 _SECOND = func.make_interval(0, 0, 0, 0, 0, 0, 1)
 
@@ -38,6 +41,7 @@ class DueEvent:
     key: str
     subject: str
     call: EndedCall | None
+    message: SeenMessage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,19 +60,30 @@ async def accept(
     return {(row.source, row.key) for row in made}
 
 
-async def take_due(connection: AsyncConnection, limit: int) -> list[DueEvent]:
+async def take_due(
+    connection: AsyncConnection, limit: int, *, of_messages: bool = False
+) -> list[DueEvent]:
     """Lock up to `limit` events that are due, the longest first, until the transaction ends.
 
-    Events that another drain holds are passed over.
+    Either all those about messages or all the others. Events that another drain holds are passed
+    over.
     """
+    about_messages = table.c.source == Source.TWILIO
     query = (
         select(table.c.event_id, table.c.source, table.c.key, table.c.subject, table.c.facts)
         .where(table.c.status == EventStatus.WAITING, table.c.due_at <= func.now())
+        .where(about_messages if of_messages else ~about_messages)
         .order_by(table.c.due_at, table.c.event_id)
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
     return [_due(row) for row in await connection.execute(query)]
+
+
+async def lock(connection: AsyncConnection, event_ids: Collection[int]) -> None:
+    """Lock events before anything that they are about, as everybody does."""
+    query = select(table.c.event_id).where(table.c.event_id == func.any(list(event_ids)))
+    await connection.execute(query.order_by(table.c.event_id).with_for_update())
 
 
 async def postpone(connection: AsyncConnection, event_ids: Collection[int], seconds: float) -> None:
@@ -129,17 +144,28 @@ def _row(event: WebhookEvent) -> dict[str, Any]:
         "type": event.type,
         "subject": event.subject,
         "body": event.body,
-        "facts": event.call and FACTS.dump_python(event.call, mode="json", exclude_defaults=True),
+        "facts": _facts(event),
         "status": event.status,
         "due_in_seconds": event.due_in_seconds,
     }
 
 
+def _facts(event: WebhookEvent) -> dict[str, Any] | None:
+    written: dict[str, Any] | None = None
+    if event.message is not None:
+        written = _MESSAGE.dump_python(event.message, mode="json", exclude_defaults=True)
+    elif event.call is not None:
+        written = FACTS.dump_python(event.call, mode="json", exclude_defaults=True)
+    return written
+
+
 def _due(row: Any) -> DueEvent:
+    is_message = row.source == Source.TWILIO
     return DueEvent(
         event_id=row.event_id,
         source=Source(row.source),
         key=row.key,
         subject=row.subject,
-        call=row.facts and FACTS.validate_python(row.facts),
+        call=FACTS.validate_python(row.facts) if row.facts and not is_message else None,
+        message=_MESSAGE.validate_python(row.facts) if is_message else None,
     )

@@ -21,6 +21,11 @@ def unique(prefix: str) -> str:
     return f"{prefix}_{uuid.uuid4().hex[:16]}"
 
 
+def a_sid() -> str:
+    """The id of a message of a test's own."""
+    return f"SM{uuid.uuid4().hex}"
+
+
 def ended_call(
     assistant_id: str | None = None,
     seconds: float = 60,
@@ -97,6 +102,12 @@ async def an_organization(
 
 async def an_assistant(engine: AsyncEngine, org_id: str) -> str:
     return await register(engine, unique("assistant"), org_id)
+
+
+async def a_sender(engine: AsyncEngine, org_id: str) -> str:
+    """A number that sends for an organisation."""
+    number = f"+1{uuid.uuid4().int % 10**10:010}"
+    return await register(engine, number, org_id, AgentKind.SMS_NUMBER)
 
 
 async def register(

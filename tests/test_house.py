@@ -18,6 +18,7 @@ from typer.main import get_command
 
 import cli
 from api.app import create_app
+from api.services import TwilioAccounts
 from billing.call import CallState
 from billing.errors import BillingError, CallMissing, CallNotEnded, ListingStuck, PaymentMissing
 from billing.gate import GateRules
@@ -79,6 +80,7 @@ def paths() -> dict[str, dict[str, Any]]:
         nothing,
         stripe_secrets=(),
         vapi_secrets=(),
+        twilio=TwilioAccounts(),
         return_origins=frozenset(),
         adjustment_approval_minor=0,
         own_workflow_rate=1.0,

@@ -1,4 +1,4 @@
-"""Money has arrived, or an assistant has found its owner: charge the calls that waited for it."""
+"""Money has arrived, or a call or message has found its owner: charge what waited for it."""
 
 import asyncio
 from collections.abc import Sequence
@@ -10,11 +10,12 @@ from temporalio.common import (
     WorkflowIDReusePolicy,
 )
 
-from activities.calls import CallActivities
-from billing.call import Collection, call_workflow_id
+from activities.collecting import Collecting
+from billing.call import Collected, Collection, call_workflow_id
+from billing.message import message_workflow_id
 from workflows.attributes import ORG_ID
-from workflows.bill_call import BillCall
 from workflows.options import BILLING_QUEUE, PATIENT, StartOptions
+from workflows.parking import Parking
 from workflows.reach import start_or_tell, tell
 from workflows.recharging import recharge_short
 
@@ -43,10 +44,10 @@ class Collect:
     async def run(self, collection: Collection) -> int:
         """Charge all that can be charged, then tell; answers how many it told.
 
-        Charging comes first, or the calls of the minutes that telling thousands takes would go
+        Charging comes first, or the charges of the minutes that telling thousands takes would go
         before those that have waited longest.
         """
-        untold, told = list(collection.untold), 0
+        untold, told = _untold(collection), 0
         while True:
             untold += await self._charge(collection.org_id)
             if not untold:
@@ -55,7 +56,8 @@ class Collect:
             await _tell(portion)
             told += len(portion)
             if untold and workflow.info().is_continue_as_new_suggested():
-                workflow.continue_as_new(Collection(collection.org_id, tuple(untold)))
+                rest = Collection(collection.org_id, untold_workflows=tuple(untold))
+                workflow.continue_as_new(rest)
 
     async def _charge(self, org_id: str) -> list[str]:
         """Charge batch by batch while there is reason to; answers whom to tell."""
@@ -64,9 +66,9 @@ class Collect:
         while self._look:
             self._look = False
             batch = await workflow.execute_activity_method(
-                CallActivities.collect, org_id, summary="charge what waits", **PATIENT
+                Collecting.collect, org_id, summary="charge what waits", **PATIENT
             )
-            changed += batch.call_ids
+            changed += _changed(batch)
             is_short = is_short or batch.is_short
             self._look = self._look or batch.more
         if is_short:
@@ -74,11 +76,18 @@ class Collect:
         return changed
 
 
-async def _tell(call_ids: Sequence[str]) -> None:
-    """Wake the calls' workflows; one that was refused in a flood has none yet, and needs none."""
+def _untold(collection: Collection) -> list[str]:
+    return [*map(call_workflow_id, collection.untold), *collection.untold_workflows]
+
+
+def _changed(batch: Collected) -> list[str]:
+    return [*map(call_workflow_id, batch.call_ids), *map(message_workflow_id, batch.sids)]
+
+
+async def _tell(workflow_ids: Sequence[str]) -> None:
+    """Wake workflows; a charge that was refused in a flood may have none yet, and needs none."""
     why = f"{workflow.info().workflow_id}: there is something new for it"
-    wakes = (tell(call_workflow_id(call_id), BillCall.reprocess, why) for call_id in call_ids)
-    await asyncio.gather(*wakes)
+    await asyncio.gather(*(tell(one, Parking.reprocess, why) for one in workflow_ids))
 
 
 async def collect_waiting(org_id: str) -> None:
@@ -98,6 +107,6 @@ def start_options(org_id: str) -> StartOptions:
         id=f"collect/{org_id}",
         task_queue=BILLING_QUEUE,
         id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-        static_summary=f"Charge the calls that waited for {org_id[:120]}",
+        static_summary=f"Charge what waited for {org_id[:120]}",
         search_attributes=TypedSearchAttributes([SearchAttributePair(ORG_ID, org_id)]),
     )

@@ -17,9 +17,10 @@ from temporalio.client import Client
 from temporalio.common import SearchAttributeIndexedValueType
 from temporalio.service import RPCError, RPCStatusCode
 
-from workflows import drain_inbox, schedules
+from workflows import drain_inbox, drain_messages, schedules
 from workflows.attributes import KEYS
 from workflows.drain_inbox import DrainInbox
+from workflows.drain_messages import DrainMessages
 from workflows.options import BILLING_QUEUE
 
 RETENTION = timedelta(days=90)
@@ -35,6 +36,7 @@ async def prepare(client: Client) -> None:
     await _register_namespace(client)
     await _register_search_attributes(client)
     await nudge_drain(client)
+    await nudge_message_drain(client)
     await schedules.set_up(client)
 
 
@@ -45,6 +47,17 @@ async def nudge_drain(client: Client) -> None:
         id=drain_inbox.WORKFLOW_ID,
         task_queue=BILLING_QUEUE,
         static_summary=drain_inbox.SUMMARY,
+        start_signal="nudge",
+    )
+
+
+async def nudge_message_drain(client: Client) -> None:
+    """The same for the drain of messages."""
+    await client.start_workflow(
+        DrainMessages.run,
+        id=drain_messages.WORKFLOW_ID,
+        task_queue=BILLING_QUEUE,
+        static_summary=drain_messages.SUMMARY,
         start_signal="nudge",
     )
 

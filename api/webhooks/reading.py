@@ -1,4 +1,4 @@
-"""What every webhook has in common: a small JSON object, and one shape of answer."""
+"""What every webhook has in common: a small body, and one shape of answer."""
 
 import re
 from typing import Any
@@ -11,15 +11,16 @@ from api.intake import Accepted
 from api.problems import Malformed, TooLarge, UnsupportedMediaType
 
 LARGEST_BODY = 1024 * 1024
+JSON, FORM = "application/json", "application/x-www-form-urlencoded"
 # Ids and types end up in keys, workflow ids and logs.
 _NAME = re.compile(r"[\x21-\x7e]{1,200}")
 
 
-async def read_body(request: Request) -> bytes:
-    """Read a JSON body of at most 1 MiB; raises TooLarge and UnsupportedMediaType."""
-    media_type = request.headers.get("content-type", "application/json")
-    if media_type.partition(";")[0].strip().lower() != "application/json":
-        raise UnsupportedMediaType(f"this endpoint takes application/json, not {media_type}")
+async def read_body(request: Request, wanted: str = JSON) -> bytes:
+    """Read a body of at most 1 MiB; raises TooLarge and UnsupportedMediaType."""
+    media_type = request.headers.get("content-type", wanted)
+    if media_type.partition(";")[0].strip().lower() != wanted:
+        raise UnsupportedMediaType(f"this endpoint takes {wanted}, not {media_type}")
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > LARGEST_BODY:
         raise TooLarge(f"the body may have {LARGEST_BODY} bytes at most")

@@ -6,6 +6,7 @@ from typing import Any
 
 from api.metrics import Metrics
 from api.problems import described
+from api.webhooks.reading import JSON
 from billing.errors import BillingError
 from billing.webhook import Source
 
@@ -20,10 +21,10 @@ def counted(metrics: Metrics, source: Source) -> Iterator[None]:
         raise
 
 
-def body_like(example: dict[str, Any]) -> dict[str, Any]:
+def body_like(example: dict[str, Any], media_type: str = JSON) -> dict[str, Any]:
     """Describe to OpenAPI a body that is read raw, because its signature is over the bytes."""
     content = {"schema": {"type": "object"}, "example": example}
-    return {"requestBody": {"required": True, "content": {"application/json": content}}}
+    return {"requestBody": {"required": True, "content": {media_type: content}}}
 
 
 def examples(**named: dict[str, Any]) -> dict[str, Any]:
@@ -45,6 +46,6 @@ WEBHOOK_RESPONSES: dict[int | str, dict[str, Any]] = {
     400: described("Malformed; nothing was stored"),
     401: described("Wrong signature, or a stale or future timestamp; nothing was stored"),
     413: described("Larger than 1 MiB; nothing was stored"),
-    415: described("Not application/json; nothing was stored"),
+    415: described("Of another media type; nothing was stored"),
     503: described("Neither PostgreSQL nor Temporal could take it; see `Retry-After`"),
 }

@@ -6,6 +6,7 @@ from store.schema.adjusting import adjustments
 from store.schema.alerting import alarms, alerts
 from store.schema.columns import metadata
 from store.schema.gating import calls_in_progress, freezes
+from store.schema.messaging import messages, sms_tariffs
 from store.schema.recharging import disputes, recharge_attempts, recharge_settings
 from store.schema.reports import reconciliation_days, reconciliation_findings, reconciliation_runs
 from store.schema.usage import agents, calls, tariffs, webhook_events
@@ -22,6 +23,7 @@ __all__ = [
     "freezes",
     "idempotency_keys",
     "ledger_entries",
+    "messages",
     "metadata",
     "organizations",
     "recharge_attempts",
@@ -29,6 +31,7 @@ __all__ = [
     "reconciliation_days",
     "reconciliation_findings",
     "reconciliation_runs",
+    "sms_tariffs",
     "stripe_customers",
     "tariffs",
     "wallets",

@@ -7,8 +7,9 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.testing import ActivityEnvironment
 
-from activities import calls as calls_module
+from activities import collecting
 from activities.calls import CallActivities
+from activities.collecting import Collecting
 from billing.call import CallBill, CallState, Collected, DiscardedCall, EndedCall
 from billing.ledger import Outcome
 from tests.factories import (
@@ -29,7 +30,9 @@ async def bill(engine: AsyncEngine, call: EndedCall) -> CallBill:
 
 
 async def collect(engine: AsyncEngine, org_id: str) -> Collected:
-    return await ActivityEnvironment().run(CallActivities(engine).collect, org_id)
+    return await ActivityEnvironment().run(
+        Collecting(engine, reverse_undelivered=True).collect, org_id
+    )
 
 
 async def over_the_limit(engine: AsyncEngine, org_id: str, *seconds: float) -> list[EndedCall]:
@@ -101,7 +104,7 @@ async def test_a_call_that_found_its_owner_but_no_money_waits_for_another_reason
 async def test_more_than_a_batch_is_collected_in_batches(
     engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calls_module, "WAITING_BATCH", 2)
+    monkeypatch.setattr(collecting, "WAITING_BATCH", 2)
     org_id = await an_organization(engine, debt_limit_minor=0)
     ended = await over_the_limit(engine, org_id, 60, 60, 60)
     await credit(engine, org_id, 1000)
@@ -113,7 +116,7 @@ async def test_more_than_a_batch_is_collected_in_batches(
 async def test_a_full_batch_of_which_nothing_can_be_paid_is_not_asked_for_again(
     engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calls_module, "WAITING_BATCH", 2)
+    monkeypatch.setattr(collecting, "WAITING_BATCH", 2)
     org_id = await an_organization(engine, debt_limit_minor=0)
     await over_the_limit(engine, org_id, 60, 60, 60)
     assert await collect(engine, org_id) == Collected((), more=False)

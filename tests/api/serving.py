@@ -19,13 +19,14 @@ from api.api_keys import issue
 from api.app import create_app
 from billing.gate import GateRules
 from store.schema import webhook_events
-from tests.api import signing
+from tests.api import signing, twilio_signing
 
 # Fast enough for every event of a test to have a workflow of its own.
 NO_FLOOD = 100_000.0
 GATE_RULES = GateRules()
 RETURN_ORIGINS = frozenset({"https://app.example", "http://localhost:3000"})
 APPROVAL_MINOR = 10_000
+_PATHS = {"twilio": "/webhooks/twilio/sms-status"}
 
 
 class _Server(uvicorn.Server):
@@ -59,9 +60,8 @@ class Api:
 
     async def send(self, webhook: signing.Webhook) -> httpx.Response:
         headers = httpx.Headers(dict(webhook.headers), encoding="latin-1")
-        return await self.anonymous.post(
-            f"/webhooks/{webhook.source}", content=webhook.body, headers=headers
-        )
+        path = _PATHS.get(webhook.source, f"/webhooks/{webhook.source}")
+        return await self.anonymous.post(path, content=webhook.body, headers=headers)
 
     async def counted(self) -> Mapping[tuple[str, str], float]:
         """How many webhooks /metrics has by (source, outcome)."""
@@ -101,6 +101,7 @@ async def serving(
         temporal,
         stripe_secrets=signing.STRIPE_SECRETS,
         vapi_secrets=signing.VAPI_SECRETS,
+        twilio=twilio_signing.TWILIO_ACCOUNTS,
         return_origins=RETURN_ORIGINS,
         own_workflow_rate=own_workflow_rate,
         adjustment_approval_minor=APPROVAL_MINOR,

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowHandle
 
-import activities.calls
+import activities.collecting
 from billing.call import CallBill, CallState, Collection
 from billing.webhook import PaymentHint
 from store import calls
@@ -76,7 +76,7 @@ async def test_being_told_many_times_at_once_charges_each_call_once_and_in_order
 async def test_everything_is_charged_before_anybody_is_told(
     worker: Client, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(activities.calls, "WAITING_BATCH", 2)
+    monkeypatch.setattr(activities.collecting, "WAITING_BATCH", 2)
     org_id, handles = await parked_calls(worker, engine, 5)
     await credit(engine, org_id, 5 * 56)
     collection = await tell(worker, org_id)

@@ -1,0 +1,180 @@
+"""What is due for a message, and what it costs: decided from the highest status and the ledger."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from billing.errors import NoTariff
+from billing.ledger import (
+    Account,
+    Entry,
+    EntryKind,
+    Outcome,
+    Posting,
+    Transfer,
+    message_key,
+    reversal_key,
+    wallet_account,
+)
+from billing.message import Message, MessageBill, MessageState, MessageStatus
+from billing.sms_tariff import MessageCharge, SmsTariff, price_message, sms_tariff_at
+from billing.wallet import Wallet, is_short
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """What the ledger holds for a message."""
+
+    charge: Entry | None = None
+    is_reversed: bool = False
+
+
+class Due(StrEnum):
+    """What is to be posted for a message now."""
+
+    NOTHING = "nothing"
+    CHARGE = "charge"
+    REVERSAL = "reversal"
+
+
+def due(status: MessageStatus, posted: Posted, *, reverse_undelivered: bool) -> Due:
+    """Say what is due: a pure function of the highest status seen and of what is posted.
+
+    One that is given back before anything was posted costs nothing from the start. So all orders of
+    the same callbacks end in the same balance: a charge, a charge and its reversal, or nothing.
+    """
+    if posted.is_reversed:
+        return Due.NOTHING
+    if is_given_back(status, reverse_undelivered=reverse_undelivered):
+        return Due.REVERSAL if posted.charge else Due.NOTHING
+    return Due.CHARGE if status.is_taken and not posted.charge else Due.NOTHING
+
+
+def is_given_back(status: MessageStatus, *, reverse_undelivered: bool) -> bool:
+    """Say whether the customer does not pay for a message that ended so.
+
+    Twilio charges us for one that it could not deliver: whether we do is the platform's choice.
+    """
+    return status.is_lost or (reverse_undelivered and status is MessageStatus.UNDELIVERED)
+
+
+def rate(
+    message: Message, wallet: Wallet | None, tariffs: Iterable[SmsTariff]
+) -> MessageCharge | MessageState:
+    """Price a message for the wallet it belongs to, or say what is missing to do so.
+
+    The tariff is the one in effect when Twilio sent it.
+    """
+    facts = message.facts
+    if facts is None or facts.sent_at is None or not facts.segments:
+        return MessageState.UNKNOWN_SEGMENTS
+    if wallet is None:
+        return MessageState.UNKNOWN_SENDER
+    if facts.destination is None:
+        return MessageState.NO_TARIFF
+    try:
+        tariff = sms_tariff_at(
+            tariffs, wallet.org_id, wallet.currency, facts.destination, facts.sent_at
+        )
+    except NoTariff:
+        return MessageState.NO_TARIFF
+    return price_message(tariff, facts.segments)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to become of a message: its price or its state, and what is to be posted for it."""
+
+    rated: MessageCharge | MessageState
+    transfer: Transfer | None = None
+
+
+def plan(
+    message: Message,
+    posted: Posted,
+    wallet: Wallet | None,
+    tariffs: Iterable[SmsTariff],
+    *,
+    reverse_undelivered: bool,
+) -> Plan:
+    """Decide one message. `wallet` is that of whoever has paid for it, or of its sender's owner."""
+    if message.state is MessageState.DISCARDED:
+        return Plan(MessageState.DISCARDED)
+    step = due(message.status, posted, reverse_undelivered=reverse_undelivered)
+    if step is Due.REVERSAL and posted.charge is not None:
+        return Plan(MessageState.REVERSED, _reversal(message, posted.charge))
+    if step is Due.NOTHING:
+        return Plan(_standing(message.status, posted))
+    rated = rate(message, wallet, tariffs)
+    if wallet is None or isinstance(rated, MessageState):
+        return Plan(rated)
+    return Plan(rated, _charge(message, wallet.org_id, rated))
+
+
+def billed(
+    message: Message, wallet: Wallet | None, planned: Plan, posting: Posting | None
+) -> MessageBill:
+    """Say what became of a message once all that was planned is posted.
+
+    `wallet` is the payer's as it was before.
+    """
+    charge = planned.rated if isinstance(planned.rated, MessageCharge) else None
+    refused = posting is not None and posting.outcome is Outcome.REFUSED
+    priced = MessageState.DEBT_LIMIT if refused else MessageState.CHARGED
+    return MessageBill(
+        sid=message.sid,
+        status=message.status,
+        state=priced if isinstance(planned.rated, MessageCharge) else planned.rated,
+        org_id=wallet.org_id if wallet else None,
+        charge=charge,
+        posting=posting,
+        is_short=charge is not None and is_short(wallet, posting),
+        is_known=message.facts is not None,
+    )
+
+
+def _standing(status: MessageStatus, posted: Posted) -> MessageState:
+    """Say where a message stands for which nothing is due."""
+    if posted.is_reversed:
+        return MessageState.REVERSED
+    if posted.charge:
+        return MessageState.CHARGED
+    return MessageState.NOT_CHARGED if status.is_final else MessageState.PENDING
+
+
+def _charge(message: Message, org_id: str, charge: MessageCharge) -> Transfer | None:
+    """From the wallet to usage, down to the debt limit; None when there is nothing to charge."""
+    if message.facts is None or message.facts.sent_at is None:
+        raise ValueError(f"message {message.sid} was priced without knowing when it was sent")
+    if not charge.amount.amount_minor:
+        return None
+    return Transfer(
+        key=message_key(message.sid),
+        kind=EntryKind.SMS,
+        org_id=org_id,
+        debit_account=wallet_account(org_id),
+        credit_account=Account.USAGE_SMS,
+        amount=charge.amount,
+        occurred_at=message.facts.sent_at,
+        cause=f"twilio message {message.sid}",
+        actor="system",
+        refusable=True,
+        note=charge.note,
+    )
+
+
+def _reversal(message: Message, charged: Entry) -> Transfer:
+    """Give back to whoever has paid, whoever the sender belongs to now."""
+    return Transfer(
+        key=reversal_key(charged.key),
+        kind=EntryKind.SMS_REVERSAL,
+        org_id=charged.org_id,
+        debit_account=charged.credit_account,
+        credit_account=charged.debit_account,
+        amount=charged.amount,
+        occurred_at=charged.occurred_at,
+        cause=f"twilio message {message.sid}",
+        actor="system",
+        reverses=charged.key,
+        note=f"Twilio says: {message.status}",
+    )
