@@ -55,7 +55,7 @@ class Settings(BaseSettings):
     twilio_auth_tokens: SecretStr = SecretStr("")
     twilio_api_base: str = "https://api.twilio.com"
     public_base_url: str | None = None
-    reverse_undelivered: bool = True
+    sms_reverse_undelivered: bool = True
     slack_webhook_url: SecretStr | None = None
     temporal_ui_url: str | None = None
     checkout_return_origins: str = ""
@@ -174,7 +174,7 @@ async def open_clients(settings: Settings, name: str) -> AsyncIterator[Clients]:
             vapi,
             slack_webhook(settings, slack),
             TwilioApi(twilio, tokens_in(settings.twilio_auth_tokens)),
-            settings.reverse_undelivered,
+            settings.sms_reverse_undelivered,
         )
         await http.close_async()  # type: ignore[no-untyped-call]  # stripe leaves it untyped
         await engine.dispose()

@@ -20,8 +20,16 @@ import cli
 from api.app import create_app
 from api.services import TwilioAccounts
 from billing.call import CallState
-from billing.errors import BillingError, CallMissing, CallNotEnded, ListingStuck, PaymentMissing
+from billing.errors import (
+    BillingError,
+    CallMissing,
+    CallNotEnded,
+    ListingStuck,
+    MessageMissing,
+    PaymentMissing,
+)
 from billing.gate import GateRules
+from billing.message import MessageState
 from billing.parking import APPROVAL, FAULT, Parked
 from billing.payment import Mismatch
 from billing.recharge import HoldReason
@@ -229,8 +237,12 @@ def test_every_endpoint_in_the_documents_is_in_the_api() -> None:
 
 def test_every_reason_to_park_is_explained_to_operators() -> None:
     calls = set(CallState) - {CallState.SETTLED, CallState.DISCARDED}
-    refusals: set[type[BillingError]] = {CallMissing, CallNotEnded, ListingStuck, PaymentMissing}
-    reasons = {*calls, *Mismatch, *HoldReason, *(one.code for one in refusals), APPROVAL, FAULT}
+    messages = {state for state in MessageState if state.waits}
+    refusals: set[type[BillingError]] = {
+        CallMissing, CallNotEnded, ListingStuck, MessageMissing, PaymentMissing,
+    }  # fmt: skip
+    codes = {one.code for one in refusals}
+    reasons = {*calls, *messages, *Mismatch, *HoldReason, *codes, APPROVAL, FAULT}
     section = read(OPERATIONS).split("## What a reason means")[1].split("\n### ")[0]
     explained = set(re.findall(r"^\| `([a-z_]+)`", section, re.MULTILINE))
     assert explained == {str(reason) for reason in reasons}
