@@ -8,11 +8,12 @@ from temporalio import activity
 
 from billing.attempt import Attempt, AttemptState, Card, Outcome, SavedCard, customers_deadline
 from billing.parking import Parked
-from billing.recharge import Decision, Standing, Step, Suspension, decide
+from billing.recharge import Decision, HoldReason, Standing, Step, Suspension, decide
 from billing.recharge_notes import (
     failure_alert,
     held,
     link_alert,
+    no_card_alert,
     recovery_alert,
     suspension_after,
     suspension_alert,
@@ -138,6 +139,9 @@ class RechargeActivities:
 async def _plan(connection: AsyncConnection, standing: Standing, question: Question) -> Plan:
     decision = decide(standing, question.saved, question.now)
     attempt, card = standing.under_way, question.card
+    if decision.reason is HoldReason.NO_SAVED_CARD:
+        alert = no_card_alert(question.org_id, question.now)
+        await alerts.cross(connection, _alarm(question.org_id), raised=True, alert=alert)
     if decision.step is Step.CHARGE and decision.amount is not None and card is not None:
         if standing.suspension is not None:
             await recharges.lift(connection, question.org_id)
@@ -156,7 +160,7 @@ async def _plan(connection: AsyncConnection, standing: Standing, question: Quest
 async def _succeeded(connection: AsyncConnection, attempt: Attempt) -> bool:
     await recharges.lift(connection, attempt.org_id)
     return await alerts.cross(
-        connection, _alarm(attempt), raised=False, alert=recovery_alert(attempt)
+        connection, _alarm(attempt.org_id), raised=False, alert=recovery_alert(attempt)
     )
 
 
@@ -173,11 +177,11 @@ async def _declined(
         suspension = Suspension(suspended_for, result.now, fingerprint)
         await recharges.suspend(connection, attempt.org_id, suspension)
     alert = failure_alert(standing, attempt, suspended_for)
-    is_first = await alerts.cross(connection, _alarm(attempt), raised=True, alert=alert)
+    is_first = await alerts.cross(connection, _alarm(attempt.org_id), raised=True, alert=alert)
     if is_first or suspended_for is None:
         return is_first
     return await alerts.tell(connection, suspension_alert(attempt, suspended_for))
 
 
-def _alarm(attempt: Attempt) -> str:
-    return f"recharge/{attempt.org_id}"
+def _alarm(org_id: str) -> str:
+    return f"recharge/{org_id}"

@@ -194,6 +194,20 @@ def suspension_alert(attempt: Attempt, suspended_for: str) -> Alert:
     return _alert(f"suspended/{attempt.attempt_id}", AlertLevel.HIGH, title, attempt, what)
 
 
+def no_card_alert(org_id: str, now: datetime) -> Alert:
+    """Tell that money is short, and that there is no card to charge any more."""
+    what = "Stripe has no card of theirs any more. Ask them to top up by checkout, and to save one."
+    return Alert(
+        key=f"recharge/no-card/{org_id}/{now:%Y-%m-%d}",
+        level=AlertLevel.HIGH,
+        title="An automatic recharge found no saved card",
+        text=f"{org_id}: {what}",
+        org_id=org_id,
+        facts=(("Reason", str(HoldReason.NO_SAVED_CARD)),),
+        workflow_id=recharge_workflow_id(org_id),
+    )
+
+
 def link_alert(attempt: Attempt) -> Alert:
     """Tell that the customer has to confirm a payment, and where the link is."""
     what = (

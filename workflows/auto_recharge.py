@@ -16,7 +16,7 @@ from billing.attempt import (
 )
 from billing.errors import NoSavedCard
 from billing.parking import Parked
-from billing.recharge import Step
+from billing.recharge import HoldReason, Step
 from billing.recharge_notes import asked, unknown
 from billing.webhook import PaymentHint
 from workflows.attributes import BillingState
@@ -81,9 +81,15 @@ class AutoRecharge(Parking):
             if plan.decision.step is Step.NOTHING:
                 return True
             if plan.parked is not None:
+                await self._have_told(plan.parked)
                 return plan.parked
             if plan.attempt is not None and (waits := await self._pursue(plan, plan.attempt)):
                 return waits
+
+    async def _have_told(self, parked: Parked) -> None:
+        """Have it told that there is no card; whatever else holds a recharge was told before."""
+        if parked.reason == HoldReason.NO_SAVED_CARD:
+            await deliver_alerts()
 
     async def _plan(self, org_id: str) -> Plan:
         """Decide what comes next; a card is looked for only when one is needed."""

@@ -13,21 +13,27 @@ from devstack.providers.stripe_params import Params
 
 _BEHAVIOUR = "card_behaviour"
 _DECLINED = "Your card was declined."
+_NEVER = "do_not_try_again"
 
 
 @dataclass(frozen=True)
 class Decline:
-    """How a card refuses: Stripe's error code, decline code and message."""
+    """How a card refuses: Stripe's error code, decline code and message, and the issuer's advice.
+
+    Advice is as in docs.stripe.com/declines/card: never again, later, or with other details.
+    """
 
     code: str
     decline_code: str
     message: str = _DECLINED
+    advice_code: str | None = "try_again_later"
 
 
 AUTHENTICATION_REQUIRED = Decline(
     "authentication_required",
     "authentication_required",
     "Your card was declined. This transaction requires authentication.",
+    None,
 )
 
 _TEST_CARDS: dict[str, Decline | None] = {
@@ -38,11 +44,11 @@ _TEST_CARDS: dict[str, Decline | None] = {
     "pm_card_chargeDeclinedInsufficientFunds": Decline(
         "card_declined", "insufficient_funds", "Your card has insufficient funds."
     ),
-    "pm_card_chargeDeclinedLostCard": Decline("card_declined", "lost_card"),
-    "pm_card_chargeDeclinedStolenCard": Decline("card_declined", "stolen_card"),
-    "pm_card_chargeDeclinedFraudulent": Decline("card_declined", "fraudulent"),
+    "pm_card_chargeDeclinedLostCard": Decline("card_declined", "lost_card", advice_code=_NEVER),
+    "pm_card_chargeDeclinedStolenCard": Decline("card_declined", "stolen_card", advice_code=_NEVER),
+    "pm_card_chargeDeclinedFraudulent": Decline("card_declined", "fraudulent", advice_code=_NEVER),
     "pm_card_chargeDeclinedExpiredCard": Decline(
-        "expired_card", "expired_card", "Your card has expired."
+        "expired_card", "expired_card", "Your card has expired.", "confirm_card_data"
     ),
     "pm_card_chargeDeclinedIncorrectCvc": Decline(
         "incorrect_cvc", "incorrect_cvc", "Your card's security code is incorrect."

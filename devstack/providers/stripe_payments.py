@@ -158,6 +158,7 @@ def _declined(
         "charge": charge["id"],
         "code": decline.code,
         "decline_code": decline.decline_code,
+        "advice_code": decline.advice_code,
         "doc_url": DOC_URL + decline.code.replace("_", "-"),
         "payment_method": card,
     }

@@ -119,11 +119,11 @@ def test_what_stripe_keeps_in_another_currency_counts_with_the_disputed_amount(
 ) -> None:
     transaction_in, dispute_in = settled_in
     booked = {"id": "txn_1", "amount": -2500, "currency": transaction_in, "created": 0}
-    disputed = {"id": "du_1", "amount": 1900, "currency": dispute_in}
+    disputed = {"id": "du_1", "amount": 1900, "currency": dispute_in, "status": "lost"}
     dispute = Dispute.construct_from({**disputed, "balance_transactions": [booked]}, None)
     intent = PaymentIntent.construct_from(
         {"id": "pi_1", "status": "succeeded", "currency": "gbp", "amount": 2500,
-         "amount_received": 2500, "created": 0, "metadata": {}}, None,
+         "amount_received": 2500, "created": 0, "metadata": {}, "customer": None}, None,
     )  # fmt: skip
     [read] = payment_from(intent, None, disputes=[dispute]).disputes
     assert [(one.amount_minor, one.currency) for one in read.movements] == [expected]

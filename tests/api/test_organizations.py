@@ -23,6 +23,7 @@ async def test_a_new_organization_has_an_empty_wallet_with_the_default_limits(ap
         "balance_minor": 0,
         "debt_limit_minor": 500,
         "low_balance_minor": 500,
+        "recharge_below_minor": None,
     }
 
 

@@ -345,6 +345,21 @@ async def test_while_a_dispute_is_open_nothing_is_charged_and_then_it_is(
     await until_states(world.engine, payer, [SUCCEEDED])
 
 
+async def test_a_card_that_is_gone_is_told_once_and_a_new_one_goes_on(
+    world: World, stripe: StripeStandIn
+) -> None:
+    payer = await a_payer(world.engine, stripe, 400)
+    (await stripe.http.post(f"/v1/payment_methods/{payer.card_id}/detach")).raise_for_status()
+    handle = await recharge(world.temporal, payer)
+    await until_parked(handle, "no_saved_card")
+    await world.let_pass(handle, timedelta(days=2))
+    titles = [alert.title for alert in await told(world.engine, payer)]
+    assert titles == ["An automatic recharge found no saved card"]
+    await save_card(stripe, payer.customer_id)
+    await recharge(world.temporal, payer, "changed")
+    await until_states(world.engine, payer, [SUCCEEDED])
+
+
 async def test_many_calls_that_knock_while_it_waits_make_it_begin_anew(
     world: World, stripe: StripeStandIn
 ) -> None:
