@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 from twilio.request_validator import RequestValidator
 
 from api.services import TwilioAccounts
+from devstack.providers.twilio_messages import ACCOUNT_SID
 from tests.api.signing import Webhook
 from tests.factories import a_sid
 
@@ -13,8 +14,15 @@ MAIN, SUB = "AC" + "1" * 32, "AC" + "2" * 32
 PUBLIC_BASE_URL = "https://billing.example.com"
 URL = f"{PUBLIC_BASE_URL}/webhooks/twilio/sms-status"
 NEW, OLD, SUBS = "the-new-one", "the-old-one", "the-sub-accounts"
+# Of the account whose messages the stand-in has; what signs here is not what reads there.
+STAND_IN_TOKEN = "the-stand-ins"
 TWILIO_ACCOUNTS = TwilioAccounts(
-    PUBLIC_BASE_URL, {MAIN: (NEW.encode(), OLD.encode()), SUB: (SUBS.encode(),)}
+    PUBLIC_BASE_URL,
+    {
+        MAIN: (NEW.encode(), OLD.encode()),
+        SUB: (SUBS.encode(),),
+        ACCOUNT_SID: (STAND_IN_TOKEN.encode(),),
+    },
 )
 FORM = "application/x-www-form-urlencoded"
 Parameters = Iterable[tuple[str, str]]
