@@ -15,6 +15,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 
 from activities.adjustments import AdjustmentActivities
 from activities.alerts import AlertActivities
+from activities.audit import AuditActivities
 from activities.calls import CallActivities
 from activities.collecting import Collecting
 from activities.inbox import InboxActivities
@@ -35,6 +36,7 @@ from activities.vapi_reconciliation import VapiReconciliation
 from store import migrate
 from wiring import Clients, Settings, connect_temporal, open_clients, set_up_logging
 from workflows.adjust import Adjust
+from workflows.audit_ledger import AuditLedger
 from workflows.auto_recharge import AutoRecharge
 from workflows.bill_call import BillCall
 from workflows.bill_message import BillMessage
@@ -50,6 +52,7 @@ from workflows.settle_payment import SettlePayment
 from workflows.watch_billing import WatchBilling
 
 WORKFLOWS = (
+    AuditLedger,
     Adjust,
     AutoRecharge,
     BillCall,
@@ -110,6 +113,7 @@ def _billing_worker(temporal: Client, clients: Clients) -> Worker:
             messages.discard_message,
             payments.settle_payment,
             payments.take_over,
+            AuditActivities(clients.engine).audit_ledger,
             InboxActivities(clients.engine).drain,
             recharges.plan_recharge,
             recharges.record_link,

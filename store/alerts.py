@@ -4,6 +4,7 @@ Alerts are stored in the transaction that found their reason, so that neither is
 other; a process of its own delivers them.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +62,25 @@ async def cross(connection: AsyncConnection, alarm: str, *, raised: bool, alert:
     """
     changed = await connection.execute(_RAISE if raised else _CLEAR, {"name": alarm})
     return changed.first() is not None and await tell(connection, alert)
+
+
+async def cross_all(
+    connection: AsyncConnection, prefix: str, wanted: Collection[str]
+) -> tuple[set[str], set[str]]:
+    """Raise these alarms, and clear every other one whose name begins with `prefix`.
+
+    Answers which of them are raised now that were not, and which no longer are; the caller tells of
+    both. For one caller at a time.
+    """
+    query = select(alarms.c.alarm).where(
+        alarms.c.alarm.startswith(prefix, autoescape=True), alarms.c.raised
+    )
+    before = {row.alarm for row in await connection.execute(query)}
+    new, over = set(wanted) - before, before - set(wanted)
+    for statement, names in ((_RAISE, new), (_CLEAR, over)):
+        for name in sorted(names):
+            await connection.execute(statement, {"name": name})
+    return new, over
 
 
 async def pending(connection: AsyncConnection, limit: int) -> list[Alert]:

@@ -22,6 +22,7 @@ from temporalio.client import (
 from billing.reconciliation import Reconciliation, Report
 from billing.webhook import Source
 from workflows.attributes import RUNNING
+from workflows.audit_ledger import AuditLedger
 from workflows.options import BILLING_QUEUE
 from workflows.reconcile_stripe import ReconcileStripe
 from workflows.reconcile_vapi import ReconcileVapi
@@ -29,6 +30,9 @@ from workflows.watch_billing import WatchBilling
 
 # After an outage of days the missed run happens at once; one is enough, whatever it missed.
 _POLICY = SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=timedelta(days=7))
+# What happens often and was missed happens the next time.
+_OFTEN = SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=timedelta(minutes=1))
+AUDIT_EVERY = timedelta(hours=1)
 WATCH_EVERY = timedelta(minutes=10)
 
 
@@ -37,6 +41,18 @@ def schedules() -> Mapping[str, Schedule]:
     return {
         "reconcile-vapi": _daily(ReconcileVapi.run, Source.VAPI, minute=0),
         "reconcile-stripe": _daily(ReconcileStripe.run, Source.STRIPE, minute=15),
+        "audit-ledger": Schedule(
+            action=ScheduleActionStartWorkflow(
+                AuditLedger.run,
+                id="audit-ledger",
+                task_queue=BILLING_QUEUE,
+                static_summary="Does everything in the ledger agree with everything else?",
+            ),
+            spec=ScheduleSpec(
+                intervals=[ScheduleIntervalSpec(every=AUDIT_EVERY, offset=timedelta(minutes=40))]
+            ),
+            policy=_OFTEN,
+        ),
         "watch-billing": Schedule(
             action=ScheduleActionStartWorkflow(
                 WatchBilling.run,
@@ -45,9 +61,7 @@ def schedules() -> Mapping[str, Schedule]:
                 static_summary="Look whether what should happen does happen",
             ),
             spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=WATCH_EVERY)]),
-            policy=SchedulePolicy(
-                overlap=ScheduleOverlapPolicy.SKIP, catchup_window=timedelta(minutes=1)
-            ),
+            policy=_OFTEN,
         ),
     }
 

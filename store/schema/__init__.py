@@ -3,7 +3,7 @@
 from store.schema.access import api_keys, idempotency_keys
 from store.schema.accounts import ledger_entries, organizations, stripe_customers, wallets
 from store.schema.adjusting import adjustments
-from store.schema.alerting import alarms, alerts
+from store.schema.alerting import alarms, alerts, audits
 from store.schema.columns import metadata
 from store.schema.gating import calls_in_progress, freezes
 from store.schema.messaging import messages, sms_tariffs
@@ -17,6 +17,7 @@ __all__ = [
     "alarms",
     "alerts",
     "api_keys",
+    "audits",
     "calls",
     "calls_in_progress",
     "disputes",

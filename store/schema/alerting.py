@@ -1,4 +1,4 @@
-"""The outbox of alerts, and what raises them."""
+"""The outbox of alerts, what raises them, and what audits found."""
 
 from sqlalchemy import BigInteger, Boolean, Column, Identity, Index, Table, text
 from sqlalchemy.dialects.postgresql import JSONB
@@ -33,4 +33,15 @@ alarms = Table(
     string("alarm", primary_key=True),
     Column("raised", Boolean, nullable=False),
     recorded("since"),
+)
+
+audits = Table(
+    "audits",
+    metadata,
+    Column("position", BigInteger, Identity(always=True), primary_key=True),
+    moment("started_at"),
+    recorded("finished_at"),
+    Column("wallets", BigInteger, nullable=False),
+    Column("entries", BigInteger, nullable=False),
+    Column("flaws", JSONB, nullable=False),
 )

@@ -61,6 +61,7 @@ from wiring import Settings, open_clients
 from worker import build_workers
 from workflows import adjust, collect, deliver_alerts, drain_inbox, settle_payment
 from workflows.adjust import Adjust
+from workflows.audit_ledger import AuditLedger
 from workflows.checkout import Checkout, checkout_workflow_id
 from workflows.collect import Collect
 from workflows.deliver_alerts import DeliverAlerts
@@ -324,6 +325,9 @@ async def _reconciliations(world: World) -> None:
     round_ = "watch-billing-recorded"
     await world.temporal.execute_workflow(WatchBilling.run, id=round_, task_queue=BILLING_QUEUE)
     await world.keep(round_, "watch_billing")
+    round_ = "audit-ledger-recorded"
+    await world.temporal.execute_workflow(AuditLedger.run, id=round_, task_queue=BILLING_QUEUE)
+    await world.keep(round_, "audit_ledger")
 
 
 async def _adjustments(world: World) -> None:

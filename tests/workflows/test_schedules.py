@@ -11,6 +11,7 @@ from temporalio.client import (
     ScheduleOverlapPolicy,
 )
 
+from billing.audit import Audit
 from billing.reconciliation import GRACE, Report
 from store import reconciliations
 from tests.factories import an_assistant, an_organization, balance_of
@@ -88,3 +89,12 @@ async def test_a_triggered_reconciliation_heals_what_is_missing(
 async def test_the_watchman_makes_his_round(worker: Client) -> None:
     workflow_id = await triggered(worker, "watch-billing")
     await worker.get_workflow_handle(workflow_id).result()
+
+
+async def test_a_triggered_audit_looks_at_every_wallet(worker: Client, engine: AsyncEngine) -> None:
+    await an_organization(engine, 100)
+    workflow_id = await triggered(worker, "audit-ledger")
+    handle = worker.get_workflow_handle(workflow_id, result_type=Audit)
+    audit: Audit = await handle.result()
+    assert audit.wallets >= 1
+    assert audit.entries >= 1
