@@ -1,0 +1,121 @@
+"""Wallets that run dry while every part is killed: each is recharged once, and once more later."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+
+from devstack.demo.platform import Tenant
+from devstack.load import fire
+from devstack.providers.vapi_messages import end_of_call_report
+from store import customers
+from tests.stories.world import (
+    CONNECTIONS,
+    KILLED,
+    PATIENCE_SECONDS,
+    RUNNING,
+    UNPROVEN,
+    WAITING,
+    World,
+    kill_and_wait,
+    running_world,
+    until,
+)
+
+CREDITS = "SELECT count(*) FROM ledger_entries WHERE kind = 'topup'"
+TWICE_OR_NEVER = """
+    SELECT count(*) FROM wallets w WHERE :times <> (
+        SELECT count(*) FROM ledger_entries e WHERE e.org_id = w.org_id AND e.kind = 'topup')"""
+NOT_OVER = "SELECT count(*) FROM recharge_attempts WHERE state <> 'succeeded'"
+HOUR_IN_PENCE = 3318
+
+
+async def test_every_wallet_is_recharged_once_whatever_is_killed_and_once_more_the_next_time(
+    tmp_path: Path, story_is_full: bool
+) -> None:
+    count = 24 if story_is_full else 6
+    async with running_world(tmp_path / "state") as world:
+        tenants = [await _with_a_card(world, number) for number in range(count)]
+        fault = {"kind": "delay", "method": "POST", "path": "/v1/payment_intents", "seconds": 2.0}
+        await world.customer.stripe.post("/_control/faults", json={**fault, "times": count})
+        await asyncio.gather(_switch_all_on(world, tenants), _kill_each(world))
+        await until("credits", count, lambda: world.scalar(CREDITS))
+        await _is_quiet(world)
+        assert await _payments(world) == count
+        assert await world.scalar(TWICE_OR_NEVER, times=1) == 0
+
+        await _talk_for_hours(world, tenants)
+        await until("credits", 2 * count, lambda: world.scalar(CREDITS))
+        await _is_quiet(world)
+        assert await _payments(world) == 2 * count
+        assert await world.scalar(TWICE_OR_NEVER, times=2) == 0
+        assert await world.scalar("SELECT sum(balance_minor) FROM wallets") == count * (
+            2 * 5000 - 2 * HOUR_IN_PENCE
+        )
+
+
+async def _with_a_card(world: World, number: int) -> Tenant:
+    tenant = await world.creates(f"card{number}", 10_000_000)
+    stripe = world.customer.stripe
+    customer = (await stripe.post("/v1/customers")).raise_for_status().json()["id"]
+    attach = "/v1/payment_methods/pm_card_visa/attach"
+    (await stripe.post(attach, data={"customer": customer})).raise_for_status()
+    async with world.engine.begin() as connection:
+        await customers.remember(connection, tenant.org_id, customer)
+    return tenant
+
+
+async def _switch_all_on(world: World, tenants: Sequence[Tenant]) -> None:
+    """Ask until it is taken, as a person would; all are short already."""
+    for tenant in tenants:
+        path = f"/v1/organizations/{tenant.org_id}/auto-recharge"
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not await _put(world, path):  # noqa: ASYNC110  (a server, not an event)
+                await asyncio.sleep(0.5)
+
+
+async def _put(world: World, path: str) -> bool:
+    try:
+        answer = await world.http.put(path, json={"enabled": True})
+    except httpx.TransportError:
+        return False
+    return answer.is_success
+
+
+async def _kill_each(world: World) -> None:
+    """One after the other, the worker first: it has a charge in flight by then."""
+    for name in ("worker", *(name for name in KILLED if name != "worker")):
+        await asyncio.sleep(1.5)
+        await kill_and_wait(world.stack, name)
+
+
+async def _talk_for_hours(world: World, tenants: Sequence[Tenant]) -> None:
+    """Two calls of an hour each, at once: the second takes a wallet below its threshold."""
+    ended = datetime.fromtimestamp(time.time(), UTC)
+    began = ended - timedelta(hours=1)
+    reports = world.webhooks(
+        end_of_call_report(f"hours-{uuid4()}", tenant.assistant_id, began, ended)
+        for tenant in tenants
+        for _ in range(2)
+    )
+    shots = await fire(
+        world.webhook_url, reports, connections=CONNECTIONS, give_up_seconds=PATIENCE_SECONDS
+    )
+    assert {shot.status for shot in shots} == {200}
+
+
+async def _is_quiet(world: World) -> None:
+    await until("attempts that are not over", 0, lambda: world.scalar(NOT_OVER))
+    await until("unhandled events", 0, lambda: world.scalar(WAITING))
+    await until("workflows that run", 0, lambda: world.count(RUNNING))
+    assert await world.scalar(UNPROVEN) == 0
+
+
+async def _payments(world: World) -> int:
+    """How many PaymentIntents there are at Stripe, whatever became of them."""
+    shown = await world.customer.stripe.get("/_control/payment_intents")
+    return len(shown.raise_for_status().json()["payment_intents"])
