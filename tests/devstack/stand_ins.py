@@ -76,7 +76,7 @@ async def receiving(port: int = 0) -> AsyncIterator[Receiver]:
 
 
 class StandIns:
-    """The process, and clients of the three stand-ins in it."""
+    """The process, and clients of the stand-ins in it."""
 
     def __init__(self, process: Process, urls: dict[str, str]) -> None:
         self.process = process
@@ -86,6 +86,7 @@ class StandIns:
             base_url=urls["vapi"], headers={"Authorization": "Bearer vapi_key"}, timeout=30
         )
         self.slack = httpx.AsyncClient(base_url=urls["slack"])
+        self.twilio = httpx.AsyncClient(base_url=urls["twilio"])
 
     @classmethod
     async def start(cls, state: Path, *arguments: str) -> Self:
@@ -104,7 +105,7 @@ class StandIns:
         return answer.json()
 
     async def end(self, *, kill: bool = False) -> int:
-        for client in (self.stripe, self.vapi, self.slack):
+        for client in (self.stripe, self.vapi, self.slack, self.twilio):
             await client.aclose()
         if kill:
             self.process.kill()
@@ -114,9 +115,9 @@ class StandIns:
 
     async def reset(self) -> None:
         """Make every stand-in behave again; what happened stays."""
-        for client in (self.stripe, self.vapi, self.slack):
+        for client in (self.stripe, self.vapi, self.slack, self.twilio):
             await client.delete("/_control/faults")
-        for client in (self.stripe, self.vapi):
+        for client in (self.stripe, self.vapi, self.twilio):
             await client.delete("/_control/deliveries")
 
 
