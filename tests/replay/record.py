@@ -27,6 +27,7 @@ from devstack.stack import Stack
 from store import adjustments, alerts
 from store.migrate import upgrade
 from tests.factories import (
+    a_sender,
     an_alert,
     an_assistant,
     an_organization,
@@ -39,10 +40,13 @@ from tests.proposals import BOB, proposed
 from tests.stand_ins import (
     SlackStandIn,
     StripeStandIn,
+    TwilioStandIn,
     VapiStandIn,
     open_slack,
     open_stand_ins,
+    open_twilio,
 )
+from tests.waiting import eventually
 from tests.workflows.checkouts import SESSIONS, ask, start, top_up
 from tests.workflows.parked import discard, reprocess, start_bill, until_parked
 from tests.workflows.recharged import (
@@ -56,10 +60,25 @@ from tests.workflows.recharged import (
     until_over,
 )
 from tests.workflows.reconciled import Reconciler, a_day, calls_on
+from tests.workflows.texting import (
+    a_message,
+    callback_of,
+    drain_messages_of,
+    is_charged,
+    seen,
+    tell,
+)
 from tests.workflows.webhooks import drain, event_of, report_of
 from wiring import Settings, open_clients
 from worker import build_workers
-from workflows import adjust, collect, deliver_alerts, drain_inbox, settle_payment
+from workflows import (
+    adjust,
+    collect,
+    deliver_alerts,
+    drain_inbox,
+    drain_messages,
+    settle_payment,
+)
 from workflows.adjust import Adjust
 from workflows.audit_ledger import AuditLedger
 from workflows.checkout import Checkout, checkout_workflow_id
@@ -83,6 +102,7 @@ class World:
     stripe: StripeStandIn
     vapi: VapiStandIn
     slack: SlackStandIn
+    twilio: TwilioStandIn
 
     async def keep(self, workflow_id: str, name: str) -> None:
         """Write the history of a workflow, unless one of this name was recorded before."""
@@ -110,6 +130,7 @@ async def main() -> None:
         await _checkouts(world)
         await _recharges(world)
         await _drain(world)
+        await _messages(world)
         await _alerts(world)
         await _adjustments(world)
         await _reconciliations(world)
@@ -277,6 +298,46 @@ async def _drain(world: World) -> None:
     await world.keep(drain_inbox.WORKFLOW_ID, "drain_inbox")
 
 
+async def _messages(world: World) -> None:
+    """A message that is charged and given back; two that wait; one of which nobody hears more."""
+    org_id = await an_organization(world.engine, 5)
+    sender = await a_sender(world.engine, org_id)
+    sid = await a_message(world.twilio, sender, "sent")
+    handle = await tell(world.temporal, sid, "queued", "sent")
+    await eventually(lambda: is_charged(world.engine, sid))
+    await tell(world.temporal, sid, "undelivered")
+    await handle.result()
+    await world.keep(handle.id, "bill_message_reversed")
+
+    dear = await a_message(world.twilio, sender, "delivered", segments=200)
+    handle = await tell(world.temporal, dear, "delivered")
+    await until_parked(handle, "debt_limit")
+    await credit(world.engine, org_id, 1000)
+    await world.temporal.execute_workflow(
+        Collect.run, Collection(org_id), **collect.start_options(org_id)
+    )
+    await handle.result()
+    await world.keep(handle.id, "bill_message_debt_limit_collected")
+    await world.keep(f"collect/{org_id}", "collect_messages")
+
+    stray = await a_message(world.twilio, unique("+1"), "delivered")
+    await world.twilio.misbehave(stray, kind="status", status=500, times=3)
+    handle = await tell(world.temporal, stray, "delivered")
+    await until_parked(handle, "fault")
+    await reprocess(handle, "Ann: it is back")
+    await until_parked(handle, "unknown_sender")
+    await discard(handle, "Ann: nobody's")
+    await handle.result()
+    await world.keep(handle.id, "bill_message_unknown_sender_discarded")
+
+    heard = [seen(await a_message(world.twilio, sender, "delivered"), "delivered")]
+    heard.append(
+        seen(await a_message(world.twilio, sender, "delivered", segments=999), "delivered")
+    )
+    await drain_messages_of(world.temporal, world.engine, *map(callback_of, heard))
+    await world.keep(drain_messages.WORKFLOW_ID, "drain_messages")
+
+
 async def _alerts(world: World) -> None:
     """Have an alert delivered that Slack does not take at once, and be told of more meanwhile."""
     await world.slack.misbehave(kind="status", status=500)
@@ -395,7 +456,8 @@ async def _world() -> AsyncIterator[World]:
             await opened.enter_async_context(worker)
         stand_ins = await opened.enter_async_context(open_stand_ins(stack))
         slack = await opened.enter_async_context(open_slack(stack))
-        yield World(temporal, clients.engine, *stand_ins, slack)
+        twilio = await opened.enter_async_context(open_twilio(stack))
+        yield World(temporal, clients.engine, *stand_ins, slack, twilio)
 
 
 def _portable(recorded: Any) -> Any:

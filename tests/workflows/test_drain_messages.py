@@ -8,23 +8,21 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from billing.message import MessageState, MessageStatus, message_workflow_id
-from billing.webhook import WebhookEvent
 from tests.factories import a_sender, a_sid, an_organization, balance_of, credit, keys_of
 from tests.stand_ins import TwilioStandIn
 from tests.waiting import eventually
 from tests.workflows.conftest import SkippingWorld
 from tests.workflows.parked import collect_all, ended, until_parked
-from tests.workflows.texting import a_message, callback_of, record_of, seen, tell
+from tests.workflows.texting import (
+    a_message,
+    callback_of,
+    record_of,
+    seen,
+    tell,
+)
+from tests.workflows.texting import drain_messages_of as drain
 from tests.workflows.webhooks import accept, is_handled
 from workflows import drain_messages
-from workflows.namespace import nudge_message_drain
-
-
-async def drain(worker: Client, engine: AsyncEngine, *events: WebhookEvent) -> None:
-    """Let these come by the batch lane, and wait until they have had their effect."""
-    await accept(engine, *events)
-    await nudge_message_drain(worker)
-    await eventually(lambda: is_handled(engine, *events))
 
 
 async def has_a_workflow(worker: Client, sid: str) -> bool:

@@ -5,13 +5,17 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client, WorkflowHandle
 
+from billing.ledger import message_key
 from billing.message import MessageBill, MessageRecord, MessageStatus, SeenMessage
 from billing.webhook import Source, WebhookEvent
 from devstack.providers.twilio_messages import ACCOUNT_SID
-from store import message_records
+from store import ledger, message_records
 from tests.stand_ins import TwilioStandIn
+from tests.waiting import eventually
+from tests.workflows.webhooks import accept, is_handled
 from workflows import bill_message
 from workflows.bill_message import BillMessage
+from workflows.namespace import nudge_message_drain
 
 Handle = WorkflowHandle[Any, MessageBill]
 
@@ -52,6 +56,18 @@ async def a_message(twilio: TwilioStandIn, sender: str | None, status: str, **ho
     sid = await twilio.sends(sender, **how)
     await twilio.becomes(sid, status, drop=True)
     return sid
+
+
+async def drain_messages_of(temporal: Client, engine: AsyncEngine, *events: WebhookEvent) -> None:
+    """Let these come by the batch lane, and wait until they have had their effect."""
+    await accept(engine, *events)
+    await nudge_message_drain(temporal)
+    await eventually(lambda: is_handled(engine, *events))
+
+
+async def is_charged(engine: AsyncEngine, sid: str) -> bool:
+    async with engine.connect() as connection:
+        return bool(await ledger.by_keys(connection, [message_key(sid)]))
 
 
 async def record_of(engine: AsyncEngine, sid: str) -> MessageRecord:
