@@ -4,7 +4,7 @@ An operator sees and does all; an organisation, what concerns nobody but itself.
 """
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
@@ -26,6 +26,8 @@ router = APIRouter(
     responses=documented(401, 403, 422, 503),
 )
 
+# Twilio's messages are not reconciled: each is asked for by its own process.
+Reconcilable = Literal[Source.VAPI, Source.STRIPE]
 _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 
 
@@ -61,7 +63,7 @@ class NewReconciliation(BaseModel):
         },
     )
 
-    source: Source
+    source: Reconcilable
     since: _Moment | None = Field(default=None, description="From this moment on, with its offset")
     until: _Moment | None = Field(default=None, description="Up to this moment")
     org_id: str | None = Field(default=None, pattern=NAME, description="This organisation only")
@@ -114,7 +116,7 @@ async def list_all(
     transaction: Transaction,
     cursor: Position = None,
     limit: Limit = 50,
-    source: Source | None = None,
+    source: Reconcilable | None = None,
 ) -> Page[Run]:
     """List runs, newest first; one organisation's are those that looked at it alone."""
     found = await reconciliations.page(transaction, cursor, limit + 1, source=source, org_id=org_id)
@@ -123,7 +125,7 @@ async def list_all(
 
 @router.get("/reliability", responses=documented(404))
 async def read_reliability(
-    source: Source, org_id: _OrgId, transaction: Transaction, days: _Days = 30
+    source: Reconcilable, org_id: _OrgId, transaction: Transaction, days: _Days = 30
 ) -> list[Day]:
     """Say for each of the last days how many there were and how many webhooks were missed.
 
@@ -140,7 +142,7 @@ async def read_reliability(
     responses={200: {"content": {reliability_chart.MEDIA_TYPE: {}}}, **documented(404)},
 )
 async def draw_reliability(
-    source: Source, org_id: _OrgId, transaction: Transaction, days: _Days = 30
+    source: Reconcilable, org_id: _OrgId, transaction: Transaction, days: _Days = 30
 ) -> Response:
     """Draw reliability by day, with the line below which there is an alert."""
     found = await read_reliability(source, org_id, transaction, days)

@@ -36,6 +36,12 @@ def _moment(written: str) -> datetime:
         ) from error
 
 
+def _reconcilable(source: Source) -> Source:
+    if source is Source.TWILIO:
+        raise typer.BadParameter("messages are not reconciled: each process asks for its own")
+    return source
+
+
 From = Annotated[
     datetime | None,
     typer.Option(
@@ -92,7 +98,7 @@ def stripe(
 
 @commands.command()
 def chart(
-    source: Annotated[Source, typer.Argument()],
+    source: Annotated[Source, typer.Argument(callback=_reconcilable)],
     days: Annotated[int, typer.Option(min=1, max=92, help="How many, today included.")] = 30,
     org: Org = None,
     out: Annotated[Path, typer.Option(dir_okay=False, help="The file to write.")] = Path(

@@ -1,12 +1,12 @@
 """Counting what was turned away, and documenting the answers that all webhooks share."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from api.metrics import Metrics
 from api.problems import described
-from api.webhooks.reading import JSON
+from api.webhooks.reading import FORM, JSON
 from billing.errors import BillingError
 from billing.webhook import Source
 
@@ -21,10 +21,16 @@ def counted(metrics: Metrics, source: Source) -> Iterator[None]:
         raise
 
 
-def body_like(example: dict[str, Any], media_type: str = JSON) -> dict[str, Any]:
+def body_like(example: dict[str, Any]) -> dict[str, Any]:
     """Describe to OpenAPI a body that is read raw, because its signature is over the bytes."""
     content = {"schema": {"type": "object"}, "example": example}
-    return {"requestBody": {"required": True, "content": {media_type: content}}}
+    return {"requestBody": {"required": True, "content": {JSON: content}}}
+
+
+def form_like(example: dict[str, str], required: Sequence[str]) -> dict[str, Any]:
+    """The same of a form, of which some parameters are needed."""
+    content = {"schema": {"type": "object", "required": list(required)}, "example": example}
+    return {"requestBody": {"required": True, "content": {FORM: content}}}
 
 
 def examples(**named: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from api.problems import Malformed
 from api.services import Services
 from api.webhooks import signatures
 from api.webhooks.reading import FORM, answer, read_body
-from api.webhooks.receiving import WEBHOOK_RESPONSES, body_like, counted
+from api.webhooks.receiving import WEBHOOK_RESPONSES, counted, form_like
 from billing.twilio import Form, message_from_callback, single
 from billing.webhook import EventStatus, Source, WebhookEvent
 
@@ -21,6 +21,7 @@ router = APIRouter(tags=["webhooks"])
 _MOST_FIELDS = 200
 # They end up in keys, workflow ids and logs.
 _NAME = re.compile(r"[0-9A-Za-z_-]{1,100}")
+_REQUIRED = ("AccountSid", "MessageSid", "MessageStatus")
 _EXAMPLE = {
     "MessageSid": "SM0123456789abcdef0123456789abcdef",
     "AccountSid": "AC0123456789abcdef0123456789abcdef",
@@ -31,7 +32,7 @@ _EXAMPLE = {
 }
 
 
-@router.post(PATH, responses=WEBHOOK_RESPONSES, openapi_extra=body_like(_EXAMPLE, FORM))
+@router.post(PATH, responses=WEBHOOK_RESPONSES, openapi_extra=form_like(_EXAMPLE, _REQUIRED))
 async def receive(request: Request) -> Response:
     """Take a status callback with an `X-Twilio-Signature` by a live token of its account.
 
