@@ -14,7 +14,6 @@ from billing.recharge import (
     RechargeSettings,
     Standing,
     Step,
-    Suspension,
     day_of,
     decide,
     declined_in_a_row,
@@ -243,8 +242,3 @@ def _alert(key: str, level: AlertLevel, title: str, attempt: Attempt, what: str)
 def recharge_workflow_id(org_id: str) -> str:
     """Name the workflow of an organisation's recharges."""
     return f"recharge/{org_id}"
-
-
-def suspended(attempt: Attempt, code: str, now: datetime) -> Suspension:
-    """Suspend the card of an attempt."""
-    return Suspension(code, now, attempt.card.fingerprint)

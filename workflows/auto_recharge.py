@@ -202,7 +202,8 @@ class AutoRecharge(Parking):
             await deliver_alerts()
 
     async def _begin_anew_if_long(self, org_id: str) -> None:
-        if self.is_long():
+        """Begin anew with what is in the database; what a person has asked for comes first."""
+        if self.is_long() and self._reprocessed_by is None:
             self.go_on()
             await workflow.wait_condition(workflow.all_handlers_finished)
             workflow.continue_as_new(org_id)

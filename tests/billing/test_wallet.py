@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from billing.errors import CurrencyMismatch
-from billing.ledger import Entry, Outcome, Transfer, wallet_account
+from billing.ledger import Entry, Outcome, Posting, Transfer, wallet_account
 from billing.money import Currency, Money
-from billing.wallet import Decision, Wallet, decide, decide_all
+from billing.wallet import Decision, Wallet, decide, decide_all, is_short
 from tests.factories import NOON, charge_of, credit_of
 
 ORGANIZATIONS = ("a", "b", "c")
@@ -198,3 +198,28 @@ def test_the_wallets_that_were_given_are_left_as_they_were(scene: Scene) -> None
     before = dict(scene.wallets)
     scene.decided()
     assert scene.wallets == before
+
+
+@pytest.mark.parametrize(
+    ("recharge_below_minor", "outcome", "balance_minor", "expected"),
+    [
+        (500, Outcome.APPLIED, 500, False),
+        (500, Outcome.APPLIED, 499, True),
+        (500, Outcome.DUPLICATE, 499, True),
+        (500, Outcome.DUPLICATE, 500, False),
+        (500, Outcome.REFUSED, 600, True),
+        (None, Outcome.APPLIED, -500, False),
+        (None, Outcome.REFUSED, -500, False),
+    ],
+)
+def test_a_wallet_is_short_below_its_threshold_or_when_it_could_not_pay(
+    recharge_below_minor: int | None, outcome: Outcome, balance_minor: int, *, expected: bool
+) -> None:
+    now = replace(wallet(600), recharge_below_minor=recharge_below_minor)
+    posting = Posting(outcome, None, pounds(600), pounds(balance_minor))
+    assert is_short(now, posting) is expected
+
+
+def test_without_a_wallet_or_a_charge_nothing_is_short() -> None:
+    assert not is_short(None, Posting(Outcome.APPLIED, None, pounds(0), pounds(0)))
+    assert not is_short(replace(wallet(0), recharge_below_minor=500), None)
