@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Self
+from urllib.parse import urlsplit
 
 import httpx
 import stripe
@@ -81,6 +82,15 @@ class Settings(BaseSettings):
     @classmethod
     def _empty_is_none(cls, value: str | None) -> str | None:
         return value or None
+
+    @field_validator("public_base_url")
+    @classmethod
+    def _is_a_base(cls, value: str | None) -> str | None:
+        parts = urlsplit(value or "https://unset")
+        is_usable = parts.scheme in {"https", "http"} and parts.hostname and parts.port != 0
+        if not is_usable or parts.query or parts.fragment:
+            raise ValueError("must be a URL such as https://billing.example.com")
+        return value
 
     @field_validator("twilio_auth_tokens")
     @classmethod
@@ -195,9 +205,13 @@ def slack_webhook(settings: Settings, http: httpx.AsyncClient) -> SlackWebhook |
     """Make the way to Slack, if there is one; alerts link to workflows if the UI has an address."""
     if settings.slack_webhook_url is None:
         return None
+    return SlackWebhook(http, settings.slack_webhook_url, workflows_url(settings))
+
+
+def workflows_url(settings: Settings) -> str | None:
+    """Say where the Temporal UI shows workflows; None if its address is not known."""
     ui, namespace = settings.temporal_ui_url, settings.temporal_namespace
-    workflows_url = f"{ui.rstrip('/')}/namespaces/{namespace}/workflows" if ui else None
-    return SlackWebhook(http, settings.slack_webhook_url, workflows_url)
+    return f"{ui.rstrip('/')}/namespaces/{namespace}/workflows" if ui else None
 
 
 async def connect_temporal(settings: Settings, *, lazy: bool = False) -> Client:

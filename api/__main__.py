@@ -13,7 +13,15 @@ from api.services import TwilioAccounts
 from billing.return_urls import origins_in
 from store import engine as store_engine
 from store import migrate
-from wiring import Settings, connect_temporal, gate_rules, secrets_in, set_up_logging, tokens_in
+from wiring import (
+    Settings,
+    connect_temporal,
+    gate_rules,
+    secrets_in,
+    set_up_logging,
+    tokens_in,
+    workflows_url,
+)
 
 log = structlog.get_logger()
 
@@ -42,6 +50,7 @@ async def main() -> None:
         own_workflow_rate=settings.own_workflow_rate,
         adjustment_approval_minor=settings.adjustment_approval_minor,
         gate_rules=gate_rules(settings),
+        workflows_url=workflows_url(settings),
     )
     config = uvicorn.Config(
         app,

@@ -89,6 +89,7 @@ def create_app(
     own_workflow_rate: float,
     adjustment_approval_minor: int,
     gate_rules: GateRules,
+    workflows_url: str | None = None,
 ) -> FastAPI:
     """Make the application; it starts to accept with its lifespan."""
     metrics = Metrics()
@@ -111,6 +112,7 @@ def create_app(
                 return_origins=return_origins,
                 adjustment_approval_minor=adjustment_approval_minor,
                 started_at=time.monotonic(),
+                workflows_url=workflows_url,
             )
             yield
 

@@ -22,7 +22,10 @@ class TwilioAccounts:
 
 @dataclass(frozen=True)
 class Services:
-    """What one API process has; `started_at` is on the monotonic clock."""
+    """What one API process has; `started_at` is on the monotonic clock.
+
+    `workflows_url` is where the Temporal UI shows workflows, if that is known.
+    """
 
     engine: AsyncEngine
     temporal: Client
@@ -35,6 +38,7 @@ class Services:
     return_origins: frozenset[str]
     adjustment_approval_minor: int
     started_at: float
+    workflows_url: str | None = None
 
     @staticmethod
     def of(request: Request) -> "Services":

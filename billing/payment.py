@@ -1,6 +1,7 @@
 """A card payment as Stripe has it now, and which ledger entries it calls for."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -65,6 +66,11 @@ def is_ours(payment: Payment, wallet: Wallet | None) -> bool:
     return payment.type in OUR_PAYMENT_TYPES or (payment.type is None and wallet is not None)
 
 
+def payment_workflow_id(payment_id: str) -> str:
+    """Name the workflow of a payment; it is how operators find it, so the domain knows it."""
+    return f"payment/{payment_id}"
+
+
 class Mismatch(StrEnum):
     """What does not fit about a payment that should be ours; a person decides."""
 
@@ -109,13 +115,17 @@ def due_entries(payment: Payment, wallet: Wallet) -> list[Transfer]:
     """
     if payment.status != "succeeded":
         return []
-    entries = [_credit(payment, wallet)]
+    of_payment = f" of payment {payment.payment_id}"
+    returned = (replace(one, cause=one.cause + of_payment) for one in _returned(payment, wallet))
+    return [_credit(payment, wallet), *returned]
+
+
+def _returned(payment: Payment, wallet: Wallet) -> Iterator[Transfer]:
     for refund in sorted(payment.refunds, key=lambda one: (one.created_at, one.refund_id)):
         if not _is_a_release(refund, payment):
-            entries += refund_entries(refund, wallet)
+            yield from refund_entries(refund, wallet)
     for dispute in sorted(payment.disputes, key=lambda one: one.dispute_id):
-        entries += dispute_entries(dispute, wallet)
-    return entries
+        yield from dispute_entries(dispute, wallet)
 
 
 def _credit(payment: Payment, wallet: Wallet) -> Transfer:

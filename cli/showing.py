@@ -13,7 +13,7 @@ from billing.money import Money
 from billing.reconciliation import Impact, Report, Run, RunStatus, Tally
 from billing.reliability import is_low
 from billing.webhook import Source
-from wiring import Settings
+from wiring import Settings, workflows_url
 
 # A figure that is cut is worse than a line that wraps.
 _WIDEST_TABLE = 200
@@ -98,7 +98,7 @@ def _money(amounts: Iterable[Money], joined: str = " and ") -> str:
 
 def _where(run: Run, settings: Settings) -> str:
     """Link into the Temporal UI, if it has an address."""
-    if settings.temporal_ui_url is None:
+    ui = workflows_url(settings)
+    if ui is None:
         return f"Run {run.run_id}, workflow {escape(run.workflow_id)}"
-    page = f"{settings.temporal_ui_url.rstrip('/')}/namespaces/{settings.temporal_namespace}"
-    return f"{page}/workflows/{quote(run.workflow_id, safe='')}"
+    return f"{ui}/{quote(run.workflow_id, safe='')}"

@@ -15,6 +15,8 @@ from store.rowset import rowset
 from store.schema import ledger_entries
 from store.schema import wallets as wallets_table
 
+_LARGEST_ID = 2**63 - 1
+
 _new = rowset(
     column for column in ledger_entries.c if column.name not in ("entry_id", "recorded_at")
 )
@@ -57,6 +59,23 @@ async def by_keys(connection: AsyncConnection, keys: Collection[str]) -> dict[st
     """Read the entries that exist under any of these keys."""
     query = select(ledger_entries).where(ledger_entries.c.key == func.any(list(keys)))
     return {row.key: _entry(row) for row in await connection.execute(query)}
+
+
+async def find(connection: AsyncConnection, name: str) -> Entry | None:
+    """Read the entry of this key, or of this number; None when there is none."""
+    table = ledger_entries.c
+    is_named = table.key == name
+    if name.isascii() and name.isdigit() and int(name) <= _LARGEST_ID:
+        is_named = table.entry_id == int(name)
+    row = (await connection.execute(select(ledger_entries).where(is_named))).one_or_none()
+    return None if row is None else _entry(row)
+
+
+async def family(connection: AsyncConnection, key: str) -> list[Entry]:
+    """Read an entry and those that reverse or correct it, in the order in which they were made."""
+    table = ledger_entries.c
+    query = select(ledger_entries).where(or_(table.key == key, table.reverses == key))
+    return [_entry(row) for row in await connection.execute(query.order_by(table.entry_id))]
 
 
 async def booked(connection: AsyncConnection, keys: Collection[str]) -> dict[str, Booked]:

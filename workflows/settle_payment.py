@@ -7,7 +7,7 @@ from temporalio.exceptions import ActivityError
 from activities.payments import FetchedPayment, PaymentActivities
 from activities.stripe import StripeActivities
 from billing.parking import Parked, parked_payment
-from billing.payment import Payment, Settlement, received
+from billing.payment import Payment, Settlement, payment_workflow_id, received
 from billing.webhook import PaymentHint
 from workflows.attributes import RUNNING, BillingState
 from workflows.collect import collect_waiting
@@ -76,11 +76,6 @@ class SettlePayment(Parking):
             )
             self._hints = self._hints[len(heard) :]
             raise
-
-
-def payment_workflow_id(payment_id: str) -> str:
-    """Name the workflow of a payment."""
-    return f"payment/{payment_id}"
 
 
 def start_options(payment_id: str) -> StartOptions:

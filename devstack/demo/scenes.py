@@ -8,6 +8,7 @@ from collections import Counter
 from itertools import cycle, islice
 
 from billing.call import CallState
+from billing.payment import payment_workflow_id
 from devstack.demo.check import at_least, becomes, exactly
 from devstack.demo.figures import (
     DONE,
@@ -21,7 +22,6 @@ from devstack.demo.figures import (
 from devstack.demo.traffic import AUTH_MODES, TWICE, PhoneCall
 from devstack.demo.world import World
 from workflows.drain_inbox import WORKFLOW_ID as DRAIN
-from workflows.settle_payment import payment_workflow_id
 
 # Seconds -> pence and seconds -> US cents: 70 cents a minute, each step rounded up.
 PENCE = {

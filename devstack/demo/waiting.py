@@ -5,11 +5,11 @@ from datetime import timedelta
 from http import HTTPStatus
 
 from billing.call import CallState
+from billing.payment import payment_workflow_id
 from devstack.demo.check import becomes, exactly
 from devstack.demo.figures import DONE, Figures, balance, parked, settled, signed_entries
 from devstack.demo.traffic import PhoneCall
 from devstack.demo.world import World
-from workflows.settle_payment import payment_workflow_id
 
 # Pence for these many seconds, from the tariff's published examples.
 MINUTE, TEN_MINUTES, HALF_AN_HOUR, AN_HOUR = 56, 553, 1659, 3318

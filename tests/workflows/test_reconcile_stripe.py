@@ -12,6 +12,7 @@ import activities.stripe_lists
 import billing.reconciliation
 from billing.ledger import payment_credit_key
 from billing.money import Currency, Money
+from billing.payment import payment_workflow_id
 from billing.reconciliation import FindingKind, FindingOutcome, Report, Window
 from billing.webhook import PaymentHint, Source
 from store import ledger
@@ -21,7 +22,7 @@ from tests.workflows.parked import ended, until_parked
 from tests.workflows.reconciled import Reconciler
 from tests.workflows.webhooks import accept, event_of
 from workflows import settle_payment
-from workflows.settle_payment import SettlePayment, payment_workflow_id
+from workflows.settle_payment import SettlePayment
 
 
 @pytest.fixture(autouse=True)

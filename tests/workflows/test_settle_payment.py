@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client, WorkflowHandle
 
 from billing.call import CallState
-from billing.payment import Settlement
+from billing.payment import Settlement, payment_workflow_id
 from billing.webhook import PaymentHint
 from tests.factories import (
     NOON,
@@ -241,7 +241,7 @@ async def test_a_payment_that_stripe_does_not_know_parks_and_its_event_is_done_w
 ) -> None:
     hint = hint_about(unique("pi"))
     await drain(worker, engine, event_of(hint))
-    handle = worker.get_workflow_handle(settle_payment.payment_workflow_id(hint.payment_id))
+    handle = worker.get_workflow_handle(payment_workflow_id(hint.payment_id))
     await until_parked(handle, "payment_missing")
     assert f"Stripe has no payment {hint.payment_id}" in await page(handle)
     assert await discard(handle, "Ann: of the test account") == "discarded"

@@ -1,0 +1,86 @@
+"""Read everything that is known about an entry."""
+
+from dataclasses import replace
+
+from sqlalchemy import and_, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing.errors import NotFound
+from billing.explanation import Explanation, HeardEvent, Subject, SubjectKind, subject_of
+from billing.ledger import Entry
+from billing.webhook import Source
+from store import adjustments, calls, ledger, message_records, sms_tariffs, tariffs
+from store.schema import messages, webhook_events
+
+
+async def explain(connection: AsyncConnection, name: str) -> Explanation:
+    """Explain the entry of this key, or of this number; raises NotFound."""
+    entry = await ledger.find(connection, name)
+    if entry is None:
+        raise NotFound(f"the ledger has no entry {name}")
+    subject = subject_of(entry)
+    explanation = Explanation(entry, subject, related=await _related(connection, entry))
+    if subject is None:
+        return explanation
+    explanation = replace(explanation, events=await _events(connection, subject))
+    return await _in_detail(connection, explanation, subject)
+
+
+async def _in_detail(
+    connection: AsyncConnection, explanation: Explanation, subject: Subject
+) -> Explanation:
+    try:
+        match subject.kind:
+            case SubjectKind.CALL:
+                return await _of_call(connection, explanation, subject.subject_id)
+            case SubjectKind.MESSAGE:
+                return await _of_message(connection, explanation, subject.subject_id)
+            case SubjectKind.ADJUSTMENT:
+                asked = await adjustments.read(connection, subject.subject_id)
+                return replace(explanation, adjustment=asked)
+            case SubjectKind.PAYMENT:
+                return explanation
+    except NotFound:
+        # An entry that nothing explains is still explained as far as it goes; the audit names it.
+        return explanation
+
+
+async def _of_call(
+    connection: AsyncConnection, explanation: Explanation, call_id: str
+) -> Explanation:
+    call = await calls.read(connection, call_id)
+    tariff_id = call.charge.tariff_id if call.charge else None
+    rates = await tariffs.for_organizations(connection, [explanation.entry.org_id])
+    tariff = next((one for one in rates if one.tariff_id == tariff_id), None)
+    return replace(explanation, call=call, tariff=tariff)
+
+
+async def _of_message(
+    connection: AsyncConnection, explanation: Explanation, sid: str
+) -> Explanation:
+    message = await message_records.read(connection, sid)
+    query = select(messages.c.sms_tariff_id).where(messages.c.sid == sid)
+    tariff_id = await connection.scalar(query)
+    prices = await sms_tariffs.for_organizations(connection, [explanation.entry.org_id])
+    price = next((one for one in prices if one.sms_tariff_id == tariff_id), None)
+    return replace(explanation, message=message, sms_tariff=price)
+
+
+async def _related(connection: AsyncConnection, entry: Entry) -> tuple[Entry, ...]:
+    """Read the entries that share its root: what was reversed or corrected, and by what."""
+    family = await ledger.family(connection, entry.reverses or entry.key)
+    return tuple(one for one in family if one.key != entry.key)
+
+
+async def _events(connection: AsyncConnection, subject: Subject) -> tuple[HeardEvent, ...]:
+    """Read the webhooks about the subject, by what there is an index for."""
+    table = webhook_events.c
+    about = and_(table.source == Source.STRIPE, table.subject == subject.subject_id)
+    if subject.kind is not SubjectKind.PAYMENT:
+        about = and_(
+            table.source.in_((Source.VAPI, Source.TWILIO)),
+            table.key == func.any(list(subject.event_keys)),
+        )
+    query = select(table.source, table.key, table.type, table.status, table.received_at)
+    rows = await connection.execute(query.where(about).order_by(table.event_id))
+    return tuple(HeardEvent(*row) for row in rows)

@@ -1,0 +1,35 @@
+"""`callwallet explain`, typed by a person."""
+
+import json
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from devstack.stack import Stack
+from store import calls
+from tests.cli.commands import callwallet
+from tests.factories import an_assistant, an_organization, ended_call
+
+
+async def test_a_charge_is_explained_line_by_line(stack: Stack, engine: AsyncEngine) -> None:
+    env = stack.settings()
+    org_id = await an_organization(engine, 1000)
+    call = ended_call(await an_assistant(engine, org_id), 61)
+    async with engine.begin() as connection:
+        await calls.charge(connection, [call])
+    key = f"call:{call.call_id}"
+    ended = await callwallet(env, "explain", key)
+    assert ended.status == 0, ended.said
+    assert f"0.57 GBP from wallet:{org_id} to usage:calls" in ended.output
+    assert "61 s = 0.72 USD, charged as 0.57 GBP (default-gbp-2020)" in ended.output
+    assert "70 USD minor units a minute, by 1 s, converted at 0.79" in ended.output
+    flat = ended.output.replace("\n", "").replace(" ", "")
+    assert f"{env['TEMPORAL_UI_URL']}/namespaces/billing/workflows/call%2F{call.call_id}" in flat
+
+    as_json = await callwallet(env, "explain", key, "--json")
+    assert json.loads(as_json.output)["entry"]["key"] == key
+
+
+async def test_an_entry_that_is_not_there_is_said_so(stack: Stack, engine: AsyncEngine) -> None:
+    ended = await callwallet(stack.settings(), "explain", "call:never")
+    assert (ended.status, ended.output) == (2, "")
+    assert "the ledger has no entry call:never." in ended.said
