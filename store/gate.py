@@ -10,9 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing.call import CallState
 from billing.errors import NotFound
 from billing.gate import Freeze, Standing
+from billing.message import MessageState
 from billing.money import Currency, Money
 from store import tariffs as tariffs_store
-from store.schema import agents, calls, freezes, tariffs, wallets
+from store.schema import agents, calls, freezes, messages, tariffs, wallets
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +29,11 @@ def _standings(wallet: FromClause, *further: Any) -> Select[Any]:
 
     Which one does, is decided where calls are rated too; without any there is one row.
     """
-    waits = exists().where(
-        calls.c.org_id == wallets.c.org_id, calls.c.state == CallState.DEBT_LIMIT
+    waits = or_(
+        exists().where(calls.c.org_id == wallets.c.org_id, calls.c.state == CallState.DEBT_LIMIT),
+        exists().where(
+            messages.c.org_id == wallets.c.org_id, messages.c.state == MessageState.DEBT_LIMIT
+        ),
     )
     in_force = and_(freezes.c.org_id == wallets.c.org_id, freezes.c.thawed_at.is_(None))
     applies = and_(

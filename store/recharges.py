@@ -11,11 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing.attempt import UNDER_WAY, Attempt, AttemptState, Card
 from billing.call import CallState
 from billing.ledger import payment_credit_key
+from billing.message import MessageState
 from billing.money import Currency, Money
 from billing.recharge import HISTORY, RechargeSettings, Standing, Suspension, recharge_below
 from billing.wallet import Wallet
 from store import ledger
-from store.schema import calls, disputes
+from store.schema import calls, disputes, messages
 from store.schema import recharge_attempts as table
 from store.schema import recharge_settings as settings_table
 from store.schema import wallets as wallets_table
@@ -51,9 +52,13 @@ async def standing(
         select(settings_table).where(settings_table.c.org_id == org_id)
     )
     row = found.one_or_none()
-    waiting = select(func.coalesce(func.sum(calls.c.amount_minor), 0)).where(
+    of_calls = select(func.coalesce(func.sum(calls.c.amount_minor), 0)).where(
         calls.c.org_id == org_id, calls.c.state == CallState.DEBT_LIMIT
     )
+    of_messages = select(func.coalesce(func.sum(messages.c.amount_minor), 0)).where(
+        messages.c.org_id == org_id, messages.c.state == MessageState.DEBT_LIMIT
+    )
+    waiting = select(of_calls.scalar_subquery() + of_messages.scalar_subquery())
     is_open = select(disputes.c.dispute_id).where(disputes.c.org_id == org_id, disputes.c.is_open)
     return Standing(
         wallet=wallet,

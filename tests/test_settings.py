@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from wiring import Settings
+from wiring import Settings, tokens_in
 
 REQUIRED = {
     "DATABASE_URL": "postgresql://localhost/callwallet",
@@ -46,3 +46,33 @@ def test_no_origin_is_allowed_until_one_is_named(monkeypatch: pytest.MonkeyPatch
     for wrong in ("app.example", "http://app.example", "https://app.example/wallet"):
         with pytest.raises(ValidationError):
             settings(monkeypatch, CHECKOUT_RETURN_ORIGINS=wrong)
+
+
+def test_tokens_of_twilio_are_read_by_account_and_never_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    base = {"PUBLIC_BASE_URL": "https://billing.example.com"}
+    tokens = " AC1:XXnewXX, AC2:XXsubXX ,AC1:XXoldXX,"
+    found = settings(monkeypatch, **base, TWILIO_AUTH_TOKENS=tokens)
+    assert tokens_in(found.twilio_auth_tokens) == {
+        "AC1": (b"XXnewXX", b"XXoldXX"), "AC2": (b"XXsubXX",),
+    }  # fmt: skip
+    assert "XX" not in repr(found)
+    for wrong in ("XXtokenXX", ":XXtokenXX", "AC1:"):
+        with pytest.raises(ValidationError, match="pairs of an account") as refused:
+            settings(monkeypatch, **base, TWILIO_AUTH_TOKENS=wrong)
+        assert "XX" not in str(refused.value)
+
+
+def test_twilio_needs_the_url_that_it_signs(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings(monkeypatch, TWILIO_AUTH_TOKENS="", PUBLIC_BASE_URL="").public_base_url is None
+    with pytest.raises(ValidationError, match="PUBLIC_BASE_URL"):
+        settings(monkeypatch, TWILIO_AUTH_TOKENS="AC1:XXtokenXX", PUBLIC_BASE_URL="")
+
+
+@pytest.mark.parametrize(
+    "url", ["billing.example.com", "ftp://x", "https://", "https://x:99999", "https://x?y=1"]
+)
+def test_a_public_url_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    with pytest.raises(ValidationError):
+        settings(monkeypatch, PUBLIC_BASE_URL=url)
