@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from devstack.demo import night, scenes, show, waiting
+from devstack.demo import messages, night, scenes, show, waiting
 from devstack.demo.check import Figure
 from devstack.demo.figures import Scene
 from devstack.demo.world import World, open_world
@@ -21,6 +21,7 @@ SCENES: dict[str, Scene] = {
     "top-ups credited": scenes.topups,
     "calls charged by the tariff": scenes.calls,
     "a flood, in batches": scenes.flood,
+    "messages by Twilio": messages.messages,
     "over the debt limit": waiting.debt,
     "a fault at Stripe": waiting.stripe_trouble,
     "reprocessed by a signal": waiting.reprocess,

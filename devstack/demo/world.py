@@ -1,4 +1,4 @@
-"""Who takes part in the demo: the platform with its tenants, a customer, Vapi, an operator."""
+"""Who takes part in the demo: the platform, its tenants, a customer, providers, an operator."""
 
 import secrets
 import uuid
@@ -28,6 +28,7 @@ class World:
     platform: Platform
     customer: Customer
     vapi: Vapi
+    twilio: httpx.AsyncClient
     operator: Operator
     acme: Tenant
     globex: Tenant
@@ -61,11 +62,13 @@ async def open_world(stack: Stack) -> AsyncIterator[World]:
         _http(stack.api_url) as public,
         _http(stack.stripe_url, settings["STRIPE_API_KEY"]) as stripe,
         _http(stack.vapi_url) as vapi,
+        _http(stack.twilio_url) as twilio,
     ):
         world = World(
             Platform(api),
             Customer(stripe),
             Vapi(public, settings["VAPI_WEBHOOK_SECRET"], vapi),
+            twilio,
             Operator(client, stack.temporal.ui_url),
             acme=_tenant("Acme", Currency.GBP, run),
             globex=_tenant("Globex", Currency.USD, run),
