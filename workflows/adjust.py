@@ -28,6 +28,7 @@ from workflows.collect import collect_waiting
 from workflows.deliver_alerts import deliver_alerts
 from workflows.options import BILLING_QUEUE, DATABASE, PATIENT, ActivityOptions, StartOptions
 from workflows.parking import Parking
+from workflows.recharging import recharge_short
 
 # Temporal does not tell who has sent a signal.
 SIGNALLED = "a signal in Temporal"
@@ -88,8 +89,8 @@ class Adjust(Parking):
         if adjustment is None:
             adjustment = await self._give_up()
         is_applied = adjustment.state is AdjustmentState.APPLIED
-        if is_applied and proposal.direction is Direction.CREDIT:
-            await collect_waiting(proposal.org_id)
+        if is_applied:
+            await _follow(proposal)
         state = BillingState.SETTLED if is_applied else BillingState.DISCARDED
         await self.close(state, proposal.org_id, proposal.amount)
         return adjustment
@@ -162,6 +163,14 @@ class Adjust(Parking):
         if self._adjustment is None:
             raise ValueError("the adjustment was not opened")
         return self._adjustment
+
+
+async def _follow(proposal: Proposal) -> None:
+    """Money that was given may pay what waits; money that was taken may leave a wallet short."""
+    if proposal.direction is Direction.CREDIT:
+        await collect_waiting(proposal.org_id)
+    else:
+        await recharge_short(proposal.org_id)
 
 
 def start_options(proposal: Proposal) -> StartOptions:

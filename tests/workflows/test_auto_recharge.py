@@ -1,11 +1,13 @@
 """A wallet that is short is recharged: once for any number of calls, and again the next time."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
+from billing.adjustment import Direction
 from billing.attempt import AttemptState
 from billing.call import CallState
 from billing.ledger import EntryKind
@@ -17,6 +19,7 @@ from tests.factories import (
     entries_of,
     keys_of,
 )
+from tests.proposals import proposed
 from tests.stand_ins import StripeStandIn
 from tests.waiting import eventually
 from tests.workflows.parked import attributes, ended, start_bill
@@ -32,7 +35,8 @@ from tests.workflows.recharged import (
     until_over,
 )
 from tests.workflows.webhooks import drain, report_of
-from workflows import recharging
+from workflows import adjust, recharging
+from workflows.adjust import Adjust
 from workflows.auto_recharge import AutoRecharge
 
 MINUTE_IN_PENCE = 56
@@ -181,6 +185,16 @@ async def test_a_higher_threshold_is_acted_on_at_once(
     payer = await a_payer(engine, stripe, 900)
     await configure(engine, payer.org_id, threshold_minor=1000)
     await recharge(worker, payer, "changed")
+    await until_paid(worker, engine, payer, 1)
+
+
+async def test_a_debit_by_hand_that_leaves_a_wallet_short_has_it_recharged(
+    worker: Client, engine: AsyncEngine, stripe: StripeStandIn
+) -> None:
+    payer = await a_payer(engine, stripe, 900)
+    asked = proposed(payer.org_id, 600, needs_approval=False)
+    taken = replace(asked, direction=Direction.DEBIT)
+    await ended(await worker.start_workflow(Adjust.run, taken, **adjust.start_options(taken)))
     await until_paid(worker, engine, payer, 1)
 
 
