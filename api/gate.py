@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Coroutine
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from typing import Any, Self, TypeVar
 
 import structlog
@@ -16,11 +17,14 @@ from api.problems import DATABASE_GONE
 from billing.gate import GateRules, NoCall, decide
 from billing.ongoing import OngoingCall, report_due_in_seconds
 from billing.webhook import WebhookEvent
+from store import engine as store_engine
 from store import gate as store
 from store.gate import Number
 
 # Vapi waits 7.5 s, all ways included, and a caller hears nothing meanwhile.
 ANSWER_WITHIN_SECONDS = 1.0
+# Its own: a burst of webhooks or of lists must not keep callers waiting.
+CONNECTIONS = 4
 # As many numbers are remembered for when the database is away.
 MOST_REMEMBERED = 10_000
 # As many requests may wait to be recorded behind their answers.
@@ -62,8 +66,11 @@ class Gate:
     def __init__(
         self, engine: AsyncEngine, intake: Intake, metrics: Metrics, rules: GateRules
     ) -> None:
+        self._own = store_engine.beside(
+            engine, application_name="callwallet gate", pool_size=CONNECTIONS
+        )
         # One statement is a transaction: it needs no BEGIN and no COMMIT of its own.
-        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._engine = self._own.execution_options(isolation_level="AUTOCOMMIT")
         self._intake = intake
         self._metrics = metrics
         self._rules = rules
@@ -76,6 +83,7 @@ class Gate:
     async def __aexit__(self, *_: object) -> None:
         if self._behind:
             await asyncio.wait(self._behind, timeout=ANSWER_WITHIN_SECONDS)
+        await self._own.dispose()
 
     @property
     def rules(self) -> GateRules:
@@ -101,7 +109,7 @@ class Gate:
 
     async def _decide(self, phone_number_id: str) -> Entry | NoCall | Refusal:
         try:
-            found = await self._in_time(self._read(phone_number_id))
+            found = await self._in_time(phone_number_id)
         except DATABASE_GONE as gone:
             log.warning("the gate decides without the database", error=type(gone).__name__)
             return self._without_database(phone_number_id)
@@ -110,18 +118,26 @@ class Gate:
         self._count("accepted" if isinstance(decided, Entry) else decided)
         return decided
 
-    async def _read(self, phone_number_id: str) -> Number | None:
-        async with self._engine.connect() as connection:
-            return await store.standing_of_number(connection, phone_number_id)
+    async def _in_time(self, phone_number_id: str) -> Number | None:
+        """Wait for what is read, and not for the end of reading.
 
-    async def _in_time(self, reading: Coroutine[None, None, Number | None]) -> Number | None:
-        """Wait for a read, but not for its end: to cancel one on a dead server can take long."""
-        task = self._keep(reading)
-        await asyncio.wait({task}, timeout=ANSWER_WITHIN_SECONDS)
-        if not task.done():
-            task.cancel()
-            raise TimeoutError
-        return await task
+        To give a connection back takes turns in a busy loop; to cancel on a dead server, its time.
+        """
+        found: asyncio.Future[Number | None] = asyncio.get_running_loop().create_future()
+        reading = self._keep(self._read(phone_number_id, found))
+        reading.add_done_callback(partial(_pass_on, found))
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN_SECONDS):
+                return await found
+        except TimeoutError:
+            reading.cancel()
+            raise
+
+    async def _read(self, phone_number_id: str, found: asyncio.Future[Number | None]) -> None:
+        async with self._engine.connect() as connection:
+            number = await store.standing_of_number(connection, phone_number_id)
+            if not found.done():
+                found.set_result(number)
 
     def _without_database(self, phone_number_id: str) -> Entry | Refusal:
         """Open for whoever was let in last time, as long as then; who answers others is unknown."""
@@ -154,6 +170,12 @@ class Gate:
 
     def _count(self, answer: str) -> None:
         self._metrics.gate.labels(answer).inc()
+
+
+def _pass_on(found: asyncio.Future[Number | None], reading: asyncio.Task[None]) -> None:
+    """Let whoever waits know that reading has failed."""
+    if not (found.done() or reading.cancelled()) and (error := reading.exception()) is not None:
+        found.set_exception(error)
 
 
 def _judge(number: Number | None, rules: GateRules) -> Entry | NoCall | Refusal:

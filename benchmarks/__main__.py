@@ -10,7 +10,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import one_workflow_lane, reconciliation, webhooks
+from benchmarks import gate, one_workflow_lane, reconciliation, webhooks
 from benchmarks.one_workflow_lane import Lane
 from benchmarks.webhooks import Figures
 from devstack.stack import Stack
@@ -22,6 +22,7 @@ async def main(only: str | None, rounds: int, listed: int) -> None:
     """Measure one part or all, in one run, each on a stack of its own."""
     parts: dict[str, Measure] = {
         "speed": lambda stack: _speed(stack, rounds),
+        "gate": lambda stack: _gate(stack, rounds),
         "reconciliation": lambda stack: _night(stack, listed),
     }
     console = Console()
@@ -40,6 +41,28 @@ async def _speed(stack: Stack, rounds: int) -> list[Table]:
     bursts = await _repeat(rounds, lambda: webhooks.burst(stack))
     steadies = await _repeat(rounds, lambda: webhooks.steady(stack))
     return [_webhooks(bursts, steadies), _lanes(await one_workflow_lane.measure(stack))]
+
+
+async def _gate(stack: Stack, rounds: int) -> list[Table]:
+    await webhooks.burst(stack)  # to warm up
+    measured = [await gate.measure(stack) for _ in range(rounds)]
+    table = Table(
+        title=f"The gate, asked {gate.ASKED_PER_SECOND} times a second (median, and all rounds)",
+        show_header=False,
+    )
+    table.add_row("alone, p50 ms", _figures([one.quiet_p50_milliseconds for one in measured], 1))
+    table.add_row("alone, p99 ms", _figures([one.quiet_p99_milliseconds for one in measured], 1))
+    table.add_row("in a burst, p50 ms", _figures([one.p50_milliseconds for one in measured], 1))
+    table.add_row("in a burst, p99 ms", _figures([one.p99_milliseconds for one in measured], 1))
+    table.add_row("longest ms", _figures([one.longest_milliseconds for one in measured], 1))
+    table.add_row(
+        "webhooks meanwhile, p99 ms",
+        _figures([one.webhooks_p99_milliseconds for one in measured], 1),
+    )
+    table.add_row(
+        "webhooks/s meanwhile", _figures([one.webhooks_per_second for one in measured], 0)
+    )
+    return [table]
 
 
 async def _night(stack: Stack, listed: int) -> list[Table]:
@@ -107,7 +130,9 @@ def _figures(values: list[float], digits: int) -> str:
 
 if __name__ == "__main__":
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--only", choices=("speed", "reconciliation"), help="leave out the rest")
+    arguments.add_argument(
+        "--only", choices=("speed", "gate", "reconciliation"), help="leave out the rest"
+    )
     arguments.add_argument("--rounds", type=int, default=3, help="how often each load is repeated")
     arguments.add_argument(
         "--listed", type=int, default=reconciliation.LISTED, help="how many calls Vapi lists"

@@ -51,7 +51,7 @@ async def _measure(stack: Stack, count: int, per_second: float | None) -> Figure
     url = f"{stack.api_url}/webhooks/vapi"
     engine = store_engine.connect(stack.postgres.url(), application_name="benchmark", pool_size=1)
     assistants = await organizations.create(stack, ORGANIZATIONS)
-    requests = _reports(url, stack.settings()["VAPI_WEBHOOK_SECRET"], assistants, count)
+    requests = reports(url, stack.settings()["VAPI_WEBHOOK_SECRET"], assistants, count)
     await asyncio.sleep(_QUIET_SECONDS)
     began = time.perf_counter()
     shots = await fire(url, requests, connections=CONNECTIONS, per_second=per_second)
@@ -69,7 +69,7 @@ async def _measure(stack: Stack, count: int, per_second: float | None) -> Figure
     )
 
 
-def _reports(url: str, secret: str, assistants: Sequence[str], count: int) -> list[bytes]:
+def reports(url: str, secret: str, assistants: Sequence[str], count: int) -> list[bytes]:
     """Prepare reports of one-minute calls, so that preparing them takes no time later."""
     ended = datetime.fromtimestamp(time.time(), UTC)
     started = ended - timedelta(seconds=60)

@@ -11,15 +11,20 @@ _SESSION = (
 )
 
 
-def connect(database_url: str, *, application_name: str, pool_size: int = 10) -> AsyncEngine:
-    """Make an engine for `postgresql://…`; nothing is connected until it is used."""
+def connect(
+    database_url: str, *, application_name: str, pool_size: int = 10, ping: bool = True
+) -> AsyncEngine:
+    """Make an engine for `postgresql://…`; nothing is connected until it is used.
+
+    With `ping` a connection is tried before it is used, which costs a way to the server and back.
+    """
     url = make_url(database_url).set(drivername="postgresql+psycopg")
     return create_async_engine(
         url,
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=10,
-        pool_pre_ping=True,
+        pool_pre_ping=ping,
         json_serializer=_dumps,
         json_deserializer=orjson.loads,
         connect_args={
@@ -28,6 +33,15 @@ def connect(database_url: str, *, application_name: str, pool_size: int = 10) ->
             "options": _SESSION,
         },
     )
+
+
+def beside(engine: AsyncEngine, *, application_name: str, pool_size: int) -> AsyncEngine:
+    """Make a small engine for the same database, for what must be quick and wait for nobody.
+
+    Of connections that died, the first to be used fails; then all are made anew.
+    """
+    url = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    return connect(url, application_name=application_name, pool_size=pool_size, ping=False)
 
 
 def _dumps(value: object) -> str:
