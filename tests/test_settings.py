@@ -76,3 +76,12 @@ def test_twilio_needs_the_url_that_it_signs(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_public_url_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     with pytest.raises(ValidationError):
         settings(monkeypatch, PUBLIC_BASE_URL=url)
+
+
+@pytest.mark.parametrize("seconds", ["9", "43201", "forever"])
+def test_a_longest_call_that_vapi_would_not_take_is_refused(
+    monkeypatch: pytest.MonkeyPatch, seconds: str
+) -> None:
+    assert settings(monkeypatch, LONGEST_CALL_SECONDS="43200").longest_call_seconds == 43_200
+    with pytest.raises(ValidationError, match="longest_call_seconds"):
+        settings(monkeypatch, LONGEST_CALL_SECONDS=seconds)

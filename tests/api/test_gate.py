@@ -19,6 +19,7 @@ from devstack.stack import Stack
 from store import engine as store_engine
 from store.migrate import upgrade
 from tests.api.expecting import eventually, parked, problem, settled, turned_away
+from tests.api.ringing import a_number, ask, asked, let_in
 from tests.api.serving import Api, serving
 from tests.api.signing import (
     NOBODYS,
@@ -36,36 +37,6 @@ NOT_IN_SERVICE = {"error": "Sorry, this number is not in service. Goodbye."}
 NOT_NOW = {
     "error": "Sorry, this number cannot take calls at the moment. Please try again later. Goodbye."
 }
-
-
-def asked(number: str | None, call_id: str | None = None) -> bytes:
-    call = {"id": call_id or unique("call"), "orgId": "vapi-account", "phoneNumberId": number}
-    return message("assistant-request", None, call=call)
-
-
-def let_in(assistant_id: str, seconds: int) -> dict[str, Any]:
-    overrides = {"maxDurationSeconds": seconds}
-    return {"assistantId": assistant_id, "assistantOverrides": overrides}
-
-
-async def ask(api: Api, number: str | None, call_id: str | None = None) -> dict[str, Any]:
-    answer = await api.send(with_bearer(asked(number, call_id)))
-    assert answer.status_code == 200, answer.text
-    assert answer.headers["content-type"] == "application/json"
-    said: dict[str, Any] = answer.json()
-    return said
-
-
-async def a_number(api: Api, org_id: str) -> tuple[str, str]:
-    """Register a number that an assistant of the same organisation answers, as operators do."""
-    number, assistant = unique("number"), unique("assistant")
-    path = f"/v1/organizations/{org_id}/assistants"
-    for new in (
-        {"assistant_id": assistant},
-        {"phone_number_id": number, "assistant_id": assistant},
-    ):
-        (await api.operator.post(path, json=new)).raise_for_status()
-    return number, assistant
 
 
 async def allowance(api: Api, org_id: str) -> dict[str, Any]:

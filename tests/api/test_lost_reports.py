@@ -5,9 +5,9 @@ from sqlalchemy import text
 from billing.webhook import Source
 from store import inbox
 from tests.api.expecting import accepted, balance, eventually, settled
+from tests.api.ringing import a_number, ask
 from tests.api.serving import Api
 from tests.api.signing import call_id_of, message, report, with_bearer
-from tests.api.test_gate import a_number, ask
 from tests.factories import an_assistant, an_organization, ended_call, keys_of, unique
 from tests.stand_ins import VapiStandIn
 from workflows.namespace import nudge_drain
