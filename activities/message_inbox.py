@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 
+from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 
@@ -16,6 +17,8 @@ from store.inbox import DueEvent
 BATCH = 200
 # How many messages Twilio is asked for at once.
 ASKED_AT_ONCE = 16
+# Within the time in which a drain must show that it lives.
+ASK_SECONDS = 10.0
 # What a batch cannot settle is handed over in portions, so that the answer stays small.
 MOST_EXCEPTIONS = 300
 LINGER_SECONDS = 0.05
@@ -38,7 +41,7 @@ class MessageLane:
         settled = idle = 0
         while idle < LINGER_ROUNDS and len(left) < MOST_EXCEPTIONS:
             due = await self._take()
-            bills = await self._batch(due)
+            bills = await self._batch_or_nothing(due)
             left += await self._hand_over(due, bills)
             short |= {bill.org_id for bill in bills.values() if bill.is_short and bill.org_id}
             settled += len(bills)
@@ -56,6 +59,14 @@ class MessageLane:
             due = await inbox.take_due(connection, BATCH, of_messages=True)
             await inbox.postpone(connection, _ids(due), OWN_LANE_GRACE_SECONDS)
         return due
+
+    async def _batch_or_nothing(self, due: Sequence[DueEvent]) -> Mapping[str, MessageBill]:
+        """Settle a batch; one that the database refuses is left to workflows, for a row is bad."""
+        try:
+            return await self._batch(due)
+        except (DataError, IntegrityError):
+            activity.logger.exception("a batch was refused; each message gets its own workflow")
+            return {}
 
     async def _batch(self, due: Sequence[DueEvent]) -> Mapping[str, MessageBill]:
         """Merge a batch, ask Twilio for what is not known of it, and settle it.
@@ -78,8 +89,10 @@ class MessageLane:
         gate = asyncio.Semaphore(ASKED_AT_ONCE)
 
         async def ask(ref: MessageRef) -> Read:
-            async with gate:
-                return await self._api.read(ref)
+            async with gate, asyncio.timeout(ASK_SECONDS):
+                read = await self._api.read(ref)
+            activity.heartbeat(ref.sid)
+            return read
 
         answers = await asyncio.gather(*(ask(ref) for ref in refs), return_exceptions=True)
         found, faults = dict[str, Read](), list[BaseException]()

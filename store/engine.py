@@ -25,6 +25,8 @@ def connect(
         max_overflow=0,
         pool_timeout=10,
         pool_pre_ping=ping,
+        # Errors travel to logs and into Temporal; what a row holds, a number of somebody, does not.
+        hide_parameters=True,
         json_serializer=_dumps,
         json_deserializer=orjson.loads,
         connect_args={

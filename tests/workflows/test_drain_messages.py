@@ -16,6 +16,7 @@ from tests.workflows.parked import collect_all, ended, until_parked
 from tests.workflows.texting import (
     a_message,
     callback_of,
+    is_charged,
     record_of,
     seen,
     tell,
@@ -85,6 +86,31 @@ async def test_what_a_batch_cannot_settle_parks_in_a_workflow_of_its_own(
     await collect_all(worker, org_id)
     await ended(worker.get_workflow_handle(message_workflow_id(dear)))
     assert await keys_of(engine, org_id) == [f"sms:{dear}"]
+
+
+async def test_a_poison_row_parks_and_does_not_hold_up_the_others(
+    worker: Client, engine: AsyncEngine, twilio: TwilioStandIn
+) -> None:
+    org_id = await an_organization(engine, 1000)
+    good, bad = await twilio.send_many(2, await a_sender(engine, org_id), status="delivered")
+    too_large = 2**40
+    await accept(engine, callback_of(seen(bad, "delivered", too_large)))
+    await drain(worker, engine, callback_of(seen(good, "delivered")))
+    await eventually(lambda: is_charged(engine, good))
+    assert await balance_of(engine, org_id) == 1000 - 5
+    await until_parked(worker.get_workflow_handle(message_workflow_id(bad)), "fault")
+
+
+async def test_many_callbacks_wait_for_a_twilio_that_is_away_instead_of_parking(
+    worker: Client, engine: AsyncEngine, twilio: TwilioStandIn
+) -> None:
+    org_id = await an_organization(engine, 1000)
+    sids = await twilio.send_many(20, await a_sender(engine, org_id), status="delivered")
+    for sid in sids:
+        await twilio.misbehave(sid, kind="status", status=503)
+    await drain(worker, engine, *(callback_of(seen(sid, "delivered")) for sid in sids))
+    assert await balance_of(engine, org_id) == 1000 - 20 * 5
+    assert not any([await has_a_workflow(worker, sid) for sid in sids])
 
 
 async def test_a_message_that_has_a_workflow_is_left_to_it(
