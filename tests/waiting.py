@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 Found = TypeVar("Found")
-LONGEST_SECONDS = 60
+LONGEST_SECONDS = 120
 
 
 async def eventually(look: Callable[[], Awaitable[Found]]) -> Found:
