@@ -1,6 +1,7 @@
 """Serve the API: `python -m api`."""
 
 import asyncio
+import gc
 import sys
 
 import structlog
@@ -62,8 +63,15 @@ async def main() -> None:
         server_header=False,
         timeout_graceful_shutdown=10,
     )
+    _keep_what_stays()
     await uvicorn.Server(config).serve()
     await engine.dispose()
+
+
+def _keep_what_stays() -> None:
+    """Leave modules and schemas out of garbage collections: to look at them all stalls requests."""
+    gc.collect()
+    gc.freeze()
 
 
 if __name__ == "__main__":
