@@ -3,16 +3,19 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowHandle
 from temporalio.testing import TimeSkipper
 
 from devstack import temporal as devstack_temporal
 from devstack.temporal import EmbeddedTemporal
 from store.migrate import upgrade
 from tests.conftest import NewDatabase
+from tests.factories import unique
 from wiring import Clients, Settings, connect_temporal
 from worker import build_workers
 from workflows.namespace import prepare
@@ -54,3 +57,31 @@ async def skipping(
         for one in build_workers(skipper.client, replace(clients, engine=engine)):
             await running.enter_async_context(one)
         yield SkippingWorld(skipper.client, engine)
+
+
+@dataclass(frozen=True)
+class World:
+    """Time passes when a test says so."""
+
+    temporal: Client
+    engine: AsyncEngine
+    skipper: TimeSkipper
+
+    async def let_pass(self, handle: WorkflowHandle[Any, Any], time: timedelta) -> None:
+        """Let it pass for one process, unless that ends before."""
+        await self.skipper.fast_forward(handle, time)
+
+
+@pytest.fixture(scope="module")
+async def world(
+    skipping_server: str, settings: Settings, clients: Clients, new_database: NewDatabase
+) -> AsyncIterator[World]:
+    engine = await new_database()
+    await upgrade(engine)
+    there = {"temporal_address": skipping_server, "temporal_namespace": unique("world")}
+    client = await connect_temporal(settings.model_copy(update=there))
+    async with AsyncExitStack() as running:
+        await prepare(client)
+        for one in build_workers(client, replace(clients, engine=engine)):
+            await running.enter_async_context(one)
+        yield World(client, engine, TimeSkipper(client))

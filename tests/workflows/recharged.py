@@ -11,12 +11,14 @@ from temporalio.service import RPCError, RPCStatusCode
 from billing.attempt import Attempt, AttemptState
 from billing.recharge import RechargeSettings, Standing
 from billing.recharge_notes import recharge_workflow_id
+from billing.webhook import PaymentHint
 from store import customers, recharges
-from tests.factories import NOON, an_organization, wallet_of
+from tests.factories import NOON, an_organization, unique, wallet_of
 from tests.stand_ins import StripeStandIn
 from tests.waiting import eventually
-from workflows import recharging
+from workflows import recharging, settle_payment
 from workflows.auto_recharge import AutoRecharge
+from workflows.settle_payment import SettlePayment
 
 Recharge = WorkflowHandle[AutoRecharge, None]
 RETURN_URL = "https://platform.example/billing"
@@ -96,6 +98,23 @@ async def attempts_of(engine: AsyncEngine, payer: Payer) -> list[Attempt]:
 
 async def states_of(engine: AsyncEngine, payer: Payer) -> list[AttemptState]:
     return [one.state for one in await attempts_of(engine, payer)]
+
+
+async def settle(temporal: Client, payment_id: str) -> None:
+    """Have a payment looked at, as an event about it does."""
+    hint = PaymentHint(payment_id, unique("evt"))
+    await temporal.execute_workflow(
+        SettlePayment.run, hint, **settle_payment.start_options(payment_id)
+    )
+
+
+async def top_up(
+    temporal: Client, stripe: StripeStandIn, payer: Payer, paid_minor: int = 2500
+) -> str:
+    """Let the customer pay by hand, and its process run; answers with the payment's id."""
+    payment_id = await stripe.payment(payer.org_id, paid_minor)
+    await settle(temporal, payment_id)
+    return payment_id
 
 
 async def recharge(temporal: Client, payer: Payer, signal: str = "crossed") -> Recharge:

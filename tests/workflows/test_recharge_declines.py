@@ -1,36 +1,28 @@
 """A card that is declined: how often it is tried, who is told, and what makes it go on."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
-from temporalio.client import Client, WorkflowHandle
-from temporalio.testing import TimeSkipper
+from temporalio.client import WorkflowHandle
 
 from billing.alert import Alert
 from billing.attempt import AttemptState
 from billing.call import CallBill, CallState
-from billing.webhook import PaymentHint
 from store import alerts
-from store.migrate import upgrade
-from tests.conftest import NewDatabase
 from tests.factories import (
     an_assistant,
     balance_of,
     ended_call,
-    unique,
 )
 from tests.stand_ins import StripeStandIn
 from tests.waiting import eventually
+from tests.workflows.conftest import World
 from tests.workflows.parked import attributes, discard, page, start_bill, until_parked
 from tests.workflows.recharged import (
     Payer,
-    Recharge,
     a_payer,
     attempts_of,
     card_becomes,
@@ -39,64 +31,24 @@ from tests.workflows.recharged import (
     payments,
     recharge,
     save_card,
+    settle,
     standing_of,
     states_of,
+    top_up,
     until_over,
     until_states,
 )
-from wiring import Clients, Settings, connect_temporal
-from worker import build_workers
-from workflows import settle_payment
 from workflows.bill_call import BillCall
-from workflows.namespace import prepare
-from workflows.settle_payment import SettlePayment
 
 HOUR = timedelta(hours=1)
 POOR = "pm_card_chargeDeclinedInsufficientFunds"
 DECLINED, SUCCEEDED = AttemptState.DECLINED, AttemptState.SUCCEEDED
 
 
-@dataclass(frozen=True)
-class World:
-    """Time passes when a test says so."""
-
-    temporal: Client
-    engine: AsyncEngine
-    skipper: TimeSkipper
-
-    async def let_pass(self, handle: Recharge, time: timedelta) -> None:
-        """Let it pass for one process, unless that ends before."""
-        await self.skipper.fast_forward(handle, time)
-
-
-@pytest.fixture(scope="module")
-async def world(
-    skipping_server: str, settings: Settings, clients: Clients, new_database: NewDatabase
-) -> AsyncIterator[World]:
-    engine = await new_database()
-    await upgrade(engine)
-    there = {"temporal_address": skipping_server, "temporal_namespace": "declines"}
-    client = await connect_temporal(settings.model_copy(update=there))
-    async with AsyncExitStack() as running:
-        await prepare(client)
-        for one in build_workers(client, replace(clients, engine=engine)):
-            await running.enter_async_context(one)
-        yield World(client, engine, TimeSkipper(client))
-
-
 async def told(engine: AsyncEngine, payer: Payer) -> list[Alert]:
     async with engine.connect() as connection:
         records = await alerts.page(connection, None, 1000)
     return [one.alert for one in reversed(records) if one.alert.org_id == payer.org_id]
-
-
-async def top_up(world: World, stripe: StripeStandIn, payer: Payer, paid_minor: int = 2500) -> None:
-    """Let the customer pay by hand, and its process run."""
-    payment_id = await stripe.payment(payer.org_id, paid_minor)
-    hint = PaymentHint(payment_id, unique("evt"))
-    await world.temporal.execute_workflow(
-        SettlePayment.run, hint, **settle_payment.start_options(payment_id)
-    )
 
 
 async def suspended(world: World, stripe: StripeStandIn, balance_minor: int = 400) -> Payer:
@@ -211,7 +163,7 @@ async def test_a_suspension_ends(world: World, stripe: StripeStandIn, how: str) 
     else:
         await card_becomes(stripe, payer.card_id, "pm_card_visa")
     if how == "a top-up":
-        await top_up(world, stripe, payer, 300)
+        await top_up(world.temporal, stripe, payer, 300)
     if how == "an engineer":
         await handle_of(world.temporal, payer).signal("reprocess", "Ann: the bank says it is fine")
     await until_states(world.engine, payer, [DECLINED, SUCCEEDED])
@@ -229,7 +181,7 @@ async def test_another_card_is_found_within_a_day_without_anybody_saying_so(
 
 async def test_a_top_up_that_is_enough_ends_the_wait(world: World, stripe: StripeStandIn) -> None:
     payer = await suspended(world, stripe)
-    await top_up(world, stripe, payer)
+    await top_up(world.temporal, stripe, payer)
     await until_over(world.temporal, payer)
     assert await states_of(world.engine, payer) == [DECLINED]
 
@@ -329,19 +281,13 @@ async def test_while_a_dispute_is_open_nothing_is_charged_and_then_it_is(
     payment_id = await stripe.payment(payer.org_id, 2500)
     dispute = await stripe.dispute(payment_id)
 
-    async def look_at_it() -> None:
-        hint = PaymentHint(payment_id, unique("evt"))
-        await world.temporal.execute_workflow(
-            SettlePayment.run, hint, **settle_payment.start_options(payment_id)
-        )
-
-    await look_at_it()
+    await settle(world.temporal, payment_id)
     assert (await standing_of(world.engine, payer)).is_disputed
     await configure(world.engine, payer.org_id, threshold_minor=1000)
     handle = await recharge(world.temporal, payer, "changed")
     await until_parked(handle, "dispute_open")
     await stripe.dispute_becomes(dispute, "lost")
-    await look_at_it()
+    await settle(world.temporal, payment_id)
     await until_states(world.engine, payer, [SUCCEEDED])
 
 
