@@ -5,7 +5,7 @@ succeed, be refunded or be disputed long after it was created, and then only an 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from typing import Any
@@ -38,12 +38,14 @@ class Item:
     """Something listed, about a payment. It calls for an entry of this key; None: for some entry.
 
     `is_counted` says whether it is one of the things that are reconciled, or only points at one.
+    `org_id` is whose it says that it is, if it says so.
     """
 
     payment_id: str
     created_at: datetime
     key: str | None = None
     is_counted: bool = True
+    org_id: str | None = None
 
     @property
     def is_payment(self) -> bool:
@@ -77,7 +79,7 @@ def _payment(intent: Object) -> Item | None:
     """Take a payment that says itself that it is ours."""
     if intent["status"] != "succeeded" or not _is_named(intent):
         return None
-    return _credited(intent)
+    return _credited(intent, (intent.get("metadata") or {}).get("org_id"))
 
 
 def _session(session: Object) -> Item | None:
@@ -86,8 +88,8 @@ def _session(session: Object) -> Item | None:
     if intent is None or intent["status"] != "succeeded" or _is_named(intent):
         return None
     metadata = session.get("metadata") or {}
-    is_ours = session.get("client_reference_id") or metadata.get("org_id")
-    return _credited(intent) if is_ours else None
+    org_id = session.get("client_reference_id") or metadata.get("org_id")
+    return _credited(intent, org_id) if org_id else None
 
 
 def _refund(refund: Object) -> Item | None:
@@ -104,7 +106,7 @@ def _event(event: Object) -> Item | None:
     about = event["data"]["object"]
     if event["type"] == "payment_intent.succeeded":
         item = _payment(about)
-        return item and Item(item.payment_id, item.created_at, item.key, is_counted=False)
+        return item and replace(item, is_counted=False)
     payment_id = about.get("payment_intent")
     created_at = _moment(event["created"])
     return Item(payment_id, created_at, is_counted=False) if payment_id else None
@@ -155,8 +157,9 @@ def _is_named(intent: Object) -> bool:
     return named in OUR_PAYMENT_TYPES or (named is None and "org_id" in metadata)
 
 
-def _credited(intent: Object) -> Item:
-    return Item(intent["id"], _moment(intent["created"]), payment_credit_key(intent["id"]))
+def _credited(intent: Object, org_id: str | None) -> Item:
+    key = payment_credit_key(intent["id"])
+    return Item(intent["id"], _moment(intent["created"]), key, org_id=org_id)
 
 
 def _about(listed: Object, key: str | None) -> Item | None:

@@ -67,7 +67,11 @@ class StripeReconciliation:
         listed = await list_page(self._client, run.window, place, after_last=CREDITS)
         async with self._engine.connect() as connection:
             posted = await ledger.by_keys(connection, _keys(listed.items))
-        suspects = {item.payment_id for item in listed.items if _is_suspicious(item, posted)}
+        suspects = {
+            item.payment_id
+            for item in listed.items
+            if _may_be_of(run, item, posted) and _is_suspicious(item, posted)
+        }
         looked_at = [await self._look(payment_id) for payment_id in sorted(suspects)]
         found = [one for one in looked_at if one and run.org_id in (None, one.org_id)]
         return _Compared(listed, found, _count(run, listed.items, posted, found))
@@ -111,6 +115,13 @@ async def _difference(connection: AsyncConnection, payment: Payment) -> Finding 
     customer_id = await customers.customer_of(connection, owner)
     told = events.get(payment.payment_id, frozenset())
     return compare_payment(payment, wallet, posted, told, customer_id)
+
+
+def _may_be_of(run: Run, item: Item, posted: Posted) -> bool:
+    """Say whether a run looks at it: at all of them, or at those of its organisation."""
+    credit = posted.get(payment_credit_key(item.payment_id))
+    owner = credit.org_id if credit else item.org_id
+    return None in (run.org_id, owner) or run.org_id == owner
 
 
 def _is_suspicious(item: Item, posted: Posted) -> bool:

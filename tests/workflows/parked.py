@@ -83,8 +83,15 @@ async def discard(handle: WorkflowHandle[Any, Any], who_and_why: str) -> str:
 
 async def _decide(handle: WorkflowHandle[Any, Any], decision: str, who_and_why: str) -> str:
     async with asyncio.timeout(LONGEST_SECONDS):
-        answer: str = await handle.execute_update(decision, who_and_why, result_type=str)
-    return answer
+        while True:
+            try:
+                answer: str = await handle.execute_update(decision, who_and_why, result_type=str)
+            except RPCError as error:
+                # Something else happened to it in the same moment; nothing was done yet.
+                if error.status is not RPCStatusCode.FAILED_PRECONDITION:
+                    raise
+            else:
+                return answer
 
 
 async def collect_all(worker: Client, org_id: str) -> int:
