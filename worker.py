@@ -111,6 +111,7 @@ def _billing_worker(temporal: Client, clients: Clients) -> Worker:
             collecting.collect,
             messages.bill_message,
             messages.discard_message,
+            payments.discard_payment,
             payments.settle_payment,
             payments.take_over,
             AuditActivities(clients.engine).audit_ledger,

@@ -17,7 +17,7 @@ from billing.payment import (
     mismatch,
 )
 from billing.webhook import Source
-from store import customers, inbox, ledger, recharges, wallets
+from store import customers, inbox, ledger, payments, recharges, wallets
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,14 @@ class FetchedPayment:
 
     payment: Payment
     event_keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DiscardedPayment:
+    """A person's decision to leave a payment as it is: who, and why."""
+
+    payment_id: str
+    note: str
 
 
 class PaymentActivities:
@@ -40,6 +48,12 @@ class PaymentActivities:
         async with self._engine.begin() as connection:
             await inbox.handled_by_key(connection, Source.STRIPE, fetched.event_keys)
             return await _settle(connection, fetched.payment)
+
+    @activity.defn
+    async def discard_payment(self, decision: DiscardedPayment) -> None:
+        """Record that a person gave the payment up: it is not brought up again every night."""
+        async with self._engine.begin() as connection:
+            await payments.discard(connection, decision.payment_id, decision.note)
 
     @activity.defn
     async def take_over(self, event_keys: tuple[str, ...]) -> None:

@@ -18,7 +18,7 @@ from billing.ledger import Entry, payment_credit_key
 from billing.payment import Payment, due_entries
 from billing.payment_comparison import compare_payment, unfounded
 from billing.reconciliation import Finding, FindingOutcome, Progress, Run, Step
-from store import customers, findings, known, ledger, reconciliations, wallets
+from store import customers, findings, known, ledger, payments, reconciliations, wallets
 
 # The last of the lists is the ledger's own: every credit must have its payment.
 CREDITS = "credits"
@@ -67,12 +67,15 @@ class StripeReconciliation:
         listed = await list_page(self._client, run.window, place, after_last=CREDITS)
         async with self._engine.connect() as connection:
             posted = await ledger.by_keys(connection, _keys(listed.items))
+            given_up = await payments.discarded(
+                connection, {item.payment_id for item in listed.items}
+            )
         suspects = {
             item.payment_id
             for item in listed.items
             if _may_be_of(run, item, posted) and _is_suspicious(item, posted)
         }
-        looked_at = [await self._look(payment_id) for payment_id in sorted(suspects)]
+        looked_at = [await self._look(payment_id) for payment_id in sorted(suspects - given_up)]
         found = [one for one in looked_at if one and run.org_id in (None, one.org_id)]
         return _Compared(listed, found, _count(run, listed.items, posted, found))
 

@@ -4,14 +4,14 @@ from temporalio import workflow
 from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import ActivityError
 
-from activities.payments import FetchedPayment, PaymentActivities
+from activities.payments import DiscardedPayment, FetchedPayment, PaymentActivities
 from activities.stripe import StripeActivities
 from billing.parking import Parked, parked_payment
 from billing.payment import Payment, Settlement, payment_workflow_id, received
 from billing.webhook import PaymentHint
 from workflows.attributes import RUNNING, BillingState
 from workflows.collect import collect_waiting
-from workflows.options import BILLING_QUEUE, DATABASE, PROVIDER, StartOptions
+from workflows.options import BILLING_QUEUE, DATABASE, PATIENT, PROVIDER, StartOptions
 from workflows.parking import Parking
 from workflows.reach import start_or_tell
 from workflows.recharging import recharge_again
@@ -39,6 +39,11 @@ class SettlePayment(Parking):
         while settlement is not None and self._hints:
             settlement = await self.until_settled(lambda: self._look(hint.payment_id))
         if settlement is None:
+            await workflow.execute_activity_method(
+                PaymentActivities.discard_payment,
+                DiscardedPayment(hint.payment_id, self.discarded_by),
+                **PATIENT,
+            )
             await self.close(BillingState.DISCARDED)
             return None
         await self.close(BillingState.SETTLED, settlement.org_id, received(settlement.payment))

@@ -1,7 +1,13 @@
 """The tables, by subject. `migrations/` makes them; a test holds the two together."""
 
 from store.schema.access import api_keys, idempotency_keys
-from store.schema.accounts import ledger_entries, organizations, stripe_customers, wallets
+from store.schema.accounts import (
+    discarded_payments,
+    ledger_entries,
+    organizations,
+    stripe_customers,
+    wallets,
+)
 from store.schema.adjusting import adjustments
 from store.schema.alerting import alarms, alerts, audits
 from store.schema.columns import metadata
@@ -20,6 +26,7 @@ __all__ = [
     "audits",
     "calls",
     "calls_in_progress",
+    "discarded_payments",
     "disputes",
     "freezes",
     "idempotency_keys",

@@ -67,3 +67,11 @@ stripe_customers = Table(
     string("customer_id", unique=True),
     recorded("created_at"),
 )
+
+discarded_payments = Table(
+    "discarded_payments",
+    metadata,
+    string("payment_id", primary_key=True),
+    string("note"),
+    recorded("discarded_at"),
+)

@@ -18,7 +18,7 @@ from billing.webhook import PaymentHint, Source
 from store import ledger
 from tests.factories import an_organization, balance_of, credit_of, keys_of, unique
 from tests.stand_ins import StripeStandIn
-from tests.workflows.parked import ended, until_parked
+from tests.workflows.parked import discard, ended, until_parked
 from tests.workflows.reconciled import Reconciler
 from tests.workflows.webhooks import accept, event_of
 from workflows import settle_payment
@@ -142,6 +142,18 @@ async def test_a_payment_that_does_not_fit_parks_where_a_person_sees_it(
     assert finding.detail == "unknown_organization"
     handle = worker.get_workflow_handle(payment_workflow_id(payment_id))
     await until_parked(handle, "unknown_organization")
+
+
+async def test_a_payment_that_a_person_gave_up_is_not_brought_up_again(
+    reconciler: Reconciler, worker: Client, engine: AsyncEngine, stripe: StripeStandIn
+) -> None:
+    org_id = await an_organization(engine)
+    payment_id = await stripe.payment(org_id, 5000, amount_minor="4000")
+    assert (await reconcile(reconciler, org_id)).total.quarantined == 1
+    handle = worker.get_workflow_handle(payment_workflow_id(payment_id))
+    await until_parked(handle, "amount_mismatch")
+    assert await discard(handle, "Ann: refunded in Stripe") == "discarded"
+    assert (await reconcile(reconciler, org_id)).total.missing == 0
 
 
 async def test_a_payment_of_another_business_is_none_of_ours(
