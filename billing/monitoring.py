@@ -41,9 +41,10 @@ class Rates:
     """One window's three rates.
 
     `delivery`: of the calls that ended, those whose report came by webhook (the others were found
-    by a sweep or by reconciliation). `processing`: of the webhooks received, those that are in the
-    ledger or in a workflow of their own. `billing`: of the calls that ended and that the wallet can
-    pay, those that are charged.
+    by a sweep or by reconciliation). `processing`: of the webhooks received that had work in them,
+    those that are in the ledger or in a workflow that waits. `billing`: of the calls that ended,
+    those that are charged; what waits for the customer's money is not our failure, and what a
+    person gave up is nobody's.
     """
 
     delivery: Rate
