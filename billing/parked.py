@@ -30,6 +30,14 @@ class ParkedFilter:
 
 
 @dataclass(frozen=True, slots=True)
+class ParkedNote:
+    """What a parked workflow says of itself, for lists: why it waits, and since when."""
+
+    parked: Parked
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class ParkedWork:
     """A workflow that waits: which, why, since when, and what is at stake."""
 

@@ -5,6 +5,7 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes, Workfl
 from temporalio.exceptions import ApplicationError
 
 from activities.adjustments import AdjustmentActivities, Opening, Ruling
+from activities.attributes import ORG_ID, RUNNING, BillingState
 from billing.adjustment import (
     APPROVAL_WAITS,
     Adjustment,
@@ -23,7 +24,6 @@ from billing.adjustment import (
 from billing.adjustment_alerts import alert_about
 from billing.errors import SameOperator
 from billing.parking import Parked
-from workflows.attributes import ORG_ID, RUNNING, BillingState
 from workflows.collect import collect_waiting
 from workflows.deliver_alerts import deliver_alerts
 from workflows.options import BILLING_QUEUE, DATABASE, PATIENT, ActivityOptions, StartOptions

@@ -1,55 +1,47 @@
-"""The search attributes by which operators find work; nothing personal is ever in them."""
+"""How a workflow shows where it stands: search attributes, and a note that lists read."""
 
-from enum import StrEnum
+from datetime import datetime
 from typing import Any
 
 from temporalio import workflow
-from temporalio.common import (
-    SearchAttributeKey,
-    SearchAttributePair,
-    SearchAttributeUpdate,
-    TypedSearchAttributes,
-)
+from temporalio.common import SearchAttributeUpdate
 
+from activities.attributes import (
+    AMOUNT_MINOR,
+    BILLING_STATE,
+    ORG_ID,
+    PARK_REASON,
+    PARKED_SINCE,
+    BillingState,
+)
+from activities.visibility import PARKED_MEMO
 from billing.money import Money
+from billing.parked import ParkedNote
 from billing.parking import Parked
 
-ORG_ID = SearchAttributeKey.for_keyword("OrgId")
-BILLING_STATE = SearchAttributeKey.for_keyword("BillingState")
-PARK_REASON = SearchAttributeKey.for_keyword("ParkReason")
-AMOUNT_MINOR = SearchAttributeKey.for_int("AmountMinor")
 
-KEYS = (ORG_ID, BILLING_STATE, PARK_REASON, AMOUNT_MINOR)
-
-
-class BillingState(StrEnum):
-    """Where a process about money stands."""
-
-    RUNNING = "running"
-    PARKED = "parked"
-    SETTLED = "settled"
-    DISCARDED = "discarded"
-
-
-RUNNING = TypedSearchAttributes([SearchAttributePair(BILLING_STATE, BillingState.RUNNING)])
-
-
-def show_parked(parked: Parked) -> None:
-    """Let operators find this workflow among what waits, by organisation, reason and money."""
+def show_parked(parked: Parked, since: datetime) -> None:
+    """Let operators find this workflow among what waits, by organisation, reason, money and age."""
     workflow.upsert_search_attributes(
         [
             BILLING_STATE.value_set(BillingState.PARKED),
             PARK_REASON.value_set(parked.reason),
+            PARKED_SINCE.value_set(since),
             *_about(parked.org_id, parked.at_risk),
         ]
     )
+    workflow.upsert_memo({PARKED_MEMO: ParkedNote(parked, since)})
+
+
+def noted() -> ParkedNote | None:
+    """Read why this workflow was parked when its last run began anew, if it was."""
+    return workflow.memo_value(PARKED_MEMO, None, type_hint=ParkedNote)
 
 
 def show_running() -> None:
     """Let operators see that this workflow waits no more."""
-    workflow.upsert_search_attributes(
-        [BILLING_STATE.value_set(BillingState.RUNNING), PARK_REASON.value_unset()]
-    )
+    workflow.upsert_search_attributes([BILLING_STATE.value_set(BillingState.RUNNING), *_NOT_PARKED])
+    workflow.upsert_memo({PARKED_MEMO: None})
 
 
 def show_done(
@@ -58,8 +50,15 @@ def show_done(
     """Let operators find this workflow among what is done with."""
     updates = [BILLING_STATE.value_set(state), *_about(org_id, amount)]
     if was_parked:
-        updates.append(PARK_REASON.value_unset())
+        updates += _NOT_PARKED
+        workflow.upsert_memo({PARKED_MEMO: None})
     workflow.upsert_search_attributes(updates)
+
+
+_NOT_PARKED: list[SearchAttributeUpdate[Any]] = [
+    PARK_REASON.value_unset(),
+    PARKED_SINCE.value_unset(),
+]
 
 
 def _about(org_id: str | None, amount: Money | None) -> list[SearchAttributeUpdate[Any]]:

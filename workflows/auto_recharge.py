@@ -3,6 +3,7 @@
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
+from activities.attributes import BillingState
 from activities.recharge import Link, Plan, Question, RechargeActivities, Result
 from activities.stripe_charges import REPLAYED, Asking, ChargeActivities, Look
 from billing.attempt import (
@@ -19,7 +20,6 @@ from billing.parking import Parked
 from billing.recharge import HoldReason, Step
 from billing.recharge_notes import asked, unknown
 from billing.webhook import PaymentHint
-from workflows.attributes import BillingState
 from workflows.deliver_alerts import deliver_alerts
 from workflows.options import DATABASE, ONCE, PATIENT, PROVIDER
 from workflows.parking import Parking

@@ -4,11 +4,11 @@ from temporalio import workflow
 from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import FailureError, is_cancelled_exception
 
+from activities.attributes import RUNNING, BillingState
 from activities.calls import CallActivities
 from activities.vapi import VapiActivities
 from billing.call import CallBill, CallState, DiscardedCall, EndedCall, call_workflow_id
 from billing.parking import Parked, parked_call
-from workflows.attributes import RUNNING, BillingState
 from workflows.options import AT_ONCE, BILLING_QUEUE, DATABASE, PATIENT, PROVIDER, StartOptions
 from workflows.parking import Parking
 from workflows.recharging import recharge_short

@@ -6,6 +6,7 @@ from temporalio import workflow
 from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import ActivityError, FailureError, is_cancelled_exception
 
+from activities.attributes import RUNNING, BillingState
 from activities.messages import MessageActivities
 from activities.twilio import TwilioActivities
 from billing.message import (
@@ -18,7 +19,6 @@ from billing.message import (
     message_workflow_id,
 )
 from billing.parking import Parked, parked_message
-from workflows.attributes import RUNNING, BillingState
 from workflows.options import AT_ONCE, BILLING_QUEUE, DATABASE, PATIENT, PROVIDER, StartOptions
 from workflows.parking import Parking
 from workflows.reach import start_or_tell

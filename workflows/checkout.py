@@ -5,11 +5,11 @@ from dataclasses import replace
 from temporalio import workflow
 from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDReusePolicy
 
+from activities.attributes import AMOUNT_MINOR, ORG_ID, RUNNING, BillingState
 from activities.stripe_checkout import SessionOrder, StripeCheckout
 from activities.stripe_customers import StripeCustomers
 from billing.checkout import CheckoutSession, CheckoutStatus, NewCheckout, look_after
 from billing.webhook import PaymentHint
-from workflows.attributes import AMOUNT_MINOR, ORG_ID, RUNNING, BillingState
 from workflows.options import BILLING_QUEUE, PROVIDER, StartOptions
 from workflows.parking import Parking
 from workflows.settle_payment import look_again_at

@@ -10,10 +10,10 @@ from temporalio.common import (
     WorkflowIDReusePolicy,
 )
 
+from activities.attributes import ORG_ID
 from activities.collecting import Collecting
 from billing.call import Collected, Collection, call_workflow_id
 from billing.message import message_workflow_id
-from workflows.attributes import ORG_ID
 from workflows.options import BILLING_QUEUE, PATIENT, StartOptions
 from workflows.parking import Parking
 from workflows.reach import start_or_tell, tell

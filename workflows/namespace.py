@@ -17,8 +17,8 @@ from temporalio.client import Client
 from temporalio.common import SearchAttributeIndexedValueType
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities.attributes import KEYS
 from workflows import drain_inbox, drain_messages, schedules
-from workflows.attributes import KEYS
 from workflows.drain_inbox import DrainInbox
 from workflows.drain_messages import DrainMessages
 from workflows.options import BILLING_QUEUE
@@ -26,6 +26,7 @@ from workflows.options import BILLING_QUEUE
 RETENTION = timedelta(days=90)
 _TYPES = {
     SearchAttributeIndexedValueType.KEYWORD: IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
+    SearchAttributeIndexedValueType.DATETIME: IndexedValueType.INDEXED_VALUE_TYPE_DATETIME,
     SearchAttributeIndexedValueType.INT: IndexedValueType.INDEXED_VALUE_TYPE_INT,
 }
 _NAMESPACE_CACHE_SECONDS = 0.5

@@ -7,9 +7,10 @@ from typing import TypeVar
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
+from activities.attributes import BillingState
 from billing.money import Money
 from billing.parking import FAULT, Parked, describe, patience
-from workflows.attributes import BillingState, show_done, show_parked, show_running
+from workflows.attributes import show_done, show_parked, show_running
 
 Settled = TypeVar("Settled")
 
@@ -138,7 +139,7 @@ class Parking:
         self._parked = parked
         self._standing = f"parked: {parked.reason}: {parked.happened}"
         info = workflow.info()
-        show_parked(parked)
+        show_parked(parked, self._since)
         workflow.set_current_details(
             describe(parked, info.workflow_id, self._since, info.namespace)
         )

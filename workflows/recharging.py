@@ -10,8 +10,8 @@ from temporalio.common import (
     WorkflowIDReusePolicy,
 )
 
+from activities.attributes import ORG_ID, RUNNING
 from billing.recharge_notes import recharge_workflow_id
-from workflows.attributes import ORG_ID, RUNNING
 from workflows.options import BILLING_QUEUE, StartOptions
 from workflows.reach import start_or_tell
 

@@ -14,6 +14,7 @@ from temporalio.common import (
 )
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
+from activities.attributes import ORG_ID, RUNNING, BillingState
 from activities.reconciliation import (
     Closing,
     Comparing,
@@ -24,7 +25,6 @@ from activities.reconciliation import (
 )
 from billing.errors import InvalidWindow
 from billing.reconciliation import Finding, Progress, Reconciliation, Report, Run, Step, window_of
-from workflows.attributes import ORG_ID, RUNNING, BillingState
 from workflows.deliver_alerts import deliver_alerts
 from workflows.options import BILLING_QUEUE, DATABASE, PATIENT, StartOptions
 from workflows.parking import Parking

@@ -19,9 +19,9 @@ from temporalio.client import (
     ScheduleUpdateInput,
 )
 
+from activities.attributes import RUNNING
 from billing.reconciliation import Reconciliation, Report
 from billing.webhook import Source
-from workflows.attributes import RUNNING
 from workflows.audit_ledger import AuditLedger
 from workflows.options import BILLING_QUEUE
 from workflows.reconcile_stripe import ReconcileStripe

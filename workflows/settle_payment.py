@@ -4,12 +4,12 @@ from temporalio import workflow
 from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import ActivityError
 
+from activities.attributes import RUNNING, BillingState
 from activities.payments import DiscardedPayment, FetchedPayment, PaymentActivities
 from activities.stripe import StripeActivities
 from billing.parking import Parked, parked_payment
 from billing.payment import Payment, Settlement, payment_workflow_id, received
 from billing.webhook import PaymentHint
-from workflows.attributes import RUNNING, BillingState
 from workflows.collect import collect_waiting
 from workflows.options import BILLING_QUEUE, DATABASE, PATIENT, PROVIDER, StartOptions
 from workflows.parking import Parking

@@ -6,8 +6,8 @@ from urllib.parse import quote, urlencode
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities.attributes import BILLING_STATE, BillingState
 from billing.call import call_workflow_id
-from workflows.attributes import BILLING_STATE, BillingState
 from workflows.bill_call import BillCall
 
 PARKED = f'{BILLING_STATE.name}="{BillingState.PARKED}"'

@@ -7,10 +7,10 @@ from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities.attributes import AMOUNT_MINOR, BILLING_STATE, ORG_ID, PARK_REASON
 from billing.call import CallBill, Collection, EndedCall
 from tests.waiting import LONGEST_SECONDS, eventually
 from workflows import bill_call, collect
-from workflows.attributes import AMOUNT_MINOR, BILLING_STATE, ORG_ID, PARK_REASON
 from workflows.bill_call import BillCall
 from workflows.collect import Collect
 

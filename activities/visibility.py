@@ -1,0 +1,144 @@
+"""What Temporal knows about processes: which are parked, and whose code fails.
+
+Lists and counts lag behind by a moment: never decide about money on them.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from temporalio.client import Client, WorkflowExecution
+
+from activities.attributes import (
+    BILLING_STATE,
+    ORG_ID,
+    PARK_REASON,
+    PARKED_SINCE,
+    BillingState,
+)
+from billing.money import Currency, Money
+from billing.parked import ParkedFilter, ParkedNote, ParkedTotal, ParkedWork
+from billing.parking import Parked
+
+PARKED_MEMO = "parked"
+# The most that Temporal gives at once.
+_LARGEST_PAGE = 1000
+_PARKED = f"ExecutionStatus = 'Running' AND {BILLING_STATE.name} = '{BillingState.PARKED}'"
+_PROBLEMS = "ExecutionStatus = 'Running' AND TemporalReportedProblems IS NOT NULL"
+_UNEXPLAINED = "Its page in the Temporal UI tells; it has parked under an older version."
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedPage:
+    """A part of what is parked; without a token it is the last. One with a token may be, too."""
+
+    items: tuple[ParkedWork, ...]
+    next_page_token: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Problems:
+    """How many processes wait for code that works, and the ids of some."""
+
+    count: int
+    workflow_ids: tuple[str, ...]
+
+
+class Visibility:
+    """Lists and counts out of Temporal's visibility store."""
+
+    def __init__(self, temporal: Client) -> None:
+        self._temporal = temporal
+
+    async def parked(
+        self, which: ParkedFilter, limit: int, page_token: bytes | None = None
+    ) -> ParkedPage:
+        """List parked work, the youngest workflows first; one request a page.
+
+        Raises RPCError; INVALID_ARGUMENT for a token that is not Temporal's.
+        """
+        pages = self._temporal.list_workflows(
+            query_for(which), page_size=min(limit, _LARGEST_PAGE), next_page_token=page_token
+        )
+        await pages.fetch_next_page()
+        items = [await parked_work(one) for one in pages.current_page or ()]
+        return ParkedPage(tuple(items), pages.next_page_token)
+
+    async def totals(self, which: ParkedFilter) -> tuple[ParkedTotal, ...]:
+        """Sum up parked work by reason, in the order of their names; walks through all of it."""
+        sums = defaultdict[str, Counter[Currency]](Counter)
+        counts = Counter[str]()
+        oldest = dict[str, datetime]()
+        async for work in self._all_parked(which):
+            reason = work.parked.reason
+            counts[reason] += 1
+            oldest[reason] = min(work.since, oldest.get(reason, work.since))
+            if work.parked.at_risk is not None:
+                sums[reason][work.parked.at_risk.currency] += work.parked.at_risk.amount_minor
+        return tuple(
+            ParkedTotal(reason, counts[reason], _moneys(sums[reason]), oldest[reason])
+            for reason in sorted(counts)
+        )
+
+    async def count(self, which: ParkedFilter) -> int:
+        """Count parked work; one request."""
+        return (await self._temporal.count_workflows(query_for(which))).count
+
+    async def problems(self, limit: int) -> Problems:
+        """Count the processes whose code fails again and again, and name up to `limit`."""
+        count = (await self._temporal.count_workflows(_PROBLEMS)).count
+        listed = self._temporal.list_workflows(_PROBLEMS, page_size=limit, limit=limit)
+        return Problems(count, tuple([one.id async for one in listed]))
+
+    async def _all_parked(self, which: ParkedFilter) -> AsyncIterator[ParkedWork]:
+        listed = self._temporal.list_workflows(query_for(which), page_size=_LARGEST_PAGE)
+        async for one in listed:
+            yield await parked_work(one)
+
+
+def query_for(which: ParkedFilter) -> str:
+    """Write the list filter; whatever was asked for stays a value in it."""
+    wanted = [_PARKED]
+    if which.org_id is not None:
+        wanted.append(f"{ORG_ID.name} = {quoted(which.org_id)}")
+    if which.reason is not None:
+        wanted.append(f"{PARK_REASON.name} = {quoted(which.reason)}")
+    if which.process is not None:
+        wanted.append(f"WorkflowType = {quoted(which.process)}")
+    if which.parked_before is not None:
+        before = quoted(which.parked_before.isoformat())
+        since = PARKED_SINCE.name
+        wanted.append(f"({since} < {before} OR ({since} IS NULL AND StartTime < {before}))")
+    return " AND ".join(wanted)
+
+
+def quoted(value: str) -> str:
+    """Write a value for a list filter, such that it cannot end early."""
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+async def parked_work(found: WorkflowExecution) -> ParkedWork:
+    """Read what a parked workflow says of itself."""
+    note = await found.memo_value(PARKED_MEMO, None, type_hint=ParkedNote)
+    return ParkedWork(
+        workflow_id=found.id,
+        run_id=found.run_id,
+        process=found.workflow_type,
+        parked=note.parked if note else _unexplained(found),
+        since=note.since if note else _since(found),
+    )
+
+
+def _unexplained(found: WorkflowExecution) -> Parked:
+    shown = found.typed_search_attributes
+    return Parked(shown.get(PARK_REASON) or "unknown", _UNEXPLAINED, shown.get(ORG_ID))
+
+
+def _since(found: WorkflowExecution) -> datetime:
+    return found.typed_search_attributes.get(PARKED_SINCE) or found.start_time
+
+
+def _moneys(sums: Counter[Currency]) -> tuple[Money, ...]:
+    return tuple(Money(sums[currency], currency) for currency in sorted(sums))
