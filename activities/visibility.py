@@ -114,7 +114,10 @@ def query_for(which: ParkedFilter) -> str:
 
 
 def quoted(value: str) -> str:
-    """Write a value for a list filter, such that it cannot end early."""
+    """Write a value for a list filter, such that it cannot end early.
+
+    One with a backslash or a double quote stays a value, too; Temporal on SQLite does not find it.
+    """
     escaped = value.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
 

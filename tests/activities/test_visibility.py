@@ -18,7 +18,7 @@ from activities.attributes import (
     PARKED_SINCE,
     BillingState,
 )
-from activities.visibility import Visibility, quoted
+from activities.visibility import Visibility
 from billing.money import Currency, Money
 from billing.parked import ParkedFilter, ParkedWork
 from tests.factories import an_assistant, an_organization, credit, ended_call
@@ -118,27 +118,35 @@ async def test_pages_have_everything_once(worker: Client, engine: AsyncEngine) -
     assert sorted(seen) == sorted(ids)
 
 
+@pytest.mark.parametrize("strange", ["o'brien", "per%cent_", "x' OR BillingState = 'parked"])
+async def test_a_value_is_found_whatever_it_would_mean_in_a_query(
+    worker: Client, strange: str
+) -> None:
+    org_id = f"{strange}{uuid.uuid4().hex}"
+    workflow_id = await a_parked_workflow(worker, org_id)
+    [found] = (await listed(worker, ParkedFilter(org_id), 1)).values()
+    assert found.workflow_id == workflow_id
+
+
 @pytest.mark.parametrize(
     "strange",
     [
-        "o'brien",
-        "back\\slash",
-        "both\\'",
-        "'' OR BillingState = 'parked",
-        "x' OR BillingState = 'parked' OR OrgId = 'x",
-        'double"quotes',
-        "\\",
+        "x' OR BillingState = 'parked",
+        "x\\",
+        "\\' OR BillingState = 'parked' OR OrgId = '",
+        '"',
+        "''",
     ],
 )
-async def test_a_value_stays_a_value_whatever_is_in_it(worker: Client, strange: str) -> None:
-    org_id = f"{strange}{uuid.uuid4().hex}"
-    handle = await a_parked_workflow(worker, org_id)
-    [found] = (await listed(worker, ParkedFilter(org_id), 1)).values()
-    assert found.workflow_id == handle
-    assert await Visibility(worker).count(ParkedFilter(strange)) == 0
-    for which in (ParkedFilter(reason=strange), ParkedFilter(process=strange)):
+async def test_a_value_stays_a_value(worker: Client, strange: str) -> None:
+    """Of what it would let in there is always some: another test's."""
+    await a_parked_workflow(worker, f"org_{uuid.uuid4().hex}")
+    for which in (
+        ParkedFilter(strange),
+        ParkedFilter(reason=strange),
+        ParkedFilter(process=strange),
+    ):
         assert await Visibility(worker).count(which) == 0
-    assert quoted(strange).startswith("'")
 
 
 async def test_what_parked_before_there_were_notes_is_listed_by_its_search_attributes(
