@@ -117,8 +117,10 @@ def queries_in(document: str) -> set[str]:
 def test_the_compose_file_has_the_shape_of_the_service() -> None:
     assert services().keys() == {
         "postgres", "temporal-postgres", "temporal-schema", "temporal", "temporal-ui",
-        "setup", "api", "worker",
+        "setup", "api", "worker", "prometheus", "grafana",
     }  # fmt: skip
+    asked_for = {name for name, one in services().items() if "profiles" in one}
+    assert asked_for == {"prometheus", "grafana"}
     for service in services().values():
         assert service.keys() & {"image", "build"}
         assert service.get("depends_on", {}).keys() <= services().keys()
@@ -149,7 +151,7 @@ def test_every_port_is_published_on_this_machine_only() -> None:
 
 
 def test_our_containers_are_confined() -> None:
-    for name in ("setup", "api", "worker", "temporal", "temporal-schema"):
+    for name in ("setup", "api", "worker", "temporal", "temporal-schema", "prometheus", "grafana"):
         one = services()[name]
         assert one["read_only"] is True
         assert one["cap_drop"] == ["ALL"]
@@ -174,6 +176,9 @@ def test_a_secret_is_never_committed() -> None:
     assert all(value == "" for _, value in required)
     wanted = re.findall(r"\$\{([A-Z_]+):\?", read("docker-compose.yml"))
     assert {name for name, _ in required} == set(wanted)
+    files = [Path(one["file"]) for one in compose()["secrets"].values()]
+    assert {str(file.parent) for file in files} == {"secrets"}
+    assert "secrets/" in read(".gitignore").split()
 
 
 def test_the_image_is_small_locked_and_not_run_by_root() -> None:
