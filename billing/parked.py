@@ -7,6 +7,8 @@ from enum import StrEnum
 from billing.money import Money
 from billing.parking import Parked
 
+LONGEST_SAID = 1000
+
 
 class Verdict(StrEnum):
     """What a person can decide about parked work of any kind."""
@@ -62,7 +64,8 @@ class ParkedTotal:
 class DecisionRecord:
     """What a person has said about a workflow: who and why in their own words, and in what state.
 
-    `reason` is why it was parked when they said so; None if it was not.
+    `reason` is why it was parked when they said so; None if it was not. `number` counts what was
+    said in one run of it, from 1; `position` is its place among all that were recorded.
     """
 
     workflow_id: str
@@ -73,3 +76,9 @@ class DecisionRecord:
     org_id: str | None
     reason: str | None
     decided_at: datetime
+    position: int = 0
+
+
+def said(text: str) -> str:
+    """Cut down to what can be recorded what a person has said: PostgreSQL takes no NUL."""
+    return text.replace("\x00", "").strip()[:LONGEST_SAID]

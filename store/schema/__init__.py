@@ -11,6 +11,7 @@ from store.schema.accounts import (
 from store.schema.adjusting import adjustments
 from store.schema.alerting import alarms, alerts, audits
 from store.schema.columns import metadata
+from store.schema.deciding import decisions
 from store.schema.gating import calls_in_progress, freezes
 from store.schema.messaging import messages, sms_tariffs
 from store.schema.recharging import disputes, recharge_attempts, recharge_settings
@@ -26,6 +27,7 @@ __all__ = [
     "audits",
     "calls",
     "calls_in_progress",
+    "decisions",
     "discarded_payments",
     "disputes",
     "freezes",
