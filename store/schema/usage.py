@@ -65,6 +65,7 @@ calls = Table(
     recorded("updated_at"),
     Column("position", BigInteger, Identity(always=True), nullable=False),
     Index("calls_org", "org_id", "position"),
+    Index("calls_ended", "ended_at"),
     Index(
         "calls_waiting_for_money",
         "org_id",
@@ -90,5 +91,11 @@ webhook_events = Table(
     moment("handled_at", nullable=True),
     UniqueConstraint("source", "key", name="webhook_events_once"),
     Index("webhook_events_due", "due_at", "event_id", postgresql_where=text("status = 'waiting'")),
+    Index(
+        "webhook_events_received",
+        "received_at",
+        postgresql_include=["status"],
+        postgresql_where=text("status <> 'ignored'"),
+    ),
     Index("webhook_events_payment", "subject", postgresql_where=text("source = 'stripe'")),
 )
