@@ -1,0 +1,119 @@
+"""Prometheus' alert rules: that they are well formed, lead somewhere, and read what there is."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import promql_parser as promql
+import pytest
+import yaml
+
+from billing.alert import AlertLevel
+from billing.parking import Parked
+from tests.deploy.promql import DEPLOY, ITS_OWN, asked, rules, without_variables
+
+ROOT = DEPLOY.parent
+OPERATIONS = (ROOT / "docs/operations.md").read_text()
+CASES = Path(__file__).parent / "alerts.promtool.yml"
+RULES = {rule["alert"]: rule for rule in rules()}
+
+
+def headings(document: str) -> set[str]:
+    """What a link can lead to, as code hosts make it of headings."""
+    titles = re.findall(r"^#+ (.+)$", document, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_no_two_rules_have_one_name() -> None:
+    assert len(RULES) == len(rules()) > 30
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_rule_says_how_bad_it_is_what_it_is_and_what_to_do(name: str) -> None:
+    rule = RULES[name]
+    assert rule.keys() - {"for"} == {"alert", "expr", "labels", "annotations"}
+    assert AlertLevel(rule["labels"]["severity"])
+    told = rule["annotations"]
+    assert told.keys() == {"summary", "description", "runbook_url"}
+    assert re.fullmatch(r"\d+[mh]", rule.get("for", "1m"))
+    document, _, section = told["runbook_url"].partition("#")
+    assert document == "docs/operations.md"
+    assert section in headings(OPERATIONS)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_rule_tells_only_labels_that_its_expression_leaves(name: str) -> None:
+    rule = RULES[name]
+    named = set(re.findall(r"\$labels\.(\w+)", str(rule["annotations"])))
+    left = set[str]().union(*(one.labels for one in asked(rule["expr"])))
+    scraped = {"instance", "job"} if {one.name for one in asked(rule["expr"])} <= ITS_OWN else set()
+    assert named <= left | scraped
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_rule_is_a_condition_and_not_a_figure(name: str) -> None:
+    """An expression that always has a value would always fire."""
+    assert _is_condition(promql.parse(RULES[name]["expr"]))
+
+
+def test_the_levels_of_rules_are_explained_where_levels_are() -> None:
+    section = OPERATIONS.split("## Alerts")[1].split("\n## ")[0]
+    used = {rule["labels"]["severity"] for rule in rules()}
+    assert used <= set(re.findall(r"^\| `([a-z]+)`", section, re.MULTILINE))
+    assert {"medium", "high", "critical"} <= used
+
+
+def test_every_rule_has_a_made_up_day_on_which_it_fires() -> None:
+    cases = CASES.read_text()
+    fired = set(re.findall(r'alertname="(\w+)"', cases))
+    shown = {
+        test["alertname"]
+        for group in yaml.safe_load(cases)["tests"]
+        for test in group.get("alert_rule_test", ())
+        if test["exp_alerts"]
+    }
+    assert fired | shown == RULES.keys()
+
+
+def test_nobody_is_asked_for_what_mends_itself() -> None:
+    expression = RULES["CallwalletPersonNeeded"]["expr"]
+    [left_out] = re.findall(r'reason!~"([a-z_|]+)"', expression)
+    section = OPERATIONS.split("## What a reason means")[1].split("\n### ")[0]
+    mends = {
+        line.split("`")[1]
+        for line in section.splitlines()
+        if line.startswith("| `") and ("by itself" in line or "| nothing: " in line)
+    }
+    assert set(left_out.split("|")) <= mends
+    healing = {reason for reason in mends if Parked(reason, "").heals}
+    assert healing <= set(left_out.split("|"))
+
+
+def test_prometheus_is_given_the_rules_and_scrapes_what_they_ask_for() -> None:
+    config: dict[str, Any] = yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text())
+    assert config["rule_files"] == ["/etc/prometheus/alerts.yml"]
+    scraped = {one["job_name"] for one in config["scrape_configs"]}
+    for rule in rules():
+        for jobs in re.findall(r'job=~?"([^"]+)"', rule["expr"]):
+            wanted = {job for job in scraped if re.fullmatch(jobs, job)}
+            assert wanted, jobs
+    assert {"callwallet-api", "callwallet-worker"} <= scraped
+
+
+def test_no_rule_has_a_variable_of_the_dashboard() -> None:
+    for rule in rules():
+        assert without_variables(rule["expr"]) == rule["expr"]
+
+
+def _is_condition(expression: promql.Expr) -> bool:
+    match expression:
+        case promql.BinaryExpr():
+            operator = str(expression.op)
+            if operator in ("and", "unless"):
+                return _is_condition(expression.lhs)
+            return operator in ("==", "!=", "<", ">", "<=", ">=")
+        case promql.ParenExpr():
+            return _is_condition(expression.expr)
+        case promql.Call():
+            return expression.func.name == "absent"
+    return False
