@@ -1,11 +1,12 @@
 """Settings and clients: the one file that reads the environment."""
 
 import asyncio
+import ipaddress
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 from urllib.parse import urlsplit
 
 import httpx
@@ -16,8 +17,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 from temporalio.envconfig import ClientConfig
+from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 from temporalio.service import RetryConfig
 
+from activities import metrics
 from activities.slack import SlackWebhook
 from activities.twilio import TwilioApi
 from billing.gate import (
@@ -69,6 +72,8 @@ class Settings(BaseSettings):
         default=DEFAULT_CAP_SECONDS, ge=SHORTEST_CAP_SECONDS, le=LONGEST_CAP_SECONDS
     )
     gate_fails_open: bool = True
+    worker_metrics_address: str = ""
+    log_level: Literal["debug", "info", "warning"] = "info"
     log_json: bool = False
 
     @field_validator("stripe_webhook_secret", "vapi_webhook_secret")
@@ -110,6 +115,14 @@ class Settings(BaseSettings):
         origins_in(value)
         return value
 
+    @field_validator("worker_metrics_address")
+    @classmethod
+    def _is_an_address(cls, value: str) -> str:
+        host, _, port = value.rpartition(":")
+        if value and not (_is_ip(host) and port.isdecimal() and int(port)):
+            raise ValueError("must be an IP address and a port, such as 127.0.0.1:9464")
+        return value
+
     @field_validator("slack_webhook_url")
     @classmethod
     def _is_a_url(cls, value: SecretStr | None) -> SecretStr | None:
@@ -131,6 +144,13 @@ class Clients:
     slack: SlackWebhook | None
     twilio: TwilioApi
     reverse_undelivered: bool
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        return bool(ipaddress.ip_address(host.removeprefix("[").removesuffix("]")))
+    except ValueError:
+        return False
 
 
 def secrets_in(value: SecretStr) -> tuple[bytes, ...]:
@@ -214,7 +234,27 @@ def workflows_url(settings: Settings) -> str | None:
     return f"{ui.rstrip('/')}/namespaces/{namespace}/workflows" if ui else None
 
 
-async def connect_temporal(settings: Settings, *, lazy: bool = False) -> Client:
+def metrics_runtime(settings: Settings) -> Runtime | None:
+    """Make the runtime of a process whose metrics Prometheus may read: the SDK's own, and ours.
+
+    Its endpoint asks nobody who they are. None if there is to be none; raises ValueError when it
+    cannot have the address.
+    """
+    if not settings.worker_metrics_address:
+        return None
+    exporter = PrometheusConfig(
+        bind_address=settings.worker_metrics_address,
+        counters_total_suffix=True,
+        durations_as_seconds=True,
+        unit_suffix=True,
+        histogram_bucket_overrides=metrics.BUCKETS,
+    )
+    return Runtime(telemetry=TelemetryConfig(metrics=exporter))
+
+
+async def connect_temporal(
+    settings: Settings, *, lazy: bool = False, runtime: Runtime | None = None
+) -> Client:
     """Connect to Temporal; unless `lazy`, wait for it as long as it takes.
 
     Everything else about the connection (TLS, API key, profiles) is Temporal's own environment
@@ -227,7 +267,11 @@ async def connect_temporal(settings: Settings, *, lazy: bool = False) -> Client:
     while True:
         try:
             return await Client.connect(
-                **config, data_converter=DATA_CONVERTER, lazy=lazy, retry_config=retries
+                **config,
+                data_converter=DATA_CONVERTER,
+                lazy=lazy,
+                retry_config=retries,
+                runtime=runtime,
             )
         except RuntimeError as error:
             log.warning("waiting for Temporal", address=settings.temporal_address, error=str(error))
@@ -242,12 +286,13 @@ def set_up_logging(settings: Settings) -> None:
         else structlog.dev.ConsoleRenderer()
     )
     structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(settings.log_level),
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso"),
             structlog.processors.format_exc_info,
             renderer,
-        ]
+        ],
     )
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     # It would log every URL, and Slack's is a secret.

@@ -34,7 +34,14 @@ from activities.twilio import TwilioActivities
 from activities.vapi import VapiActivities
 from activities.vapi_reconciliation import VapiReconciliation
 from store import migrate
-from wiring import Clients, Settings, connect_temporal, open_clients, set_up_logging
+from wiring import (
+    Clients,
+    Settings,
+    connect_temporal,
+    metrics_runtime,
+    open_clients,
+    set_up_logging,
+)
 from workflows.adjust import Adjust
 from workflows.audit_ledger import AuditLedger
 from workflows.auto_recharge import AutoRecharge
@@ -190,7 +197,7 @@ async def main(*named: str) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with open_clients(settings, "worker") as clients:
         await _require_schema(clients.engine)
-        temporal = await connect_temporal(settings)
+        temporal = await connect_temporal(settings, runtime=metrics_runtime(settings))
         workers = build_workers(temporal, clients, queues)
         running = [asyncio.create_task(worker.run()) for worker in workers]
         log.info("worker is running", queues=queues, namespace=settings.temporal_namespace)

@@ -6,6 +6,7 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
+from activities.postings import books
 from billing.adjustment import (
     Adjustment,
     AdjustmentState,
@@ -55,7 +56,7 @@ class AdjustmentActivities:
     @activity.defn
     async def settle_adjustment(self, ruling: Ruling) -> Adjustment:
         """Post what is approved, and record what became of it; what is not pending stays."""
-        async with self._engine.begin() as connection:
+        async with books(self._engine) as connection:
             adjustment = await adjustments.read(connection, ruling.adjustment_id, lock=True)
             settled = ruled(adjustment, ruling.decision, ruling.at)
             if settled == adjustment:

@@ -3,6 +3,7 @@
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 
+from activities.postings import books
 from billing.call import CallBill, DiscardedCall, EndedCall
 from billing.webhook import END_OF_CALL, Source, call_event_key
 from store import calls, inbox
@@ -20,7 +21,7 @@ class CallActivities:
 
         Events are locked before wallets, as the drain does it, so that the two cannot deadlock.
         """
-        async with self._engine.begin() as connection:
+        async with books(self._engine) as connection:
             key = call_event_key(call.call_id, END_OF_CALL)
             await inbox.handled_by_key(connection, Source.VAPI, [key])
             [bill] = await calls.charge(connection, [call])

@@ -8,6 +8,7 @@ from itertools import groupby
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
+from activities.postings import books
 from billing.call import CallBill, CallState, Collected, EndedCall
 from billing.message import Message, MessageBill, MessageState
 from store import calls, messages
@@ -40,7 +41,7 @@ class Collecting:
         Something older that the wallet cannot pay does not hold up what is younger and that it can.
         """
         call_ids, sids, is_short = list[str](), list[str](), False
-        async with self._engine.begin() as connection:
+        async with books(self._engine) as connection:
             queue = await _queue(connection, org_id)
             for bill, before in await self._charge(connection, queue):
                 is_short = is_short or bill.is_short

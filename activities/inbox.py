@@ -9,6 +9,7 @@ from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
+from activities.postings import books
 from billing.call import CallState, EndedCall
 from billing.webhook import (
     HANDED_OVER_GRACE_SECONDS,
@@ -89,7 +90,7 @@ class InboxActivities:
         others must not wait for it.
         """
         try:
-            async with self._engine.begin() as connection:
+            async with books(self._engine) as connection:
                 due = await inbox.take_due(connection, BATCH)
                 final, short = await _settle(connection, due)
                 return replace(await _hand_over(connection, due, final, room), short=short)

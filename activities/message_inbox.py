@@ -7,6 +7,7 @@ from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 
+from activities.postings import books
 from activities.twilio import Read, TwilioApi
 from billing.errors import MessageMissing
 from billing.message import MessageBill, MessageRef, SeenMessage
@@ -109,7 +110,7 @@ class MessageLane:
         self, due: Sequence[DueEvent], sids: Collection[str], found: Mapping[str, Read]
     ) -> Mapping[str, MessageBill]:
         """Post what is due; the events of what waits for nothing are handled in that instant."""
-        async with self._engine.begin() as connection:
+        async with books(self._engine) as connection:
             await inbox.lock(connection, _ids(due))
             await messages.observe(connection, [seen for seen, _ in found.values() if seen])
             await messages.keep_facts(connection, {sid: facts for sid, (_, facts) in found.items()})

@@ -3,6 +3,7 @@
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 
+from activities.postings import books
 from billing.message import DiscardedMessage, MessageBill, MessageNews
 from billing.webhook import Source
 from store import inbox, messages
@@ -25,7 +26,7 @@ class MessageActivities:
         Events are locked before messages and those before wallets, as the drain does it, so that
         the two cannot deadlock. From now on its own workflow watches the message.
         """
-        async with self._engine.begin() as connection:
+        async with books(self._engine) as connection:
             keys = [seen.key for seen in news.heard]
             await inbox.handled_by_key(connection, Source.TWILIO, keys)
             await messages.observe(connection, news.heard)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
+from activities.postings import books
 from billing.ledger import Outcome, Posting, payment_credit_key
 from billing.payment import (
     RECHARGE,
@@ -45,7 +46,7 @@ class PaymentActivities:
     @activity.defn
     async def settle_payment(self, fetched: FetchedPayment) -> Settlement:
         """Post the entries that the payment calls for, and mark its events as handled."""
-        async with self._engine.begin() as connection:
+        async with books(self._engine) as connection:
             await inbox.handled_by_key(connection, Source.STRIPE, fetched.event_keys)
             return await _settle(connection, fetched.payment)
 

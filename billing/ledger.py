@@ -1,5 +1,7 @@
 """The ledger: transfers between two accounts under keys that can never be used twice."""
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -107,6 +109,30 @@ class Posting:
 
 
 @dataclass(frozen=True, slots=True)
+class Operation:
+    """A money operation: what was asked of the ledger, and its answer."""
+
+    transfer: Transfer
+    posting: Posting
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many money operations had which answer, where there are too many to give each."""
+
+    applied: int = 0
+    duplicate: int = 0
+    refused: int = 0
+
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(
+            self.applied + other.applied,
+            self.duplicate + other.duplicate,
+            self.refused + other.refused,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Booked:
     """What the ledger holds under a key, with what reverses or corrects it: `entries` in all.
 
@@ -116,6 +142,12 @@ class Booked:
     org_id: str
     net: Money
     entries: int
+
+
+def tally(postings: Iterable[Posting | None]) -> Tally:
+    """Count answers by their outcome; what came without one asked nothing of the ledger."""
+    counts = Counter(one.outcome for one in postings if one is not None)
+    return Tally(**{outcome.value: counts[outcome] for outcome in Outcome})
 
 
 def wallet_account(org_id: str) -> str:

@@ -58,9 +58,12 @@ def api(state: Path, port: int, env: Mapping[str, str]) -> Program:
     return Program("api", command, log(state, "api"), env, ports=(port,), stop_seconds=3.0)
 
 
-def worker(state: Path, env: Mapping[str, str]) -> Program:
+def worker(state: Path, env: Mapping[str, str], metrics_port: int | None = None) -> Program:
     """The worker. What it has in hand when it must end is tried again after the next start."""
-    return Program("worker", python("worker"), log(state, "worker"), env, stop_seconds=4.0)
+    if metrics_port is not None:
+        env = {**env, "WORKER_METRICS_ADDRESS": f"{HOST}:{metrics_port}"}
+    ports = () if metrics_port is None else (metrics_port,)
+    return Program("worker", python("worker"), log(state, "worker"), env, ports, stop_seconds=4.0)
 
 
 def command(state: Path, env: Mapping[str, str], *arguments: str) -> Program:

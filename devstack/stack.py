@@ -20,6 +20,7 @@ from devstack.postgres import EmbeddedPostgres
 from devstack.process import Note, Service, run, silent, together
 from devstack.temporal import EmbeddedTemporal
 
+_LISTENERS = ("api", "worker_metrics", *programs.STAND_INS)
 PARTS = ("postgres", "temporal", "providers", "worker", "api")
 SETUP_SECONDS = 90.0
 # A worker that does not poll by then is reported and left to go on: it may only be slow.
@@ -43,9 +44,9 @@ class Part(Protocol):
 class Stack:
     """PostgreSQL, Temporal, stand-in providers, API and worker over one state directory.
 
-    `ports` fixes any of postgres, temporal, temporal_ui, stripe, vapi, slack, twilio and api. A
-    fixture that needs less than everything names its `parts`. `on_step(part, detail)` hears of
-    every start, death and restart.
+    `ports` fixes any of postgres, temporal, temporal_ui, stripe, vapi, slack, twilio,
+    worker_metrics and api. A fixture that needs less than everything names its `parts`.
+    `on_step(part, detail)` hears of every start, death and restart.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Stack:
         self.state = state.resolve()
         self._names = [name for name in PARTS if name in parts]
         self._on_step = on_step
-        own = {name: fixed.get(name) for name in ("api", *programs.STAND_INS)}
+        own = {name: fixed.get(name) for name in _LISTENERS}
         self._ports = Ports(self.state / "ports.json", own)
         self._credentials = Credentials(self.state / "secrets.json")
         self._http = httpx.AsyncClient(trust_env=False, timeout=2.0)
@@ -120,6 +121,11 @@ class Stack:
         return programs.base_url(self._ports, "twilio")
 
     @property
+    def worker_metrics_url(self) -> str:
+        """Where Prometheus reads the worker's metrics."""
+        return programs.base_url(self._ports, "worker_metrics") + "/metrics"
+
+    @property
     def operator_key(self) -> str:
         """The operator's API key; empty without the API."""
         return self._credentials.operator()
@@ -161,7 +167,7 @@ class Stack:
                 self._note,
             ),
             "worker": Service(
-                lambda: programs.worker(self.state, self.settings()),
+                lambda: programs.worker(self.state, self.settings(), self._ports["worker_metrics"]),
                 lambda _: self._worker_polls(),
                 self._note,
             ),
@@ -170,7 +176,7 @@ class Stack:
     async def _start(self) -> None:
         async with AsyncExitStack() as undo:
             undo.push_async_callback(self._stop)
-            for name in ("api", *programs.STAND_INS):
+            for name in _LISTENERS:
                 self._ports.take(name)
             self._name_holder()
             await together(self._start_parts("providers"), self._start_books())
@@ -248,6 +254,8 @@ class Stack:
         values = self.settings()
         if "api" in self._names:
             values |= {"API_URL": self.api_url, "OPERATOR_API_KEY": self.operator_key}
+        if "worker" in self._names:
+            values |= {"WORKER_METRICS_URL": self.worker_metrics_url}
         lines = (f"{name}={shlex.quote(value)}\n" for name, value in sorted(values.items()))
         write_private(self.state / "env", "".join(lines))
 

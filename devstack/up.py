@@ -112,6 +112,7 @@ def addresses(stack: Stack) -> Panel:
         ("Vapi (stand-in)", stack.vapi_url),
         ("Slack (stand-in)", stack.slack_url),
         ("Twilio (stand-in)", stack.twilio_url),
+        ("Worker's metrics", stack.worker_metrics_url),
         ("Settings for a shell", f"set -a; . {shown(stack.state)}/env"),
         ("Logs", f"{shown(stack.state)}/logs/"),
     ):

@@ -5,19 +5,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import Column, Double, func, select, update
+from sqlalchemy import Column, Double, cast, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.call import EndedCall
 from billing.message import SeenMessage
 from billing.webhook import EventStatus, Source, WebhookEvent
+from store import journal
 from store.calls import FACTS
 from store.rowset import rowset
 from store.schema import webhook_events as table
 
 _MESSAGE = TypeAdapter(SeenMessage)
 _KEPT = ("source", "key", "type", "subject", "body", "facts", "status")
+_AGE = cast(func.extract("epoch", func.now() - table.c.received_at), Double).label("age_seconds")
 _SECOND = func.make_interval(0, 0, 0, 0, 0, 0, 1)
 
 _new = rowset((*(table.c[name] for name in _KEPT), Column("due_in_seconds", Double)))
@@ -105,17 +107,17 @@ async def make_due(connection: AsyncConnection, source: Source, keys: Collection
 
 
 async def handled(connection: AsyncConnection, event_ids: Collection[int]) -> None:
-    """Mark events whose effect is in this same transaction."""
-    await connection.execute(_handled().where(table.c.event_id == func.any(list(event_ids))))
+    """Mark events whose effect is in this same transaction; how old they are is journalled."""
+    marked = _handled().where(table.c.event_id == func.any(list(event_ids)))
+    _journal(connection, await connection.execute(marked))
 
 
 async def handled_by_key(
     connection: AsyncConnection, source: Source, keys: Collection[str]
 ) -> None:
     """Mark events whose effect is in this same transaction, by their keys."""
-    await connection.execute(
-        _handled().where(table.c.source == source, table.c.key == func.any(list(keys)))
-    )
+    marked = _handled().where(table.c.source == source, table.c.key == func.any(list(keys)))
+    _journal(connection, await connection.execute(marked))
 
 
 async def backlog(connection: AsyncConnection) -> Backlog:
@@ -134,7 +136,13 @@ def _handled() -> Any:
         update(table)
         .where(table.c.status == EventStatus.WAITING)
         .values(status=EventStatus.HANDLED, handled_at=func.now())
+        .returning(table.c.source, _AGE)
     )
+
+
+def _journal(connection: AsyncConnection, marked: Iterable[Any]) -> None:
+    ages = ((Source(row.source), row.age_seconds) for row in marked)
+    journal.write_down(connection, ages=ages)
 
 
 def _row(event: WebhookEvent) -> dict[str, Any]:

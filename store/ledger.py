@@ -7,10 +7,10 @@ from typing import Any
 from sqlalchemy import case, func, insert, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.ledger import Booked, Entry, EntryKind, Outcome, Posting, Transfer
+from billing.ledger import Booked, Entry, EntryKind, Operation, Outcome, Posting, Transfer
 from billing.money import Currency, Money
 from billing.wallet import Decision, Wallet, decide_all
-from store import wallets
+from store import journal, wallets
 from store.rowset import rowset
 from store.schema import ledger_entries
 from store.schema import wallets as wallets_table
@@ -45,14 +45,19 @@ async def post(connection: AsyncConnection, transfers: Sequence[Transfer]) -> li
 async def post_locked(
     connection: AsyncConnection, locked: Mapping[str, Wallet], transfers: Sequence[Transfer]
 ) -> list[Posting]:
-    """Post transfers on wallets that this transaction has locked already."""
+    """Post transfers on wallets that this transaction has locked already.
+
+    Every posting there is comes from here, and is written into the transaction's journal.
+    """
     existing = await by_keys(connection, [transfer.key for transfer in transfers])
     decisions = decide_all(locked, transfers, existing)
     applied = [one for one in decisions if one.outcome is Outcome.APPLIED]
     if applied:
         existing |= await _insert(connection, applied)
         await _set_balances(connection, applied)
-    return [_posting(one, existing.get(one.transfer.key)) for one in decisions]
+    postings = [_posting(one, existing.get(one.transfer.key)) for one in decisions]
+    journal.write_down(connection, map(Operation, transfers, postings))
+    return postings
 
 
 async def by_keys(connection: AsyncConnection, keys: Collection[str]) -> dict[str, Entry]:

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from wiring import Settings, tokens_in
+from wiring import Settings, metrics_runtime, tokens_in
 
 REQUIRED = {
     "DATABASE_URL": "postgresql://localhost/callwallet",
@@ -85,3 +85,12 @@ def test_a_longest_call_that_vapi_would_not_take_is_refused(
     assert settings(monkeypatch, LONGEST_CALL_SECONDS="43200").longest_call_seconds == 43_200
     with pytest.raises(ValidationError, match="longest_call_seconds"):
         settings(monkeypatch, LONGEST_CALL_SECONDS=seconds)
+
+
+def test_the_address_of_metrics_is_one_that_can_be_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert metrics_runtime(settings(monkeypatch)) is None
+    for good in ("127.0.0.1:9464", "[::1]:9464"):
+        assert settings(monkeypatch, WORKER_METRICS_ADDRESS=good).worker_metrics_address == good
+    for wrong in ("9464", "localhost:9464", "127.0.0.1", "127.0.0.1:", "127.0.0.1:0"):
+        with pytest.raises(ValidationError, match="an IP address and a port"):
+            settings(monkeypatch, WORKER_METRICS_ADDRESS=wrong)
