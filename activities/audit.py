@@ -34,7 +34,7 @@ class AuditActivities:
             organizations += len(org_ids)
             activity.heartbeat(organizations)
         async with self._snapshot() as connection:
-            flaws += await audit.of_reports(connection)
+            flaws += await audit.of_webhooks(connection)
         result = Audit(began, organizations, entries, tuple(flaws))
         await self._conclude(result)
         return result

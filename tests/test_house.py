@@ -19,6 +19,7 @@ from typer.main import get_command
 import cli
 from api.app import create_app
 from api.services import TwilioAccounts
+from billing.audit import Check
 from billing.call import CallState
 from billing.errors import (
     BillingError,
@@ -254,6 +255,13 @@ def test_every_reason_to_park_is_explained_to_operators() -> None:
     for reason in explained:
         row = next(line for line in section.splitlines() if line.startswith(f"| `{reason}`"))
         assert ("by itself" in row) or not Parked(reason, "").heals, reason
+
+
+def test_every_check_of_the_audit_is_explained_to_operators() -> None:
+    section = read(OPERATIONS).split("## Audit\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (`[^|]+) \|", section, re.MULTILINE)
+    explained = [name for row in rows for name in re.findall(r"`([a-z_]+)`", row)]
+    assert sorted(explained) == sorted(["check", *Check])
 
 
 def test_every_setting_is_explained_to_operators() -> None:

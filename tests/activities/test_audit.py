@@ -135,7 +135,8 @@ async def test_a_message_and_its_entries_need_each_other(engine_apart: AsyncEngi
         "INSERT INTO messages (sid, account_sid, org_id, status, status_rank, state, amount_minor,"
         " currency, workflow_id)"
         " VALUES ('SM1', 'AC1', :org_id, 'sent', 5, 'charged', 4, 'gbp', '')",
-        "UPDATE ledger_entries SET key = 'sms:SM2', kind = 'sms' WHERE key = :key",
+        "UPDATE ledger_entries SET key = 'sms:SM2', kind = 'sms', credit_account = 'usage:sms'"
+        " WHERE key = :key",
         "DELETE FROM calls",
         org_id=org_id,
         key=f"call:{first}",
