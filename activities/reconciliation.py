@@ -7,6 +7,7 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
+from billing.alert import Crossing
 from billing.reconciliation import (
     LOOK_BACK,
     Finding,
@@ -17,7 +18,7 @@ from billing.reconciliation import (
     RunStatus,
     window_of,
 )
-from billing.reconciliation_alerts import Crossing, crossings, failed, notes, overdue
+from billing.reconciliation_alerts import crossings, failed, notes, overdue
 from store import alerts, findings, reconciliations
 
 # How many findings are put right at a time: as many processes are started and then waited for.

@@ -1,10 +1,9 @@
 """What people are told about a reconciliation: one alert a crossing, and one when it is over."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 
-from billing.alert import Alert, AlertLevel
+from billing.alert import AlarmKind, Alert, AlertLevel, Crossing
 from billing.money import Money
 from billing.reconciliation import (
     OVERDUE_AFTER,
@@ -24,19 +23,10 @@ _LOSS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Crossing:
-    """An alarm that is to be raised or cleared, and what is told if that is news."""
-
-    alarm: str
-    raised: bool
-    alert: Alert
-
-
 def crossings(report: Report) -> Iterator[Crossing]:
     """Say which alarms a daily run raises and clears: in total, and of each organisation it saw."""
     run = report.run
-    yield Crossing(f"reconciliation-failed:{run.source}", False, _went_through(report))
+    yield Crossing(AlarmKind.RECONCILIATION_FAILED.of(run.source), False, _went_through(report))
     yield _reliability(report, report.total, "all organisations")
     for tally in report.organizations:
         if tally.org_id is not None and tally.checked:
@@ -68,7 +58,7 @@ def failed(run: Run, problem: str) -> Crossing:
         org_id=run.org_id,
         workflow_id=run.workflow_id,
     )
-    return Crossing(f"reconciliation-failed:{run.source}", True, alert)
+    return Crossing(AlarmKind.RECONCILIATION_FAILED.of(run.source), True, alert)
 
 
 def overdue(source: Source, last_success: datetime, now: datetime) -> Crossing:
@@ -88,7 +78,7 @@ def overdue(source: Source, last_success: datetime, now: datetime) -> Crossing:
         else "A daily run has succeeded.",
         facts=(("Last success", f"{last_success:%Y-%m-%d %H:%M} UTC"),),
     )
-    return Crossing(f"reconciliation-overdue:{source}", late, alert)
+    return Crossing(AlarmKind.RECONCILIATION_OVERDUE.of(source), late, alert)
 
 
 def _reliability(report: Report, tally: Tally, who: str) -> Crossing:
@@ -107,7 +97,8 @@ def _reliability(report: Report, tally: Tally, who: str) -> Crossing:
         facts=(("Of", who), *_facts(tally)),
         workflow_id=run.workflow_id,
     )
-    return Crossing(f"reliability:{run.source}:{tally.org_id or '*'}", unreliable, alert)
+    about = f"{run.source}:{tally.org_id or '*'}"
+    return Crossing(AlarmKind.RELIABILITY.of(about), unreliable, alert)
 
 
 def _orphans(report: Report) -> Crossing:
@@ -122,7 +113,7 @@ def _orphans(report: Report) -> Crossing:
         else "Every credit has its payment again.",
         workflow_id=run.workflow_id,
     )
-    return Crossing(f"orphans:{run.source}", bool(found), alert)
+    return Crossing(AlarmKind.ORPHANS.of(run.source), bool(found), alert)
 
 
 def _went_through(report: Report) -> Alert:

@@ -23,7 +23,7 @@ MOST_FACTS = (_MOST_BLOCKS - 3) * _FIELDS_A_SECTION
 def message(alert: Alert, workflows_url: str | None = None) -> dict[str, Any]:
     """Write an alert as `{"text", "blocks"}`; `text` is what a notification shows.
 
-    `workflows_url` is where the Temporal UI shows workflows, for a link to the alert's.
+    `workflows_url` is where the Temporal UI shows workflows, for links to the alert's one or many.
     """
     headline = f"{alert.level.capitalize()}: {alert.title}"
     blocks = [
@@ -49,17 +49,19 @@ def _context(alert: Alert, workflows_url: str | None) -> list[str]:
     if alert.org_id is not None:
         said.append(_fit(f"organisation {alert.org_id}"))
     if alert.workflow_id is not None:
-        said.append(_link(alert.workflow_id, workflows_url))
+        page = f"/{quote(alert.workflow_id, safe='')}"
+        said.append(_link(alert.workflow_id, page, workflows_url))
+    if alert.view is not None:
+        said.append(_link(alert.view, f"?query={quote(alert.view, safe='')}", workflows_url))
     if (left_out := len(alert.facts) - MOST_FACTS) > 0:
         said.append(f"{left_out} facts more in the table `alerts`")
     return said
 
 
-def _link(workflow_id: str, workflows_url: str | None) -> str:
-    """Link to a workflow's page; without an address, or with one too long, just name it."""
-    page = f"{workflows_url}/{quote(workflow_id, safe='')}"
-    link = f"<{page}|{escape(workflow_id, quote=False)}>"
-    return link if workflows_url and len(link) <= _LONGEST_TEXT else _fit(workflow_id)
+def _link(name: str, page: str, workflows_url: str | None) -> str:
+    """Link to a page of the UI; without an address, or with one too long, just name it."""
+    link = f"<{workflows_url}{page}|{escape(name, quote=False)}>"
+    return link if workflows_url and len(link) <= _LONGEST_TEXT else _fit(name)
 
 
 def _plain(text: str) -> dict[str, Any]:

@@ -4,11 +4,12 @@ Alerts are stored in the transaction that found their reason, so that neither is
 other; a process of its own delivers them.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import bindparam, case, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -16,15 +17,22 @@ from billing.alert import Alert, AlertLevel, AlertRecord
 from store.schema import alarms
 from store.schema import alerts as table
 
+# Anything that no other advisory lock of ours has.
+_LOOKING = 0x5741544348
 _WAITS = (table.c.delivered_at.is_(None), table.c.problem.is_(None))
 
+# One that gets deeper was raised when it was raised first.
 _RAISE = (
     insert(alarms)
-    .values(alarm=bindparam("name"), raised=True)
+    .values(alarm=bindparam("name"), raised=True, depth=bindparam("how_deep"))
     .on_conflict_do_update(
         index_elements=["alarm"],
-        set_={"raised": True, "since": func.now()},
-        where=alarms.c.raised.is_(False),
+        set_={
+            "raised": True,
+            "since": case((alarms.c.raised, alarms.c.since), else_=func.now()),
+            "depth": bindparam("how_deep"),
+        },
+        where=alarms.c.raised.is_(False) | (alarms.c.depth < bindparam("how_deep")),
     )
     .returning(alarms.c.alarm)
 )
@@ -45,6 +53,11 @@ class Undelivered:
     oldest_seconds: float
 
 
+async def one_at_a_time(connection: AsyncConnection) -> None:
+    """Let nobody else who asks for this look at alarms before the transaction ends."""
+    await connection.execute(select(func.pg_advisory_xact_lock(_LOOKING)))
+
+
 async def tell(connection: AsyncConnection, alert: Alert) -> bool:
     """Store an alert for delivery; False when one of this key was stored before."""
     stored = await connection.execute(
@@ -53,15 +66,33 @@ async def tell(connection: AsyncConnection, alert: Alert) -> bool:
     return stored.first() is not None
 
 
-async def cross(connection: AsyncConnection, alarm: str, *, raised: bool, alert: Alert) -> bool:
+async def cross(
+    connection: AsyncConnection, alarm: str, *, raised: bool, alert: Alert, depth: int = 1
+) -> bool:
     """Set whether an alarm is raised, and tell the alert if that changes; False if nothing is told.
+
+    It changes too if the alarm is raised to more `depth` than it was since it was last raised.
 
     An alarm never seen is as good as not raised. Of any number of transactions that see the same
     crossing at once, one changes the alarm: the others wait for its row and find it changed. The
     alert's key must name this crossing (the day, the run), or the next one would be told to nobody.
     """
-    changed = await connection.execute(_RAISE if raised else _CLEAR, {"name": alarm})
+    changed = await connection.execute(*_setting(alarm, depth if raised else 0))
     return changed.first() is not None and await tell(connection, alert)
+
+
+async def set_depths(connection: AsyncConnection, depths: Mapping[str, int]) -> None:
+    """Raise each of these alarms this deep, or clear it if that is 0; tells nothing."""
+    for alarm in sorted(depths):
+        await connection.execute(*_setting(alarm, depths[alarm]))
+
+
+async def raised(connection: AsyncConnection, kinds: Collection[str]) -> frozenset[str]:
+    """Read which alarms of these kinds are raised."""
+    query = select(alarms.c.alarm).where(
+        alarms.c.raised, func.split_part(alarms.c.alarm, ":", 1).in_(sorted(kinds))
+    )
+    return frozenset(row.alarm for row in await connection.execute(query))
 
 
 async def cross_all(
@@ -77,9 +108,7 @@ async def cross_all(
     )
     before = {row.alarm for row in await connection.execute(query)}
     new, over = set(wanted) - before, before - set(wanted)
-    for statement, names in ((_RAISE, new), (_CLEAR, over)):
-        for name in sorted(names):
-            await connection.execute(statement, {"name": name})
+    await set_depths(connection, dict.fromkeys(new, 1) | dict.fromkeys(over, 0))
     return new, over
 
 
@@ -98,7 +127,8 @@ async def delivered(connection: AsyncConnection, key: str, problem: str | None =
 
 async def undeliverable(connection: AsyncConnection, key: str, why: str) -> None:
     """Give an alert up: Slack will never take it."""
-    await connection.execute(update(table).where(table.c.key == key, *_WAITS).values(problem=why))
+    given_up = update(table).where(table.c.key == key, *_WAITS)
+    await connection.execute(given_up.values(problem=why, given_up_at=func.now()))
 
 
 async def undelivered(connection: AsyncConnection) -> Undelivered:
@@ -107,6 +137,16 @@ async def undelivered(connection: AsyncConnection) -> Undelivered:
     query = select(func.count(), func.coalesce(oldest, 0)).where(*_WAITS)
     count, oldest_seconds = (await connection.execute(query)).one()
     return Undelivered(count, float(oldest_seconds))
+
+
+async def given_up(connection: AsyncConnection, within: timedelta) -> int:
+    """Count the alerts that were given up in the last while, and told nobody since."""
+    query = select(func.count()).where(
+        table.c.delivered_at.is_(None),
+        table.c.problem.is_not(None),
+        table.c.given_up_at > func.now() - within,
+    )
+    return int((await connection.execute(query)).scalar_one())
 
 
 async def page(connection: AsyncConnection, before: int | None, limit: int) -> list[AlertRecord]:
@@ -126,7 +166,15 @@ def _row(alert: Alert) -> dict[str, Any]:
         "org_id": alert.org_id,
         "facts": alert.facts,
         "workflow_id": alert.workflow_id,
+        "view": alert.view,
     }
+
+
+def _setting(alarm: str, depth: int) -> tuple[Any, dict[str, Any]]:
+    """Make the statement that raises an alarm this deep, or clears it, and its parameters."""
+    if not depth:
+        return _CLEAR, {"name": alarm}
+    return _RAISE, {"name": alarm, "how_deep": depth}
 
 
 def _alert(row: Any) -> Alert:
@@ -138,6 +186,7 @@ def _alert(row: Any) -> Alert:
         org_id=row.org_id,
         facts=tuple((name, value) for name, value in row.facts),
         workflow_id=row.workflow_id,
+        view=row.view,
     )
 
 

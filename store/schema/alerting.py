@@ -1,6 +1,6 @@
 """The outbox of alerts, what raises them, and what audits found."""
 
-from sqlalchemy import BigInteger, Boolean, Column, Identity, Index, Table, text
+from sqlalchemy import BigInteger, Boolean, Column, Identity, Index, SmallInteger, Table, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from store.schema.columns import metadata, moment, recorded, string
@@ -20,10 +20,17 @@ alerts = Table(
     recorded("raised_at"),
     moment("delivered_at", nullable=True),
     string("problem", nullable=True),
+    string("view", nullable=True),
+    moment("given_up_at", nullable=True),
     Index(
         "alerts_waiting",
         "alert_id",
         postgresql_where=text("delivered_at IS NULL AND problem IS NULL"),
+    ),
+    Index(
+        "alerts_given_up",
+        "given_up_at",
+        postgresql_where=text("delivered_at IS NULL AND problem IS NOT NULL"),
     ),
 )
 
@@ -33,6 +40,7 @@ alarms = Table(
     string("alarm", primary_key=True),
     Column("raised", Boolean, nullable=False),
     recorded("since"),
+    Column("depth", SmallInteger, nullable=False, server_default="1"),
 )
 
 audits = Table(

@@ -59,6 +59,14 @@ def test_without_an_address_of_the_ui_the_workflow_is_only_named() -> None:
     assert texts(ALERT, None)[-1] == "reconcile/2026-11-02"
 
 
+def test_many_workflows_are_a_link_to_the_list_of_them() -> None:
+    view = 'BillingState="parked" AND ParkReason!="fault"'
+    alert = replace(ALERT, view=view)
+    query = "BillingState%3D%22parked%22%20AND%20ParkReason%21%3D%22fault%22"
+    assert texts(alert)[-1] == f"<{UI}?query={query}|{view}>"
+    assert texts(alert, None)[-1] == view
+
+
 def test_an_alert_that_says_little_has_no_empty_blocks() -> None:
     alert = replace(ALERT, text="", org_id=None, facts=(), workflow_id=None)
     assert [block["type"] for block in message(alert, UI)["blocks"]] == ["header", "context"]
@@ -67,22 +75,24 @@ def test_an_alert_that_says_little_has_no_empty_blocks() -> None:
 
 def test_what_others_wrote_can_neither_call_a_channel_nor_pass_for_a_link() -> None:
     hostile = "<!channel> & <https://evil.example|Stripe>"
-    alert = Alert("key", AlertLevel.INFO, hostile, hostile, hostile, ((hostile, hostile),), hostile)
+    facts = ((hostile, hostile),)
+    alert = Alert("key", AlertLevel.INFO, hostile, hostile, hostile, facts, hostile, hostile)
     said = [text for text in texts(alert, None) if text != "level info"]
-    assert len(said) == 6
+    assert len(said) == 7
     for text in said:
         assert "<" not in text
         assert ">" not in text
         assert "&lt;!channel&gt; &amp; &lt;https" in text
-    link = texts(alert)[-1]
-    assert (link.count("<"), link.count(">")) == (1, 1)
+    for link in texts(alert)[-2:]:
+        assert (link.count("<"), link.count(">"), link.count("|")) == (1, 1, 2)
+        assert "!channel>" not in link.partition("|")[0]
 
 
 @pytest.mark.parametrize("character", ["x", "&", "<", "é", "a&"])
 def test_every_text_is_within_slacks_limits_and_no_escape_is_cut(character: str) -> None:
     long = character * 5000
     facts = tuple((f"{number} {long}", long) for number in range(1000))
-    alert = Alert("key", AlertLevel.CRITICAL, long, long, long, facts, long)
+    alert = Alert("key", AlertLevel.CRITICAL, long, long, long, facts, long, long)
     found = blocks(alert)
     assert len(message(alert, UI)["blocks"]) == 50
     assert len(found["header"][0]["text"]["text"]) <= 150
