@@ -21,6 +21,7 @@ from api import (
     entries,
     health,
     messages,
+    monitoring,
     organizations,
     problems,
     reconciliations,
@@ -30,6 +31,7 @@ from api.fast_lane import FastLane
 from api.gate import Gate
 from api.intake import Intake
 from api.metrics import Metrics
+from api.monitor import Monitor
 from api.problems import Problem
 from api.services import Services, TwilioAccounts
 from api.webhooks import stripe, vapi
@@ -64,6 +66,7 @@ _ROUTERS = (
     adjustments.router,
     reconciliations.router,
     api_keys.router,
+    monitoring.router,
     health.router,
 )
 
@@ -99,6 +102,7 @@ def create_app(
         async with (
             Intake(engine, temporal, metrics, own_workflow_rate) as intake,
             Gate(engine, intake, metrics, gate_rules) as gate,
+            Monitor(engine, temporal) as monitor,
         ):
             app.state.services = Services(
                 engine=engine,
@@ -106,6 +110,7 @@ def create_app(
                 intake=intake,
                 gate=gate,
                 metrics=metrics,
+                monitor=monitor,
                 stripe_secrets=stripe_secrets,
                 vapi_secrets=vapi_secrets,
                 twilio=twilio,

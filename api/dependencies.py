@@ -16,7 +16,7 @@ from store import api_keys
 
 KEY_PREFIX = "cw"
 Id = Annotated[str, Path(pattern=NAME)]
-_BEARER = HTTPBearer(auto_error=False, description="An API key: `cw_…`")
+BEARER = HTTPBearer(auto_error=False, description="An API key: `cw_…`")
 
 
 async def transaction(request: Request) -> AsyncIterator[AsyncConnection]:
@@ -46,7 +46,7 @@ Temporal = Annotated[Client, Depends(temporal)]
 
 async def api_key(
     request: Request,
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)],
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)],
 ) -> ApiKey:
     """Authenticate the caller; raises Unauthorized."""
     prefix, _, rest = (credentials.credentials if credentials else "").partition("_")

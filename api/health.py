@@ -1,4 +1,4 @@
-"""Is it alive, is it ready, and what does it count."""
+"""Is it alive, and is it ready."""
 
 import asyncio
 import time
@@ -6,14 +6,12 @@ from collections.abc import Awaitable
 from enum import StrEnum
 from typing import TypeVar
 
-from fastapi import APIRouter, Depends, Request, Response
-from prometheus_client import CONTENT_TYPE_LATEST
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
-from api.dependencies import operator
-from api.problems import DATABASE_GONE, TEMPORAL_GONE, documented
+from api.problems import DATABASE_GONE, TEMPORAL_GONE
 from api.processes import worker_polls
 from api.services import Services
 from store import inbox, migrate
@@ -137,17 +135,6 @@ async def ready(request: Request, response: Response) -> Readiness:
     ]
     response.status_code = 503 if problems else 200
     return Readiness(ready=not problems, problems=problems)
-
-
-@router.get(
-    "/metrics",
-    dependencies=[Depends(operator)],
-    response_class=Response,
-    responses={200: {"content": {"text/plain": {}}}, **documented(401, 403, 503)},
-)
-async def metrics(request: Request) -> Response:
-    """Give Prometheus what this process has counted."""
-    return Response(Services.of(request).metrics.render(), media_type=CONTENT_TYPE_LATEST)
 
 
 async def _probe(question: Awaitable[Found]) -> Found | None:

@@ -1,6 +1,7 @@
 """What the API counts, for Prometheus."""
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.registry import Collector
 
 _ACCEPT_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
@@ -35,6 +36,6 @@ class Metrics:
             registry=self._registry,
         )
 
-    def render(self) -> bytes:
-        """Write all of it in Prometheus' text format."""
-        return generate_latest(self._registry)
+    def render(self, gauges: Collector) -> bytes:
+        """Write all of it in Prometheus' text format, with the gauges of this moment."""
+        return generate_latest(self._registry) + generate_latest(gauges)

@@ -10,6 +10,7 @@ from temporalio.client import Client
 from api.gate import Gate
 from api.intake import Intake
 from api.metrics import Metrics
+from api.monitor import Monitor
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Services:
     intake: Intake
     gate: Gate
     metrics: Metrics
+    monitor: Monitor
     stripe_secrets: tuple[bytes, ...]
     vapi_secrets: tuple[bytes, ...]
     twilio: TwilioAccounts

@@ -1,0 +1,96 @@
+"""How well it goes: for an operator to read, and for Prometheus to scrape."""
+
+import asyncio
+from dataclasses import replace
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.security import HTTPAuthorizationCredentials
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from api.dependencies import BEARER, Limit, api_key, operator
+from api.monitor import PATIENCE_SECONDS, Monitor
+from api.pages import NAME
+from api.problems import DATABASE_GONE, TEMPORAL_GONE, Forbidden, Unauthorized, documented
+from api.services import Services
+from billing.monitoring import Figures
+from billing.parked import ParkedTotal
+
+router = APIRouter(tags=["monitoring"])
+
+TEMPORAL_SECONDS = 2.0
+TEMPORAL_IS_AWAY = "Temporal does not answer: what is parked is not known"
+
+
+def _monitor(request: Request) -> Monitor:
+    return Services.of(request).monitor
+
+
+async def _scraper(
+    request: Request,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)],
+) -> None:
+    """Let operators pass; while the database is away, those whom it let in the last time."""
+    monitor = _monitor(request)
+    shown = credentials.credentials if credentials else ""
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await operator(await api_key(request, credentials))
+    except (Unauthorized, Forbidden):
+        monitor.forget(shown)
+        raise
+    except DATABASE_GONE:
+        if not monitor.remembers(shown):
+            raise
+    else:
+        monitor.remember(shown)
+
+
+_Monitor = Annotated[Monitor, Depends(_monitor)]
+_OrgId = Annotated[str | None, Query(pattern=NAME, description="This organisation only")]
+
+
+@router.get(
+    "/v1/monitoring",
+    dependencies=[Depends(operator)],
+    responses=documented(401, 403, 422, 503),
+)
+async def read(monitor: _Monitor, limit: Limit = 20, org_id: _OrgId = None) -> Figures:
+    """Say how well it goes: success rates, what waits, recharges, reconciliations, audit, alerts.
+
+    Of the organisations with a call or a webhook in the last day the first `limit`, the one with
+    the worst rate of billing first.
+    """
+    figures, parked = await asyncio.gather(monitor.figures(), _parked(monitor))
+    wanted = [one for one in figures.organizations if org_id in (None, one.org_id)]
+    return replace(
+        figures,
+        organizations=tuple(wanted[:limit]),
+        parked=parked,
+        notes=(TEMPORAL_IS_AWAY,) if parked is None else (),
+    )
+
+
+@router.get(
+    "/metrics",
+    dependencies=[Depends(_scraper)],
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {}}}, **documented(401, 403, 503)},
+)
+async def metrics(request: Request) -> Response:
+    """Give Prometheus what this process has counted, and gauges of the whole.
+
+    The gauges are at most ten seconds old, and the same from every process. What does not answer
+    has none, and its `…_up` is 0.
+    """
+    services = Services.of(request)
+    rendered = services.metrics.render(await services.monitor.gauges())
+    return Response(rendered, media_type=CONTENT_TYPE_LATEST)
+
+
+async def _parked(monitor: Monitor) -> tuple[ParkedTotal, ...] | None:
+    try:
+        async with asyncio.timeout(TEMPORAL_SECONDS):
+            return await monitor.parked()
+    except (*TEMPORAL_GONE, TimeoutError):
+        return None
