@@ -18,6 +18,7 @@ from activities.alerts import AlertActivities
 from activities.audit import AuditActivities
 from activities.calls import CallActivities
 from activities.collecting import Collecting
+from activities.decisions import DecisionActivities
 from activities.inbox import InboxActivities
 from activities.message_inbox import MessageLane
 from activities.messages import MessageActivities
@@ -122,6 +123,7 @@ def _billing_worker(temporal: Client, clients: Clients) -> Worker:
             payments.settle_payment,
             payments.take_over,
             AuditActivities(clients.engine).audit_ledger,
+            DecisionActivities(clients.engine).record_decisions,
             InboxActivities(clients.engine).drain,
             recharges.plan_recharge,
             recharges.record_link,

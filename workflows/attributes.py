@@ -1,10 +1,10 @@
 """How a workflow shows where it stands: search attributes, and a note that lists read."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, TypedDict
 
 from temporalio import workflow
-from temporalio.common import SearchAttributeUpdate
+from temporalio.common import SearchAttributeUpdate, TypedSearchAttributes
 
 from activities.attributes import (
     AMOUNT_MINOR,
@@ -34,8 +34,23 @@ def show_parked(parked: Parked, since: datetime) -> None:
 
 
 def noted() -> ParkedNote | None:
-    """Read why this workflow was parked when its last run began anew, if it was."""
+    """Read why this workflow is parked, or was when its last run began anew."""
     return workflow.memo_value(PARKED_MEMO, None, type_hint=ParkedNote)
+
+
+class Shown(TypedDict):
+    """What the next run of a workflow has to be told: Temporal hands on what the first was told."""
+
+    memo: dict[str, ParkedNote | None]
+    search_attributes: TypedSearchAttributes
+
+
+def shown() -> Shown:
+    """Say how this workflow is shown, for the run that goes on in its place."""
+    return Shown(
+        memo={PARKED_MEMO: noted()},
+        search_attributes=workflow.info().typed_search_attributes,
+    )
 
 
 def show_running() -> None:

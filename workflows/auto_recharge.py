@@ -20,6 +20,7 @@ from billing.parking import Parked
 from billing.recharge import HoldReason, Step
 from billing.recharge_notes import asked, unknown
 from billing.webhook import PaymentHint
+from workflows.attributes import shown
 from workflows.deliver_alerts import deliver_alerts
 from workflows.options import DATABASE, ONCE, PATIENT, PROVIDER
 from workflows.parking import Parking
@@ -203,10 +204,8 @@ class AutoRecharge(Parking):
 
     async def _begin_anew_if_long(self, org_id: str) -> None:
         """Begin anew with what is in the database; what a person has asked for comes first."""
-        if self.is_long() and self._reprocessed_by is None:
-            self.go_on()
-            await workflow.wait_condition(workflow.all_handlers_finished)
-            workflow.continue_as_new(org_id)
+        if self._reprocessed_by is None and await self.may_begin_anew():
+            workflow.continue_as_new(org_id, **shown())
 
 
 def _is_over(failure: ActivityError) -> bool:

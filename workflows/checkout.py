@@ -102,8 +102,7 @@ class Checkout(Parking):
 
     async def _begin_anew_if_long(self, wanted: NewCheckout) -> None:
         """A history has room for 2,000 updates; whoever asks a hundred times an hour gets there."""
-        if workflow.info().is_continue_as_new_suggested():
-            await workflow.wait_condition(workflow.all_handlers_finished)
+        if await self.may_begin_anew():
             workflow.continue_as_new(wanted)
 
     async def _look(self, session_id: str) -> CheckoutSession:

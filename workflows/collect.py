@@ -87,7 +87,7 @@ def _changed(batch: Collected) -> list[str]:
 async def _tell(workflow_ids: Sequence[str]) -> None:
     """Wake workflows; a charge that was refused in a flood may have none yet, and needs none."""
     why = f"{workflow.info().workflow_id}: there is something new for it"
-    await asyncio.gather(*(tell(one, Parking.reprocess, why) for one in workflow_ids))
+    await asyncio.gather(*(tell(one, Parking.wake_up, why) for one in workflow_ids))
 
 
 async def collect_waiting(org_id: str) -> None:

@@ -8,43 +8,60 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 from activities.attributes import BillingState
+from activities.decisions import DecisionActivities, Said
 from billing.money import Money
+from billing.parked import DecisionRecord, Verdict, said
 from billing.parking import FAULT, Parked, describe, patience
-from workflows.attributes import show_done, show_parked, show_running
+from workflows.attributes import noted, show_done, show_parked, show_running
+from workflows.options import PATIENT
 
 Settled = TypeVar("Settled")
+# What people say may be long, and a payload must not be.
+_WRITTEN_AT_ONCE = 200
 
 
 class Parking:
     """What every process about money has: it can wait, be reprocessed, and be given up.
 
     Signals serve the UI and many at once (`temporal workflow signal --query …`); updates serve one,
-    with an answer.
+    with an answer. Who and why is written down in PostgreSQL before it is acted on: while that is
+    away, what people say is heard, and waits. A run that began anew is parked as the last one was.
     """
 
     def __init__(self) -> None:
-        self._standing = "running"
+        note = noted()
+        self._parked: Parked | None = note.parked if note else None
+        self._since: datetime | None = note.since if note else None
+        self._standing = _standing(self._parked) if self._parked else str(BillingState.RUNNING)
         self._org_id: str | None = None
-        self._parked: Parked | None = None
-        self._since: datetime | None = None
         self._attempts = 0
         self._answers = 0
         self._wake = False
         self._reprocessed_by: str | None = None
         self._discarded_by: str | None = None
+        self._unwritten: list[DecisionRecord] = []
+        self._said_times = 0
+        if note is not None:
+            _explain(note.parked, note.since)
 
     @workflow.signal(description="Try again now. One string: who you are and why.")
-    def reprocess(self, who_and_why: str) -> None:
+    def reprocess(self, who_and_why: str = "") -> None:
         """Try again now, or once more after the try that is under way."""
-        workflow.logger.info("asked to reprocess: %s", who_and_why)
-        self._reprocessed_by = who_and_why
-        self._wake = True
+        if who := self._hear(Verdict.REPROCESS, who_and_why):
+            self._reprocessed_by = who
+            self._wake = True
 
     @workflow.signal(description="Give it up for good. One string: who you are and why.")
-    def discard(self, who_and_why: str) -> None:
+    def discard(self, who_and_why: str = "") -> None:
         """Give up, unless the try that is under way succeeds."""
-        workflow.logger.info("asked to discard: %s", who_and_why)
-        self._discarded_by = who_and_why
+        if who := self._hear(Verdict.DISCARD, who_and_why):
+            self._discarded_by = who
+
+    @workflow.signal(description="There is something new for it: another process says so.")
+    def wake_up(self, why: str) -> None:
+        """Try again, without anybody having decided anything."""
+        workflow.logger.debug("woken up: %s", why)
+        self._wake = True
 
     @workflow.update(name="reprocess", description="Try again now; answers with what came of it.")
     async def reprocess_now(self, who_and_why: str) -> str:
@@ -78,6 +95,7 @@ class Parking:
         happened after that try looked.
         """
         while True:
+            await self._write_down()
             self._wake = False
             outcome = await self._or_parked(attempt)
             if not isinstance(outcome, Parked):
@@ -85,18 +103,20 @@ class Parking:
             self._park(outcome)
             await self._wait(outcome)
             if self._discarded_by is not None:
+                await self._write_down()
                 return None
 
     async def close(
         self, state: BillingState, org_id: str | None = None, amount: Money | None = None
     ) -> None:
         """Show that it is done, and let those who wait for an answer have it."""
+        await self._write_down()
         show_done(state, org_id, amount, was_parked=self._parked is not None)
         if self._parked is not None:
             workflow.set_current_details(f"## {state.capitalize()}\nIt had {self._standing}")
         self._standing = state
         self._answers += 1
-        await workflow.wait_condition(workflow.all_handlers_finished)
+        await self._leave_nothing()
 
     def go_on(self) -> None:
         """Show that it runs again, if it was parked: for a process whose tries take long."""
@@ -114,6 +134,17 @@ class Parking:
         """Whether a wait must end because the process has to begin anew."""
         return False
 
+    async def may_begin_anew(self) -> bool:
+        """Whether the history is long, and nothing is left that would be forgotten with it.
+
+        What a person has given up does not begin anew: the next run would know nothing of that.
+        """
+        if self._discarded_by is None and workflow.info().is_continue_as_new_suggested():
+            self._answers += 1
+            await self._leave_nothing()
+            return self._discarded_by is None
+        return False
+
     @property
     def discarded_by(self) -> str:
         """Who gave it up, and why."""
@@ -129,20 +160,63 @@ class Parking:
         if self._parked is None or self._is_done:
             raise ApplicationError(f"it is not parked but {self._standing}", type="not_parked")
 
+    def _hear(self, verdict: Verdict, who_and_why: str) -> str:
+        """Keep what a person has said; who does not even say who they are has said nothing."""
+        who = said(who_and_why)
+        if not who:
+            workflow.logger.warning("told to %s, not by whom or why: nothing was done", verdict)
+            return ""
+        workflow.logger.info("told to %s: %s", verdict, who)
+        self._said_times += 1
+        self._unwritten.append(self._as_record(verdict, who))
+        _count("callwallet_decisions", verdict=verdict)
+        return who
+
+    def _as_record(self, verdict: Verdict, who: str) -> DecisionRecord:
+        info, parked = workflow.info(), self._parked
+        return DecisionRecord(
+            workflow_id=info.workflow_id,
+            run_id=info.run_id,
+            number=self._said_times,
+            verdict=verdict,
+            who_and_why=who,
+            org_id=(parked.org_id if parked else None) or self._org_id,
+            reason=parked.reason if parked else None,
+            decided_at=workflow.now(),
+        )
+
+    async def _write_down(self) -> None:
+        """Write down what was said; what is said meanwhile, as well."""
+        while self._unwritten:
+            portion = tuple(self._unwritten[:_WRITTEN_AT_ONCE])
+            await workflow.execute_activity_method(
+                DecisionActivities.record_decisions,
+                Said(portion),
+                summary="write down who and why",
+                **PATIENT,
+            )
+            del self._unwritten[: len(portion)]
+
+    async def _leave_nothing(self) -> None:
+        """Answer who waits for an answer, and write down what is said up to the last moment."""
+        while self._unwritten or not workflow.all_handlers_finished():
+            await self._write_down()
+            await workflow.wait_condition(workflow.all_handlers_finished)
+
     def _park(self, parked: Parked) -> None:
         """Explain itself to operators; once, however often the same thing happens again."""
         self._attempts += 1
         self._answers += 1
         self._since = self._since or workflow.now()
+        _explain(parked, self._since)
         if parked == self._parked:
             return
+        if self._parked is None or self._parked.reason != parked.reason:
+            process = workflow.info().workflow_type
+            _count("callwallet_parks", process=process, reason=parked.reason)
         self._parked = parked
-        self._standing = f"parked: {parked.reason}: {parked.happened}"
-        info = workflow.info()
+        self._standing = _standing(parked)
         show_parked(parked, self._since)
-        workflow.set_current_details(
-            describe(parked, info.workflow_id, self._since, info.namespace)
-        )
 
     async def _or_parked(
         self, attempt: Callable[[], Awaitable[Settled | Parked]]
@@ -173,3 +247,17 @@ class Parking:
             )
         except TimeoutError:
             return
+
+
+def _explain(parked: Parked, since: datetime) -> None:
+    info = workflow.info()
+    workflow.set_current_details(describe(parked, info.workflow_id, since, info.namespace))
+
+
+def _standing(parked: Parked) -> str:
+    return f"{BillingState.PARKED}: {parked.reason}: {parked.happened}"
+
+
+def _count(name: str, **labels: str) -> None:
+    """Count in the worker's metrics; not again when the history is replayed."""
+    workflow.metric_meter().create_counter(name).add(1, labels)

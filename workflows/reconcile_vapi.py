@@ -42,4 +42,4 @@ class ReconcileVapi(Reconciling):
         options = bill_call.start_options(finding.call)
         options["id_reuse_policy"] = WorkflowIDReusePolicy.ALLOW_DUPLICATE
         why = f"{workflow.info().workflow_id}: Vapi lists it"
-        await start_or_tell(BillCall.run, finding.call, options, BillCall.reprocess, why)
+        await start_or_tell(BillCall.run, finding.call, options, BillCall.wake_up, why)

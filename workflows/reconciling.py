@@ -153,8 +153,7 @@ class Reconciling(Parking, ABC):
             )
 
     async def _begin_anew_if_long(self, wanted: Reconciliation) -> None:
-        if workflow.info().is_continue_as_new_suggested():
-            await workflow.wait_condition(workflow.all_handlers_finished)
+        if await self.may_begin_anew():
             workflow.continue_as_new(replace(wanted, progress=self._progress))
 
     def _show(self, what: str, run: Run) -> None:

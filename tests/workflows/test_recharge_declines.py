@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import WorkflowHandle
 
+from activities.visibility import parked_work
 from billing.alert import Alert
 from billing.attempt import AttemptState
 from billing.call import CallBill, CallState
@@ -312,6 +313,7 @@ async def test_many_calls_that_knock_while_it_waits_make_it_begin_anew(
     payer = await suspended(world, stripe)
     handle = handle_of(world.temporal, payer)
     first = (await handle.describe()).run_id
+    waits = await parked_work(await handle.describe())
     for _ in range(60):
         await recharge(world.temporal, payer)
 
@@ -321,4 +323,8 @@ async def test_many_calls_that_knock_while_it_waits_make_it_begin_anew(
     await eventually(began_anew)
     await until_parked(handle, "recharge_suspended")
     assert (await attributes(handle))[2] == payer.org_id
+    still = await parked_work(await handle.describe())
+    assert still.run_id != waits.run_id
+    assert (still.parked.reason, still.since) == ("recharge_suspended", waits.since)
+    assert f"**Since:** {waits.since:%Y-%m-%d %H:%M:%S}" in await page(handle)
     assert len(await payments(stripe, payer)) == 1
