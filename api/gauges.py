@@ -13,23 +13,30 @@ _Sample = tuple[Sequence[str], float]
 
 
 class Gauges(Collector):
-    """The gauges of one moment; None is what did not answer."""
+    """The gauges of one moment; None is what did not answer, or not in time."""
 
-    def __init__(self, figures: Figures | None, parked: Sequence[ParkedTotal] | None) -> None:
+    def __init__(
+        self,
+        figures: Figures | None,
+        parked: Sequence[ParkedTotal] | None,
+        *,
+        database_is_up: bool,
+    ) -> None:
         self._figures = figures
         self._parked = parked
+        self._database_is_up = database_is_up
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Give all that is known."""
         yield _gauge(
             "database_up",
-            "Whether PostgreSQL gave its figures in time",
+            "Whether PostgreSQL answers this process",
             [],
-            [((), self._figures is not None)],
+            [((), self._database_is_up)],
         )
         yield _gauge(
             "temporal_up",
-            "Whether Temporal gave its figures in time",
+            "Whether Temporal answers this process",
             [],
             [((), self._parked is not None)],
         )

@@ -19,6 +19,8 @@ from store import figures as everything
 
 # Any number of scrapers cost one read in this time.
 FRESH_SECONDS = 10.0
+# As much of the time may be spent reading: what is a lot to count is counted less often.
+SHARE = 0.05
 # A database that is slow to count has its last figures shown, but not for ever.
 STALE_SECONDS = 60.0
 # With as much for the key, a scrape is answered within two seconds.
@@ -36,6 +38,7 @@ class Monitor:
             self.figures,
             DATABASE_GONE,
             fresh_seconds=FRESH_SECONDS,
+            share=SHARE,
             stale_seconds=STALE_SECONDS,
             patience_seconds=PATIENCE_SECONDS,
         )
@@ -43,6 +46,7 @@ class Monitor:
             self.parked,
             (*TEMPORAL_GONE, TimeoutError),
             fresh_seconds=FRESH_SECONDS,
+            share=SHARE,
             stale_seconds=STALE_SECONDS,
             patience_seconds=PATIENCE_SECONDS,
         )
@@ -65,10 +69,12 @@ class Monitor:
         """Read what Temporal says is parked."""
         return await self._visibility.totals(ParkedFilter())
 
-    async def gauges(self) -> Gauges:
+    async def gauges(self, *, database_is_up: bool) -> Gauges:
         """Give what is known now, without waiting for what is away."""
+        if not database_is_up:
+            return Gauges(None, await self._parked.get(), database_is_up=False)
         found, parked = await asyncio.gather(self._figures.get(), self._parked.get())
-        return Gauges(found, parked)
+        return Gauges(found, parked, database_is_up=True)
 
     def remember(self, credentials: str) -> None:
         """Keep whom the database has let in; only a hash stays in memory."""

@@ -29,8 +29,11 @@ def _monitor(request: Request) -> Monitor:
 async def _scraper(
     request: Request,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)],
-) -> None:
-    """Let operators pass; while the database is away, those whom it let in the last time."""
+) -> bool:
+    """Let operators pass; while the database is away, those whom it let in the last time.
+
+    Says whether the database has answered.
+    """
     monitor = _monitor(request)
     shown = credentials.credentials if credentials else ""
     try:
@@ -42,11 +45,13 @@ async def _scraper(
     except DATABASE_GONE:
         if not monitor.remembers(shown):
             raise
-    else:
-        monitor.remember(shown)
+        return False
+    monitor.remember(shown)
+    return True
 
 
 _Monitor = Annotated[Monitor, Depends(_monitor)]
+_DatabaseIsUp = Annotated[bool, Depends(_scraper)]
 _OrgId = Annotated[str | None, Query(pattern=NAME, description="This organisation only")]
 
 
@@ -73,18 +78,18 @@ async def read(monitor: _Monitor, limit: Limit = 20, org_id: _OrgId = None) -> F
 
 @router.get(
     "/metrics",
-    dependencies=[Depends(_scraper)],
     response_class=Response,
     responses={200: {"content": {"text/plain": {}}}, **documented(401, 403, 503)},
 )
-async def metrics(request: Request) -> Response:
+async def metrics(request: Request, database_is_up: _DatabaseIsUp) -> Response:
     """Give Prometheus what this process has counted, and gauges of the whole.
 
-    The gauges are at most ten seconds old, and the same from every process. What does not answer
-    has none, and its `…_up` is 0.
+    The gauges are some seconds old, and the same from every process. What does not answer has none,
+    and its `…_up` is 0.
     """
     services = Services.of(request)
-    rendered = services.metrics.render(await services.monitor.gauges())
+    gauges = await services.monitor.gauges(database_is_up=database_is_up)
+    rendered = services.metrics.render(gauges)
     return Response(rendered, media_type=CONTENT_TYPE_LATEST)
 
 

@@ -33,13 +33,14 @@ _NOTHING = Rates(Rate(0, 0), Rate(0, 0), Rate(0, 0))
 
 async def figures(connection: AsyncConnection, now: datetime) -> Figures:
     """Read everything, as of `now`."""
+    found = {
+        name: await monitoring.rates_of_all(connection, now, window)
+        for name, window in WINDOWS.items()
+    }
     return Figures(
         as_of=now,
-        rates={
-            name: await monitoring.rates(connection, now, window)
-            for name, window in WINDOWS.items()
-        },
-        organizations=await _organizations(connection, now),
+        rates={name: together for name, (together, _) in found.items()},
+        organizations=_worst_first({name: apart for name, (_, apart) in found.items()}),
         inbox=await _inbox(connection, now),
         recharges=await _recharges(connection, now),
         reconciliations=tuple(
@@ -50,13 +51,7 @@ async def figures(connection: AsyncConnection, now: datetime) -> Figures:
     )
 
 
-async def _organizations(
-    connection: AsyncConnection, now: datetime
-) -> tuple[OrganizationRates, ...]:
-    found = {
-        name: await monitoring.rates_by_organization(connection, now, window)
-        for name, window in WINDOWS.items()
-    }
+def _worst_first(found: Mapping[str, Mapping[str, Rates]]) -> tuple[OrganizationRates, ...]:
     org_ids = {org_id for rates in found.values() for org_id in rates}
     all_of_them = (OrganizationRates(org_id, _of(org_id, found)) for org_id in org_ids)
     return tuple(sorted(all_of_them, key=lambda one: one.worst_first))

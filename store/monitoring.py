@@ -1,6 +1,6 @@
 """How well it goes: calls and webhooks of the last while, counted by what became of them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -32,19 +32,40 @@ async def rates_by_organization(
 
     What is nobody's is in none of them: payments, and calls of assistants that nobody registered.
     """
+    return _of_organizations(await _by_owner(connection, now, window))
+
+
+async def rates_of_all(
+    connection: AsyncConnection, now: datetime, window: timedelta
+) -> tuple[Rates, dict[str, Rates]]:
+    """Say it for all together and for each organisation, from one look at all of it."""
+    by_owner = await _by_owner(connection, now, window)
+    together = Rates(
+        delivery=_sum(one.delivery for one in by_owner.values()),
+        processing=_sum(one.processing for one in by_owner.values()),
+        billing=_sum(one.billing for one in by_owner.values()),
+    )
+    return together, _of_organizations(by_owner)
+
+
+async def _by_owner(
+    connection: AsyncConnection, now: datetime, window: timedelta
+) -> dict[str | None, Rates]:
     given = _given(now, window)
     ended = {row.org_id: row for row in await connection.execute(_ENDED, given | _REPORT)}
-    received = {
-        row.org_id: row for row in await connection.execute(_RECEIVED_BY_ORGANIZATION, given)
-    }
+    received = {row.org_id: row for row in await connection.execute(_RECEIVED_BY_OWNER, given)}
     return {
-        org_id: Rates(
-            delivery=_delivery(ended[org_id]) if org_id in ended else _NOTHING,
-            processing=_processing(received[org_id]) if org_id in received else _NOTHING,
-            billing=_billing(ended[org_id]) if org_id in ended else _NOTHING,
+        owner: Rates(
+            delivery=_delivery(ended[owner]) if owner in ended else _NOTHING,
+            processing=_processing(received[owner]) if owner in received else _NOTHING,
+            billing=_billing(ended[owner]) if owner in ended else _NOTHING,
         )
-        for org_id in sorted((ended.keys() | received.keys()) - {None})
+        for owner in ended.keys() | received.keys()
     }
+
+
+def _of_organizations(by_owner: Mapping[str | None, Rates]) -> dict[str, Rates]:
+    return {owner: one for owner, one in by_owner.items() if owner is not None}
 
 
 def _given(now: datetime, window: timedelta) -> dict[str, Any]:
@@ -108,12 +129,12 @@ _OF_LATE = "status <> 'ignored' AND received_at >= :since AND received_at < :unt
 _RECEIVED = text(f"SELECT {_COUNTED} FROM webhook_events AS events WHERE {_OF_LATE}")  # noqa: S608
 
 # Whoever is known to have the call or message, or will have the call once it is looked at.
-_RECEIVED_BY_ORGANIZATION = text(f"""
+_RECEIVED_BY_OWNER = text(f"""
     SELECT coalesce(calls.org_id, messages.org_id, by_agent) AS org_id, {_COUNTED}
     FROM (
         SELECT source, subject, status,
                CASE WHEN status = 'waiting' AND source = 'vapi' THEN {_BY_AGENT} END AS by_agent
-        FROM webhook_events WHERE {_OF_LATE} AND source IN ('vapi', 'twilio')
+        FROM webhook_events WHERE {_OF_LATE}
     ) AS events
     LEFT JOIN calls ON source = 'vapi' AND call_id = subject
     LEFT JOIN messages ON source = 'twilio' AND sid = subject

@@ -1,6 +1,7 @@
 """A read that many ask for: made once, kept for a little, and waited for by nobody for long."""
 
 import asyncio
+import math
 from collections.abc import Sequence
 
 import pytest
@@ -26,12 +27,18 @@ class Well:
 
 
 def kept(
-    well: Well, *, fresh: float = 10.0, stale: float = 60.0, patience: float = 5.0
+    well: Well,
+    *,
+    fresh: float = 10.0,
+    share: float = math.inf,
+    stale: float = 60.0,
+    patience: float = 5.0,
 ) -> Kept[int]:
     return Kept(
         well.read,
         (ConnectionError,),
         fresh_seconds=fresh,
+        share=share,
         stale_seconds=stale,
         patience_seconds=patience,
     )
@@ -74,6 +81,17 @@ async def test_whoever_waited_long_enough_is_given_the_last_answer_unless_it_is_
     assert await read.get() is None
     await read.close()
     assert well.reads == 2
+
+
+async def test_what_takes_long_to_read_is_read_less_often() -> None:
+    """A tenth of a second twenty times over is two."""
+    well = Well(seconds=0.1)
+    read = kept(well, fresh=0.0, share=0.05)
+    assert await read.get() == 1
+    await asyncio.sleep(0.2)
+    assert await read.get() == 1
+    await asyncio.sleep(5)
+    assert await read.get() == 2
 
 
 async def test_what_is_away_is_no_answer_and_is_asked_again_at_once() -> None:
