@@ -34,6 +34,7 @@ from activities.stripe_reconciliation import StripeReconciliation
 from activities.twilio import TwilioActivities
 from activities.vapi import VapiActivities
 from activities.vapi_reconciliation import VapiReconciliation
+from activities.visibility import Visibility
 from store import migrate
 from wiring import (
     Clients,
@@ -50,6 +51,7 @@ from workflows.bill_call import BillCall
 from workflows.bill_message import BillMessage
 from workflows.checkout import Checkout
 from workflows.collect import Collect
+from workflows.decide_parked import DecideParked
 from workflows.deliver_alerts import DeliverAlerts
 from workflows.drain_inbox import DrainInbox
 from workflows.drain_messages import DrainMessages
@@ -67,6 +69,7 @@ WORKFLOWS = (
     BillMessage,
     Checkout,
     Collect,
+    DecideParked,
     DeliverAlerts,
     DrainInbox,
     DrainMessages,
@@ -107,6 +110,7 @@ def _billing_worker(temporal: Client, clients: Clients) -> Worker:
     runs = ReconciliationActivities(clients.engine)
     recharges = RechargeActivities(clients.engine)
     adjustments = AdjustmentActivities(clients.engine)
+    visibility = Visibility(temporal)
     return Worker(
         temporal,
         task_queue=BILLING_QUEUE,
@@ -134,6 +138,8 @@ def _billing_worker(temporal: Client, clients: Clients) -> Worker:
             runs.set_back,
             runs.close_run,
             runs.watch_schedules,
+            visibility.count_parked,
+            visibility.name_parked,
         ],
         interceptors=[RefusalInterceptor()],
         workflow_runner=sandbox(),

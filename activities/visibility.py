@@ -3,11 +3,14 @@
 Lists and counts lag behind by a moment: never decide about money on them.
 """
 
+import base64
+import binascii
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from temporalio import activity
 from temporalio.client import Client, WorkflowExecution
 
 from activities.attributes import (
@@ -43,6 +46,23 @@ class Problems:
 
     count: int
     workflow_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedQuestion:
+    """Which parked work is to be named, from where on, and how many at most."""
+
+    which: ParkedFilter
+    limit: int
+    cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedNames:
+    """The ids of some parked workflows; without a cursor there are no more."""
+
+    workflow_ids: tuple[str, ...]
+    cursor: str | None
 
 
 class Visibility:
@@ -85,6 +105,22 @@ class Visibility:
         """Count parked work; one request."""
         return (await self._temporal.count_workflows(query_for(which))).count
 
+    @activity.defn
+    async def name_parked(self, question: ParkedQuestion) -> ParkedNames:
+        """Name parked work page by page. What leaves the list meanwhile moves nothing else in it:
+        a page ends at a workflow, not at a number.
+        """
+        token = token_of(question.cursor) if question.cursor else None
+        page = await self.parked(question.which, question.limit, token)
+        return ParkedNames(
+            tuple(one.workflow_id for one in page.items), cursor_of(page.next_page_token)
+        )
+
+    @activity.defn
+    async def count_parked(self, which: ParkedFilter) -> int:
+        """Count parked work, for a process that is about it."""
+        return await self.count(which)
+
     async def problems(self, limit: int) -> Problems:
         """Count the processes whose code fails again and again, and name up to `limit`."""
         count = (await self._temporal.count_workflows(_PROBLEMS)).count
@@ -120,6 +156,19 @@ def quoted(value: str) -> str:
     """
     escaped = value.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
+
+
+def cursor_of(page_token: bytes | None) -> str | None:
+    """Write Temporal's token such that it can be sent back in a URL."""
+    return base64.urlsafe_b64encode(page_token).decode() if page_token else None
+
+
+def token_of(cursor: str) -> bytes:
+    """Read it again; raises ValueError."""
+    try:
+        return base64.b64decode(cursor, altchars=b"-_", validate=True)
+    except binascii.Error as error:
+        raise ValueError("the cursor is not one that was given out") from error
 
 
 async def parked_work(found: WorkflowExecution) -> ParkedWork:

@@ -1,6 +1,7 @@
 """Parked work as operators see it from outside: listed, counted, decided about."""
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -8,6 +9,9 @@ from billing.money import Money
 from billing.parking import Parked
 
 LONGEST_SAID = 1000
+_LONGEST_SAID_OF_MANY = 900
+DEFAULT_PER_SECOND = 20
+MOST_PER_SECOND = 200
 
 
 class Verdict(StrEnum):
@@ -77,6 +81,58 @@ class DecisionRecord:
     reason: str | None
     decided_at: datetime
     position: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BulkProgress:
+    """How far a bulk decision is: how much it is about, what was told, and what had ended before.
+
+    `matched` is an estimate until it is `done`: then all that was found was told, or was gone.
+    """
+
+    matched: int = 0
+    told: int = 0
+    gone: int = 0
+    done: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BulkDecision:
+    """One verdict about all parked work that fits, and that parked before it `started_at`.
+
+    `who_and_why` is in the words of the person; each workflow records it with the name of the bulk.
+    The last three are known to itself: nobody who starts one has to give them.
+    """
+
+    bulk_id: str
+    verdict: Verdict
+    which: ParkedFilter
+    who_and_why: str
+    per_second: int = DEFAULT_PER_SECOND
+    started_at: datetime | None = None
+    cursor: str | None = None
+    progress: BulkProgress = BulkProgress()
+
+    @property
+    def said(self) -> str:
+        """What each workflow is told."""
+        return f"{self.who_and_why[:_LONGEST_SAID_OF_MANY]} (bulk {self.bulk_id})"
+
+    @property
+    def about(self) -> ParkedFilter:
+        """What it is about: nothing that has parked since it began."""
+        limits = [one for one in (self.which.parked_before, self.started_at) if one is not None]
+        return replace(self.which, parked_before=min(limits)) if limits else self.which
+
+    @property
+    def pace(self) -> int:
+        """How many it tells in a second."""
+        return min(max(self.per_second, 1), MOST_PER_SECOND)
+
+
+def bulk_id(caller: str, idempotency_key: str) -> str:
+    """Name the bulk decision that a caller asks for under a key: always the same."""
+    return hashlib.sha256(f"{caller} {idempotency_key}".encode()).hexdigest()[:32]
 
 
 def said(text: str) -> str:
