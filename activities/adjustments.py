@@ -1,6 +1,6 @@
 """Adjustments on PostgreSQL: the row, the entry, and what people are told, in one transaction."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -17,6 +17,7 @@ from billing.adjustment import (
     ruled,
 )
 from billing.adjustment_alerts import alert_about
+from billing.ledger import same_again
 from store import adjustments, alerts, ledger
 
 
@@ -55,18 +56,29 @@ class AdjustmentActivities:
 
     @activity.defn
     async def settle_adjustment(self, ruling: Ruling) -> Adjustment:
-        """Post what is approved, and record what became of it; what is not pending stays."""
+        """Post what is approved, and record what became of it.
+
+        What was posted before is asked of the ledger again, and answered as a duplicate; all else
+        that is not pending stays.
+        """
         async with books(self._engine) as connection:
             adjustment = await adjustments.read(connection, ruling.adjustment_id, lock=True)
             settled = ruled(adjustment, ruling.decision, ruling.at)
             if settled == adjustment:
-                return adjustment
+                return await _again(connection, adjustment)
             if settled.state is AdjustmentState.APPLIED:
                 transfer = adjustment_transfer(settled, ruling.at)
                 [posting] = await ledger.post(connection, [transfer])
                 settled = posted(settled, posting)
             await adjustments.settle(connection, settled)
             return await _told(connection, settled)
+
+
+async def _again(connection: AsyncConnection, adjustment: Adjustment) -> Adjustment:
+    if adjustment.posting is None or adjustment.posting.entry is None:
+        return adjustment
+    [posting] = await ledger.post(connection, [same_again(adjustment.posting.entry)])
+    return replace(adjustment, posting=posting)
 
 
 async def _told(connection: AsyncConnection, adjustment: Adjustment) -> Adjustment:

@@ -10,6 +10,7 @@ from temporalio import activity
 
 from activities.postings import books
 from billing.call import CallBill, CallState, Collected, EndedCall
+from billing.ledger import tally
 from billing.message import Message, MessageBill, MessageState
 from store import calls, messages
 
@@ -43,13 +44,15 @@ class Collecting:
         call_ids, sids, is_short = list[str](), list[str](), False
         async with books(self._engine) as connection:
             queue = await _queue(connection, org_id)
-            for bill, before in await self._charge(connection, queue):
+            charged = await self._charge(connection, queue)
+            for bill, before in charged:
                 is_short = is_short or bill.is_short
                 if bill.state is not before:
                     changed = call_ids if isinstance(bill, CallBill) else sids
                     changed.append(bill.call_id if isinstance(bill, CallBill) else bill.sid)
         more = len(queue) == WAITING_BATCH and bool(call_ids or sids)
-        return Collected(tuple(call_ids), more, is_short, tuple(sids))
+        postings = tally(bill.posting for bill, _ in charged)
+        return Collected(tuple(call_ids), more, is_short, tuple(sids), postings)
 
     async def _charge(
         self, connection: AsyncConnection, queue: Iterable[_Waiting]

@@ -10,7 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
 from activities.postings import books
-from billing.call import CallState, EndedCall
+from billing.call import CallBill, CallState, EndedCall
+from billing.ledger import NO_POSTINGS, Tally, tally
 from billing.webhook import (
     HANDED_OVER_GRACE_SECONDS,
     POSTPONED_SECONDS,
@@ -41,6 +42,7 @@ class _Batch:
     handed_over: Sequence[DueEvent]
     postponed: int
     short: frozenset[str] = frozenset()
+    postings: Tally = NO_POSTINGS
 
 
 class InboxActivities:
@@ -55,12 +57,14 @@ class InboxActivities:
         handed_over: list[DueEvent] = []
         short: set[str] = set()
         settled = postponed = idle = 0
+        postings = NO_POSTINGS
         began = time.monotonic()
         while idle < LINGER_ROUNDS and not (postponed and idle) and not _is_late(short, began):
             batch = await self._batch(MOST_EXCEPTIONS - len(handed_over))
             handed_over += batch.handed_over
             settled, postponed = settled + batch.settled, postponed + batch.postponed
             short |= batch.short
+            postings += batch.postings
             idle = 0 if batch.taken else idle + 1
             activity.heartbeat(settled)
             if batch.taken < BATCH:
@@ -76,6 +80,7 @@ class InboxActivities:
             more=postponed > 0,
             short=tuple(sorted(short)),
             cut_short=idle == 0,
+            postings=postings,
         )
 
     async def _overdue(self, room: int) -> list[EndedCall]:
@@ -92,8 +97,14 @@ class InboxActivities:
         try:
             async with books(self._engine) as connection:
                 due = await inbox.take_due(connection, BATCH)
-                final, short = await _settle(connection, due)
-                return replace(await _hand_over(connection, due, final, room), short=short)
+                bills = await _settle(connection, due)
+                final = await _handled(connection, due, bills)
+                batch = await _hand_over(connection, due, final, room)
+            return replace(
+                batch,
+                short=frozenset(bill.org_id for bill in bills if bill.is_short and bill.org_id),
+                postings=tally(bill.posting for bill in bills),
+            )
         except (DataError, IntegrityError):
             activity.logger.exception("a batch was refused; each event gets its own workflow")
             async with self._engine.begin() as connection:
@@ -105,17 +116,23 @@ def _is_late(short: Collection[str], began: float) -> bool:
     return bool(short) and time.monotonic() - began > TOLD_WITHIN_SECONDS
 
 
-async def _settle(
-    connection: AsyncConnection, due: Sequence[DueEvent]
-) -> tuple[set[int], frozenset[str]]:
-    """Charge the calls among the events; answers with what is done with, and who is short."""
-    events = {event.call.call_id: event for event in due if event.call is not None}
-    ended = [event.call for event in events.values() if event.call is not None]
-    bills = await calls.charge(connection, ended, activity.info().workflow_id) if ended else []
-    done = {events[bill.call_id].event_id for bill in bills if bill.state in _FINAL}
+async def _settle(connection: AsyncConnection, due: Sequence[DueEvent]) -> list[CallBill]:
+    """Charge the calls among the events, each once."""
+    ended = {event.call.call_id: event.call for event in due if event.call is not None}
+    if not ended:
+        return []
+    return await calls.charge(connection, list(ended.values()), activity.info().workflow_id)
+
+
+async def _handled(
+    connection: AsyncConnection, due: Sequence[DueEvent], bills: Sequence[CallBill]
+) -> set[int]:
+    """Mark what is done with; answers with its numbers."""
+    final = {bill.call_id for bill in bills if bill.state in _FINAL}
+    done = {event.event_id for event in due if event.call and event.call.call_id in final}
     if done:
         await inbox.handled(connection, done)
-    return done, frozenset(bill.org_id for bill in bills if bill.is_short and bill.org_id)
+    return done
 
 
 async def _hand_over(

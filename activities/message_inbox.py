@@ -10,6 +10,7 @@ from temporalio import activity
 from activities.postings import books
 from activities.twilio import Read, TwilioApi
 from billing.errors import MessageMissing
+from billing.ledger import NO_POSTINGS, tally
 from billing.message import MessageBill, MessageRef, SeenMessage
 from billing.webhook import HANDED_OVER_GRACE_SECONDS, OWN_LANE_GRACE_SECONDS, DrainedMessages
 from store import inbox, messages
@@ -39,20 +40,21 @@ class MessageLane:
         """Settle batches while there are any; returns what needs workflows of their own."""
         left: list[SeenMessage] = []
         short: set[str] = set()
-        settled = idle = 0
+        settled, idle, postings = 0, 0, NO_POSTINGS
         while idle < LINGER_ROUNDS and len(left) < MOST_EXCEPTIONS:
             due = await self._take()
             bills = await self._batch_or_nothing(due)
             left += await self._hand_over(due, bills)
             short |= {bill.org_id for bill in bills.values() if bill.is_short and bill.org_id}
             settled += len(bills)
+            postings += tally(bill.posting for bill in bills.values())
             idle = 0 if due else idle + 1
             activity.heartbeat(settled)
             if len(due) < BATCH:
                 await asyncio.sleep(LINGER_SECONDS)
         async with self._engine.begin() as connection:
             left += await messages.take_unwatched(connection, MOST_EXCEPTIONS)
-        return DrainedMessages(settled, tuple(left), idle == 0, tuple(sorted(short)))
+        return DrainedMessages(settled, tuple(left), idle == 0, tuple(sorted(short)), postings)
 
     async def _take(self) -> Sequence[DueEvent]:
         """Take a batch for a while; if nobody is done with it by then, it is due again."""

@@ -8,11 +8,11 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from activities import metrics
-from billing.ledger import Operation, Outcome
+from billing.ledger import Operation
 from store import journal
 
 # A flood settles thousands of calls a second, and a line costs a seventh of what a charge does. Of
-# larger sets, those about what was applied are for debugging: the ledger has every one.
+# larger sets, only refusals have lines that are not for debugging: the ledger has all the rest.
 MOST_LINES = 20
 log = structlog.get_logger()
 
@@ -37,7 +37,7 @@ def _note(operations: Sequence[Operation]) -> None:
     lines, is_many = log.bind(), len(operations) > MOST_LINES
     for one in operations:
         posting, transfer = one.posting, one.transfer
-        is_detail = is_many and posting.outcome is Outcome.APPLIED
+        is_detail = is_many and posting.refusal is None
         (lines.debug if is_detail else lines.info)(
             "posted",
             key=transfer.key,

@@ -23,6 +23,7 @@ from billing.adjustment import (
     Word,
     adjustment_id,
     agrees,
+    asked_again,
     asks_the_same,
     proposal_of,
 )
@@ -162,7 +163,8 @@ async def approve(
 ) -> Adjustment:
     """Approve, with another key than the one that asked. Approving twice is approving once.
 
-    Read `state`: what was approved may still be `refused` at the debt limit.
+    Read `state`: what was approved may still be `refused` at the debt limit. The second time the
+    posting is a `duplicate`, which names the entry.
     """
     return await _decide(engine, temporal, adjustment_id, Verdict.APPROVED, _word(said, key))
 
@@ -180,6 +182,8 @@ async def _decide(
 ) -> Adjustment:
     async with engine.connect() as connection:
         adjustment = await adjustments.read(connection, adjustment_id)
+        wallet = await wallets.wallet_of(connection, adjustment.org_id)
+    adjustment = asked_again(adjustment, wallet.balance)
     if adjustment.state is AdjustmentState.PENDING:
         adjustment = await processes.decide(temporal, proposal_of(adjustment), verdict, word)
     if not agrees(adjustment.state, verdict):
@@ -199,7 +203,7 @@ async def _existing(engine: AsyncEngine, proposal: Proposal) -> Adjustment | Non
         raise CurrencyMismatch(f"the wallet of {wallet.org_id} is in {wallet.currency}")
     if found is not None and not asks_the_same(proposal, found):
         raise Conflict("this Idempotency-Key was used for another adjustment")
-    return found
+    return found and asked_again(found, wallet.balance)
 
 
 def _proposal(

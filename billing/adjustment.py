@@ -195,6 +195,17 @@ def posted(adjustment: Adjustment, posting: Posting) -> Adjustment:
     return replace(adjustment, state=state, posting=posting)
 
 
+def asked_again(adjustment: Adjustment, balance: Money) -> Adjustment:
+    """Answer one that is asked for once more, of a wallet with this balance: its entry is there.
+
+    What was refused stays refused as it was.
+    """
+    before = adjustment.posting
+    if before is None or before.entry is None:
+        return adjustment
+    return replace(adjustment, posting=Posting(Outcome.DUPLICATE, before.entry, balance, balance))
+
+
 def agrees(state: AdjustmentState, verdict: Verdict) -> bool:
     """Whether what became of an adjustment is what somebody who says this wants."""
     if verdict is Verdict.APPROVED:

@@ -8,11 +8,13 @@ from enum import StrEnum
 
 from billing.errors import NoTariff
 from billing.ledger import (
+    NO_POSTINGS,
     Account,
     Booked,
     EntryKind,
     Outcome,
     Posting,
+    Tally,
     Transfer,
     call_correction_key,
     call_key,
@@ -216,21 +218,35 @@ class Collection:
     """What waits for an organisation.
 
     Calls that are `untold`, and workflows that are, have been charged and wait to hear it.
+    `so_far` is what came of it before this run.
     """
 
     org_id: str
     untold: tuple[str, ...] = ()
     untold_workflows: tuple[str, ...] = ()
+    so_far: "CollectionResult | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionResult:
+    """What came of a collection: how many workflows were told, and what the ledger answered."""
+
+    told: int = 0
+    postings: Tally = NO_POSTINGS
+
+    def __add__(self, other: "CollectionResult") -> "CollectionResult":
+        return CollectionResult(self.told + other.told, self.postings + other.postings)
 
 
 @dataclass(frozen=True, slots=True)
 class Collected:
     """What waited and waits no more, or for another reason; `more` may still be collected.
 
-    `sids` are messages.
+    `sids` are messages. `postings` counts what the ledger answered.
     """
 
     call_ids: tuple[str, ...]
     more: bool
     is_short: bool = False
     sids: tuple[str, ...] = ()
+    postings: Tally = NO_POSTINGS

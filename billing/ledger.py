@@ -132,6 +132,9 @@ class Tally:
         )
 
 
+NO_POSTINGS = Tally()
+
+
 @dataclass(frozen=True, slots=True)
 class Booked:
     """What the ledger holds under a key, with what reverses or corrects it: `entries` in all.
@@ -142,6 +145,23 @@ class Booked:
     org_id: str
     net: Money
     entries: int
+
+
+def same_again(entry: Entry) -> Transfer:
+    """Draw up an entry once more, to which the ledger's answer is that it is a duplicate."""
+    return Transfer(
+        key=entry.key,
+        kind=entry.kind,
+        org_id=entry.org_id,
+        debit_account=entry.debit_account,
+        credit_account=entry.credit_account,
+        amount=entry.amount,
+        occurred_at=entry.occurred_at,
+        cause=entry.cause,
+        actor=entry.actor,
+        reverses=entry.reverses,
+        note=entry.note,
+    )
 
 
 def tally(postings: Iterable[Posting | None]) -> Tally:

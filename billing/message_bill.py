@@ -14,6 +14,7 @@ from billing.ledger import (
     Transfer,
     message_key,
     reversal_key,
+    same_again,
     wallet_account,
 )
 from billing.message import Message, MessageBill, MessageState, MessageStatus
@@ -26,7 +27,7 @@ class Posted:
     """What the ledger holds for a message."""
 
     charge: Entry | None = None
-    is_reversed: bool = False
+    reversal: Entry | None = None
 
 
 class Due(StrEnum):
@@ -43,7 +44,7 @@ def due(status: MessageStatus, posted: Posted, *, reverse_undelivered: bool) -> 
     One that is given back before anything was posted costs nothing from the start. So all orders of
     the same callbacks end in the same balance: a charge, a charge and its reversal, or nothing.
     """
-    if posted.is_reversed:
+    if posted.reversal:
         return Due.NOTHING
     if is_given_back(status, reverse_undelivered=reverse_undelivered):
         return Due.REVERSAL if posted.charge else Due.NOTHING
@@ -97,14 +98,18 @@ def plan(
     *,
     reverse_undelivered: bool,
 ) -> Plan:
-    """Decide one message. `wallet` is that of whoever has paid for it, or of its sender's owner."""
+    """Decide one message. `wallet` is that of whoever has paid for it, or of its sender's owner.
+
+    What is posted already is asked for again, so that the ledger answers with it: a duplicate.
+    """
     if message.state is MessageState.DISCARDED:
         return Plan(MessageState.DISCARDED)
     step = due(message.status, posted, reverse_undelivered=reverse_undelivered)
     if step is Due.REVERSAL and posted.charge is not None:
         return Plan(MessageState.REVERSED, _reversal(message, posted.charge))
     if step is Due.NOTHING:
-        return Plan(_standing(message.status, posted))
+        last = posted.reversal or posted.charge
+        return Plan(_standing(message.status, posted), same_again(last) if last else None)
     rated = rate(message, wallet, tariffs)
     if wallet is None or isinstance(rated, MessageState):
         return Plan(rated)
@@ -135,7 +140,7 @@ def billed(
 
 def _standing(status: MessageStatus, posted: Posted) -> MessageState:
     """Say where a message stands for which nothing is due."""
-    if posted.is_reversed:
+    if posted.reversal:
         return MessageState.REVERSED
     if posted.charge:
         return MessageState.CHARGED

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from billing.call import EndedCall
+from billing.ledger import NO_POSTINGS, Tally
 from billing.message import SeenMessage
 from billing.ongoing import OngoingCall
 
@@ -80,6 +81,7 @@ class Drained:
 
     There may be `more` than it hands over at once. The cards of organisations that are `short`
     should be charged; for their sake a drain may end before the inbox is empty (`cut_short`).
+    `postings` counts what the ledger answered.
     """
 
     settled: int
@@ -88,6 +90,7 @@ class Drained:
     more: bool = False
     short: tuple[str, ...] = ()
     cut_short: bool = False
+    postings: Tally = NO_POSTINGS
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +98,11 @@ class DrainedMessages:
     """What a drain of messages leaves to workflows of their own: what was heard, or nothing new.
 
     There may be `more` than it hands over at once. The cards of organisations that are `short`
-    should be charged.
+    should be charged. `postings` counts what the ledger answered.
     """
 
     settled: int
     messages: tuple[SeenMessage, ...] = ()
     more: bool = False
     short: tuple[str, ...] = ()
+    postings: Tally = NO_POSTINGS

@@ -237,7 +237,7 @@ async def _posted(connection: AsyncConnection, sids: Collection[str]) -> dict[st
     keys = {sid: message_key(sid) for sid in sids}
     reversals = [reversal_key(key) for key in keys.values()]
     found = await ledger.by_keys(connection, [*keys.values(), *reversals])
-    return {sid: Posted(found.get(key), reversal_key(key) in found) for sid, key in keys.items()}
+    return {sid: Posted(found.get(key), found.get(reversal_key(key))) for sid, key in keys.items()}
 
 
 async def _post(

@@ -1,5 +1,7 @@
 """A call has ended: charge it, or wait visibly until it can be charged."""
 
+from dataclasses import replace
+
 from temporalio import workflow
 from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import FailureError, is_cancelled_exception
@@ -65,11 +67,16 @@ class BillCall(Parking):
         )
 
     async def _discard(self, call: EndedCall) -> CallBill:
-        """Record the decision; a charge that was made in the meantime stands."""
+        """Record the decision; a charge that was made in the meantime stands, and is named."""
         discarded = await workflow.execute_activity_method(
             CallActivities.discard_call, DiscardedCall(call, self.discarded_by), **PATIENT
         )
-        return CallBill(call.call_id, CallState.DISCARDED if discarded else CallState.SETTLED)
+        if discarded:
+            return CallBill(call.call_id, CallState.DISCARDED)
+        bill = await workflow.execute_activity_method(
+            CallActivities.bill_call, call, summary="name the charge that stands", **PATIENT
+        )
+        return replace(bill, state=CallState.SETTLED)
 
 
 def start_options(call: EndedCall) -> StartOptions:

@@ -131,14 +131,20 @@ class BillMessage(Parking):
         return True
 
     async def _discard(self, ref: MessageRef, first: SeenMessage) -> MessageBill:
-        """Record the decision; a charge that was made in the meantime stands."""
+        """Record the decision; a charge that was made in the meantime stands, and is named."""
         discarded = await workflow.execute_activity_method(
             MessageActivities.discard_message,
             DiscardedMessage(ref.sid, self.discarded_by),
             **PATIENT,
         )
-        state = MessageState.DISCARDED if discarded else MessageState.CHARGED
-        return MessageBill(ref.sid, first.status, state)
+        if discarded:
+            return MessageBill(ref.sid, first.status, MessageState.DISCARDED)
+        return await workflow.execute_activity_method(
+            MessageActivities.bill_message,
+            MessageNews(ref),
+            summary="name the charge that stands",
+            **PATIENT,
+        )
 
 
 def start_options(sid: str) -> StartOptions:

@@ -12,7 +12,7 @@ from temporalio.common import (
 
 from activities.attributes import ORG_ID
 from activities.collecting import Collecting
-from billing.call import Collected, Collection, call_workflow_id
+from billing.call import Collected, Collection, CollectionResult, call_workflow_id
 from billing.message import message_workflow_id
 from workflows.options import BILLING_QUEUE, PATIENT, StartOptions
 from workflows.parking import Parking
@@ -33,6 +33,7 @@ class Collect:
 
     def __init__(self) -> None:
         self._look = True
+        self._result = CollectionResult()
 
     @workflow.signal(description="More money has arrived for this organisation.")
     def again(self, why: str) -> None:
@@ -41,23 +42,27 @@ class Collect:
         self._look = True
 
     @workflow.run
-    async def run(self, collection: Collection) -> int:
-        """Charge all that can be charged, then tell; answers how many it told.
+    async def run(self, collection: Collection) -> CollectionResult:
+        """Charge all that can be charged, then tell.
 
         Charging comes first, or the charges of the minutes that telling thousands takes would go
         before those that have waited longest.
         """
-        untold, told = _untold(collection), 0
+        untold = _untold(collection)
+        self._result = collection.so_far or self._result
         while True:
             untold += await self._charge(collection.org_id)
             if not untold:
-                return told
+                return self._result
             portion, untold = untold[:TOLD_AT_ONCE], untold[TOLD_AT_ONCE:]
             await _tell(portion)
-            told += len(portion)
+            self._result += CollectionResult(told=len(portion))
             if untold and workflow.info().is_continue_as_new_suggested():
-                rest = Collection(collection.org_id, untold_workflows=tuple(untold))
-                workflow.continue_as_new(rest)
+                workflow.continue_as_new(
+                    Collection(
+                        collection.org_id, untold_workflows=tuple(untold), so_far=self._result
+                    )
+                )
 
     async def _charge(self, org_id: str) -> list[str]:
         """Charge batch by batch while there is reason to; answers whom to tell."""
@@ -69,6 +74,7 @@ class Collect:
                 Collecting.collect, org_id, summary="charge what waits", **PATIENT
             )
             changed += _changed(batch)
+            self._result += CollectionResult(postings=batch.postings)
             is_short = is_short or batch.is_short
             self._look = self._look or batch.more
         if is_short:

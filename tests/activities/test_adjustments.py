@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from activities.adjustments import AdjustmentActivities, Opening, Ruling
 from billing.adjustment import AdjustmentState, Decision, Verdict
 from billing.errors import NotFound
-from billing.ledger import Outcome
+from billing.ledger import Outcome, Posting
 from tests.factories import NOON, an_organization, balance_of, keys_of, unique
 from tests.proposals import ANN, BOB, proposed
 
@@ -18,7 +18,7 @@ LATER = NOON + timedelta(hours=1)
 WEEK = timedelta(days=7)
 
 
-async def test_an_activity_whose_answer_was_lost_answers_the_same_again(
+async def test_an_activity_whose_answer_was_lost_answers_that_it_is_a_duplicate(
     engine: AsyncEngine,
 ) -> None:
     org_id = await an_organization(engine)
@@ -31,9 +31,13 @@ async def test_an_activity_whose_answer_was_lost_answers_the_same_again(
         await activities.settle_adjustment(ruling),
         await activities.settle_adjustment(replace(ruling, at=LATER)),
     )
-    assert first == again == await activities.open_adjustment(Opening(proposal, LATER, LATER))
+    assert first == await activities.open_adjustment(Opening(proposal, LATER, LATER))
     assert first.posting is not None
     assert first.posting.outcome is Outcome.APPLIED
+    after = first.posting.balance_after
+    assert again == replace(
+        first, posting=Posting(Outcome.DUPLICATE, first.posting.entry, after, after)
+    )
     assert await keys_of(engine, org_id) == [f"adjustment:{proposal.adjustment_id}"]
 
 
@@ -47,8 +51,10 @@ async def test_of_two_decisions_at_once_one_is_recorded_and_acted_on(engine: Asy
         for verdict in (Verdict.APPROVED, Verdict.REJECTED) * 4
     ]
     answers = await asyncio.gather(*(activities.settle_adjustment(one) for one in rulings))
-    assert all(answer == answers[0] for answer in answers)
+    assert len({answer.state for answer in answers}) == 1
     is_applied = answers[0].state is AdjustmentState.APPLIED
+    outcomes = sorted(one.posting.outcome for one in answers if one.posting)
+    assert outcomes == (["applied", *["duplicate"] * 7] if is_applied else [])
     assert await balance_of(engine, org_id) == (proposal.amount.amount_minor if is_applied else 0)
 
 

@@ -11,7 +11,7 @@ from activities import collecting
 from activities.calls import CallActivities
 from activities.collecting import Collecting
 from billing.call import CallBill, CallState, Collected, DiscardedCall, EndedCall
-from billing.ledger import Outcome
+from billing.ledger import Outcome, Tally
 from tests.factories import (
     NOON,
     an_assistant,
@@ -65,7 +65,7 @@ async def test_waiting_calls_are_collected_oldest_first(engine: AsyncEngine) -> 
     ended = await over_the_limit(engine, org_id, 60, 60, 60)
     await credit(engine, org_id, 2 * 56)
     assert await collect(engine, org_id) == Collected(
-        (ended[0].call_id, ended[1].call_id), more=False
+        (ended[0].call_id, ended[1].call_id), more=False, postings=Tally(applied=2, refused=1)
     )
     assert await keys_of(engine, org_id) == [f"call:{call.call_id}" for call in ended[:2]]
     assert await balance_of(engine, org_id) == 0
@@ -84,7 +84,7 @@ async def test_an_old_call_that_is_too_dear_does_not_hold_up_a_young_one(
 async def test_collecting_without_new_money_changes_nothing(engine: AsyncEngine) -> None:
     org_id = await an_organization(engine, debt_limit_minor=0)
     await over_the_limit(engine, org_id, 60)
-    assert await collect(engine, org_id) == Collected((), more=False)
+    assert await collect(engine, org_id) == Collected((), more=False, postings=Tally(refused=1))
 
 
 async def test_a_call_that_found_its_owner_but_no_money_waits_for_another_reason(
@@ -119,7 +119,7 @@ async def test_a_full_batch_of_which_nothing_can_be_paid_is_not_asked_for_again(
     monkeypatch.setattr(collecting, "WAITING_BATCH", 2)
     org_id = await an_organization(engine, debt_limit_minor=0)
     await over_the_limit(engine, org_id, 60, 60, 60)
-    assert await collect(engine, org_id) == Collected((), more=False)
+    assert await collect(engine, org_id) == Collected((), more=False, postings=Tally(refused=2))
 
 
 async def test_a_call_that_was_charged_in_the_meantime_is_not_discarded(

@@ -7,6 +7,7 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.collecting import Collecting
 from billing.call import Collected
+from billing.ledger import Tally
 from billing.message import MessageFacts, MessageState, MessageStatus, SeenMessage
 from billing.organization import AgentKind
 from devstack.providers.twilio_messages import ACCOUNT_SID
@@ -61,7 +62,9 @@ async def test_calls_and_messages_are_collected_in_the_order_in_which_they_ended
     second = await sent(engine, sender, 2)
     await credit(engine, org_id, 1000)
     collected = await collect(engine, org_id)
-    assert collected == Collected((first, fourth), False, sids=(second, third, fifth))
+    assert collected == Collected(
+        (first, fourth), False, sids=(second, third, fifth), postings=Tally(applied=5)
+    )
     assert await keys_of(engine, org_id) == [
         f"call:{first}", f"sms:{second}", f"sms:{third}", f"call:{fourth}", f"sms:{fifth}",
     ]  # fmt: skip
@@ -77,7 +80,9 @@ async def test_a_message_goes_before_a_younger_call_that_there_is_no_money_left_
     await called(engine, assistant, 2)
     old = await sent(engine, sender, 1)
     await credit(engine, org_id, 56)
-    assert await collect(engine, org_id) == Collected((), False, sids=(old,))
+    assert await collect(engine, org_id) == Collected(
+        (), False, sids=(old,), postings=Tally(applied=1, refused=1)
+    )
     assert await balance_of(engine, org_id) == 56 - 5
 
 

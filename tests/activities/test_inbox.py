@@ -12,6 +12,7 @@ from temporalio.testing import ActivityEnvironment
 from activities import inbox as inbox_module
 from activities.inbox import InboxActivities
 from billing.call import CallState, EndedCall
+from billing.ledger import Tally
 from billing.webhook import (
     END_OF_CALL,
     Drained,
@@ -57,7 +58,7 @@ async def assistant(engine_apart: AsyncEngine) -> str:
 
 async def test_a_flood_is_settled_in_batches(engine_apart: AsyncEngine, assistant: str) -> None:
     await accept(engine_apart, (report_of(ended_call(assistant)) for _ in range(1100)))
-    assert await drain(engine_apart) == Drained(settled=1100)
+    assert await drain(engine_apart) == Drained(settled=1100, postings=Tally(applied=1100))
     assert await waiting(engine_apart) == 0
     assert await balance_of(engine_apart, "rich") == 1_000_000 - 1100 * 56
 
@@ -95,7 +96,9 @@ async def test_what_a_batch_cannot_settle_is_handed_over_and_not_taken_again(
         [report_of(unknown), report_of(endless), payment, report_of(ended_call(assistant))],
     )
     drained = await drain(engine_apart)
-    assert drained == Drained(1, (unknown, endless), (PaymentHint("pi_1", "evt_1"),))
+    assert drained == Drained(
+        1, (unknown, endless), (PaymentHint("pi_1", "evt_1"),), postings=Tally(applied=1)
+    )
     assert await waiting(engine_apart) == 3
     assert await drain(engine_apart) == Drained(0)
     async with engine_apart.connect() as connection:
@@ -124,7 +127,7 @@ async def test_one_bad_row_sends_its_batch_to_workflows_and_costs_the_others_not
     drained = await drain(engine_apart)
     assert (drained.settled, set(drained.calls)) == (0, {poison, *good})
     await accept(engine_apart, [report_of(ended_call(assistant))])
-    assert await drain(engine_apart) == Drained(1)
+    assert await drain(engine_apart) == Drained(1, postings=Tally(applied=1))
 
 
 async def test_a_drain_hands_over_before_its_answer_grows_large(

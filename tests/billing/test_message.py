@@ -43,6 +43,7 @@ CHARGE = Entry(
     1, f"sms:{SID}", EntryKind.SMS, "acme", "wallet:acme", "usage:sms",
     Money(10, Currency.GBP), Money(990, Currency.GBP), NOON, NOON, "a test", "system",
 )  # fmt: skip
+REVERSAL = replace(CHARGE, key=f"sms:{SID}:reversal", kind=EntryKind.SMS_REVERSAL)
 STATUSES = st.lists(st.sampled_from(list(MessageStatus)), min_size=1, max_size=12)
 TAKEN = {MessageStatus.SENT, MessageStatus.DELIVERED, MessageStatus.READ}
 
@@ -60,8 +61,8 @@ def booked(statuses: Iterable[MessageStatus], *, reverse_undelivered: bool) -> t
             case Due.CHARGE:
                 posted = Posted(CHARGE)
             case Due.REVERSAL:
-                posted = Posted(CHARGE, is_reversed=True)
-    return posted.charge is not None, posted.is_reversed
+                posted = Posted(CHARGE, REVERSAL)
+    return posted.charge is not None, posted.reversal is not None
 
 
 @given(STATUSES, st.randoms(use_true_random=False), st.booleans())
@@ -104,7 +105,7 @@ def test_what_twilio_has_taken_is_charged(status: MessageStatus, reverse: bool, 
     assert due(status, Posted(), reverse_undelivered=reverse) is step
     after = Due.NOTHING if step is Due.CHARGE or not status.is_final else Due.REVERSAL
     assert due(status, Posted(CHARGE), reverse_undelivered=reverse) is after
-    assert due(status, Posted(CHARGE, True), reverse_undelivered=reverse) is Due.NOTHING
+    assert due(status, Posted(CHARGE, REVERSAL), reverse_undelivered=reverse) is Due.NOTHING
 
 
 def test_a_reversal_gives_back_what_was_charged_to_whoever_has_paid() -> None:

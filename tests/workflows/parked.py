@@ -97,4 +97,5 @@ async def _decide(handle: WorkflowHandle[Any, Any], decision: str, who_and_why: 
 async def collect_all(worker: Client, org_id: str) -> int:
     """Charge what waits and can be paid; answers with how many calls wait no more."""
     options = collect.start_options(org_id)
-    return await ended(await worker.start_workflow(Collect.run, Collection(org_id), **options))
+    collecting = await worker.start_workflow(Collect.run, Collection(org_id), **options)
+    return (await ended(collecting)).told

@@ -1,6 +1,7 @@
 """An adjustment's process: what operators see, who decides without a key, and when it ends."""
 
 import asyncio
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -18,7 +19,7 @@ from billing.adjustment import (
     Who,
     Word,
 )
-from billing.ledger import Outcome
+from billing.ledger import Outcome, Posting
 from store import adjustments
 from store.schema import alerts
 from tests.factories import an_organization, balance_of, keys_of
@@ -176,7 +177,7 @@ async def test_two_approvals_at_once_are_one(worker: Client, engine: AsyncEngine
     assert await balance_of(engine, org_id) == BIG
 
 
-async def test_a_second_run_posts_nothing_and_answers_as_the_first(
+async def test_a_second_run_posts_nothing_and_answers_with_the_entry_of_the_first(
     worker: Client, engine: AsyncEngine
 ) -> None:
     """Temporal forgets an id when retention is over; the row and the ledger's key do not."""
@@ -184,9 +185,12 @@ async def test_a_second_run_posts_nothing_and_answers_as_the_first(
     proposal = proposed(org_id, 100, needs_approval=False)
     first = await ended(await start(worker, proposal))
     again = await ended(await start(worker, proposal))
-    assert again == first
     assert first.posting is not None
     assert first.posting.outcome is Outcome.APPLIED
+    after = first.posting.balance_after
+    assert again == replace(
+        first, posting=Posting(Outcome.DUPLICATE, first.posting.entry, after, after)
+    )
     assert await keys_of(engine, org_id) == [f"adjustment:{proposal.adjustment_id}"]
     assert await balance_of(engine, org_id) == 100
 

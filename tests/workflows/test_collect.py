@@ -9,7 +9,8 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowHandle
 
 import activities.collecting
-from billing.call import CallBill, CallState, Collection
+from billing.call import CallBill, CallState, Collection, CollectionResult
+from billing.ledger import Tally
 from billing.webhook import PaymentHint
 from store import calls
 from tests.factories import (
@@ -47,7 +48,7 @@ async def parked_calls(worker: Client, engine: AsyncEngine, count: int) -> tuple
     return org_id, handles[::-1]
 
 
-async def tell(worker: Client, org_id: str) -> WorkflowHandle[Collect, int]:
+async def tell(worker: Client, org_id: str) -> WorkflowHandle[Collect, CollectionResult]:
     """Have what waits looked at after this moment, as the API does."""
     return await worker.start_workflow(
         Collect.run,
@@ -80,7 +81,7 @@ async def test_everything_is_charged_before_anybody_is_told(
     org_id, handles = await parked_calls(worker, engine, 5)
     await credit(engine, org_id, 5 * 56)
     collection = await tell(worker, org_id)
-    assert await ended(collection) == 5
+    assert await ended(collection) == CollectionResult(5, Tally(applied=5))
     charged, told = EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED, _SIGNALLED
     steps = [
         event.event_type
@@ -100,7 +101,7 @@ async def test_what_waits_without_a_workflow_is_charged_all_the_same(
     async with engine.begin() as connection:
         await calls.charge(connection, [call])
     await credit(engine, org_id, 56)
-    assert await ended(await tell(worker, org_id)) == 1
+    assert await ended(await tell(worker, org_id)) == CollectionResult(1, Tally(applied=1))
     assert await keys_of(engine, org_id) == [f"call:{call.call_id}"]
 
 

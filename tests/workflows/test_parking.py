@@ -16,6 +16,7 @@ from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 
 from billing.call import CallBill, CallState, EndedCall
+from billing.ledger import Outcome
 from store import calls
 from tests.factories import (
     an_assistant,
@@ -164,7 +165,13 @@ async def test_a_charge_that_was_made_before_the_discard_stands(
     async with engine.begin() as connection:
         await calls.charge(connection, [call])
     assert await discard(handle, ANN) == "settled"
-    assert (await ended(handle)).state is CallState.SETTLED
+    bill = await ended(handle)
+    assert bill.state is CallState.SETTLED
+    assert bill.posting is not None
+    assert bill.posting.entry is not None
+    assert (bill.posting.outcome, bill.posting.entry.key) == (
+        Outcome.DUPLICATE, f"call:{call.call_id}",
+    )  # fmt: skip
     assert await balance_of(engine, org_id) == 1000 - 553
 
 
