@@ -97,9 +97,12 @@ async def _tell(workflow_ids: Sequence[str]) -> None:
 
 
 async def collect_waiting(org_id: str) -> None:
-    """See to it that what waits for an organisation is looked at after this moment."""
+    """See to it that what waits for an organisation is looked at after this moment.
+
+    By name, for nobody reads what comes of it, and it was a number once.
+    """
     await start_or_tell(
-        Collect.run,
+        Collect.__name__,
         Collection(org_id),
         start_options(org_id),
         Collect.again,
