@@ -23,6 +23,7 @@ from temporalio.service import RetryConfig
 from activities import metrics
 from activities.slack import SlackWebhook
 from activities.twilio import TwilioApi
+from billing.alarms.waiting import PARKED_MONEY_MINOR
 from billing.gate import (
     DEFAULT_CAP_SECONDS,
     LONGEST_CAP_SECONDS,
@@ -67,6 +68,7 @@ class Settings(BaseSettings):
     api_port: int = 8000
     own_workflow_rate: float = 20.0
     adjustment_approval_minor: int = Field(default=10_000, ge=0)
+    parked_money_alert_minor: int = Field(default=PARKED_MONEY_MINOR, gt=0)
     start_balance_minor: int = Field(default=START_BALANCE_MINOR, ge=0)
     longest_call_seconds: int = Field(
         default=DEFAULT_CAP_SECONDS, ge=SHORTEST_CAP_SECONDS, le=LONGEST_CAP_SECONDS
@@ -95,12 +97,6 @@ class Settings(BaseSettings):
         is_usable = parts.scheme in {"https", "http"} and parts.hostname and parts.port != 0
         if not is_usable or parts.query or parts.fragment:
             raise ValueError("must be a URL such as https://billing.example.com")
-        return value
-
-    @field_validator("twilio_auth_tokens")
-    @classmethod
-    def _are_tokens(cls, value: SecretStr) -> SecretStr:
-        tokens_in(value)
         return value
 
     @model_validator(mode="after")
@@ -135,7 +131,8 @@ class Settings(BaseSettings):
 class Clients:
     """Connections to everything outside but Temporal.
 
-    `reverse_undelivered` is what the platform has decided about messages that do not arrive.
+    `reverse_undelivered` is what the platform has decided about messages that do not arrive, and
+    `parked_money_alert_minor` how much may wait with parked work before people are told.
     """
 
     engine: AsyncEngine
@@ -144,6 +141,7 @@ class Clients:
     slack: SlackWebhook | None
     twilio: TwilioApi
     reverse_undelivered: bool
+    parked_money_alert_minor: int
 
 
 def _is_ip(host: str) -> bool:
@@ -205,6 +203,7 @@ async def open_clients(settings: Settings, name: str) -> AsyncIterator[Clients]:
             slack_webhook(settings, slack),
             TwilioApi(twilio, tokens_in(settings.twilio_auth_tokens)),
             settings.sms_reverse_undelivered,
+            settings.parked_money_alert_minor,
         )
         await http.close_async()  # type: ignore[no-untyped-call]  # stripe leaves it untyped
         await engine.dispose()

@@ -35,6 +35,7 @@ from activities.twilio import TwilioActivities
 from activities.vapi import VapiActivities
 from activities.vapi_reconciliation import VapiReconciliation
 from activities.visibility import Visibility
+from activities.watch import WatchActivities
 from store import migrate
 from wiring import (
     Clients,
@@ -110,6 +111,7 @@ def _billing_worker(temporal: Client, clients: Clients) -> Worker:
     runs = ReconciliationActivities(clients.engine)
     recharges = RechargeActivities(clients.engine)
     adjustments = AdjustmentActivities(clients.engine)
+    watch = WatchActivities(clients.engine, Visibility(temporal), clients.parked_money_alert_minor)
     visibility = Visibility(temporal)
     return Worker(
         temporal,
@@ -138,6 +140,9 @@ def _billing_worker(temporal: Client, clients: Clients) -> Worker:
             runs.set_back,
             runs.close_run,
             runs.watch_schedules,
+            watch.can_look,
+            watch.look,
+            watch.tell_it_is_over,
             visibility.count_parked,
             visibility.name_parked,
         ],
@@ -150,6 +155,7 @@ def _billing_worker(temporal: Client, clients: Clients) -> Worker:
 
 
 def _providers_worker(temporal: Client, clients: Clients) -> Worker:
+    outbox = AlertActivities(clients.engine, clients.slack)
     cards = ChargeActivities(clients.engine, clients.stripe)
     checkout = StripeCheckout(clients.stripe)
     lane = MessageLane(
@@ -159,7 +165,8 @@ def _providers_worker(temporal: Client, clients: Clients) -> Worker:
         temporal,
         task_queue=PROVIDERS_QUEUE,
         activities=[
-            AlertActivities(clients.engine, clients.slack).deliver,
+            outbox.deliver,
+            outbox.tell_now,
             StripeActivities(clients.stripe).fetch_payment,
             cards.ask_customer,
             cards.charge_card,

@@ -44,6 +44,20 @@ class AlertActivities:
             given_up += not await self._deliver(alert)
         return Delivery(len(waiting) - given_up, given_up, more=len(waiting) == BATCH)
 
+    @activity.defn
+    async def tell_now(self, alert: Alert) -> bool:
+        """Tell an alert past the outbox, for when PostgreSQL is what it is about.
+
+        A fault is retried; False when Slack will never take it, which then only the log has.
+        """
+        if self._slack is None:
+            _log(alert)
+            return True
+        problem = await self._slack.post(alert)
+        if problem is not None:
+            log.error("an alert cannot be told", problem=problem, key=alert.key, title=alert.title)
+        return problem is None
+
     async def _deliver(self, alert: Alert) -> bool:
         """Deliver one, outside of any transaction; False when it had to be given up."""
         if self._slack is None:
@@ -72,5 +86,6 @@ def _log(alert: Alert) -> None:
         text=alert.text,
         org_id=alert.org_id,
         workflow_id=alert.workflow_id,
+        view=alert.view,
         facts=dict(alert.facts),
     )

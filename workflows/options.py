@@ -75,6 +75,20 @@ PATIENT = ActivityOptions(
         initial_interval=timedelta(seconds=2), maximum_interval=timedelta(minutes=1)
     ),
 )
+# A look at everything. Three tries take half a minute: who restarts PostgreSQL is not told of it.
+WATCH = ActivityOptions(
+    task_queue=BILLING_QUEUE,
+    start_to_close_timeout=timedelta(minutes=1),
+    retry_policy=RetryPolicy(initial_interval=timedelta(seconds=10), maximum_attempts=3),
+)
+# The same while it cannot be: one activity waits, however long, and no history grows.
+WATCH_AGAIN = ActivityOptions(
+    task_queue=BILLING_QUEUE,
+    start_to_close_timeout=timedelta(minutes=1),
+    retry_policy=RetryPolicy(
+        initial_interval=timedelta(seconds=5), maximum_interval=timedelta(seconds=30)
+    ),
+)
 # Alerts wait for Slack for as long as it takes. One post ends within the heartbeat's time.
 ALERTS = ActivityOptions(
     task_queue=PROVIDERS_QUEUE,

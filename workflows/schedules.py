@@ -32,6 +32,10 @@ from workflows.watch_billing import WatchBilling
 _POLICY = SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=timedelta(days=7))
 # What happens often and was missed happens the next time.
 _OFTEN = SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=timedelta(minutes=1))
+# A run that looks for as long as until the next one: that begins when it ends.
+_WITHOUT_A_GAP = SchedulePolicy(
+    overlap=ScheduleOverlapPolicy.BUFFER_ONE, catchup_window=timedelta(minutes=1)
+)
 AUDIT_EVERY = timedelta(hours=1)
 WATCH_EVERY = timedelta(minutes=10)
 
@@ -58,10 +62,10 @@ def schedules() -> Mapping[str, Schedule]:
                 WatchBilling.run,
                 id="watch-billing",
                 task_queue=BILLING_QUEUE,
-                static_summary="Look whether what should happen does happen",
+                static_summary="Look every minute whether what should happen does happen",
             ),
             spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=WATCH_EVERY)]),
-            policy=_OFTEN,
+            policy=_WITHOUT_A_GAP,
         ),
     }
 

@@ -68,6 +68,7 @@ from tests.workflows.texting import (
     seen,
     tell,
 )
+from tests.workflows.watched import refused
 from tests.workflows.webhooks import drain, event_of, report_of
 from wiring import Settings, open_clients
 from worker import build_workers
@@ -88,7 +89,7 @@ from workflows.namespace import prepare
 from workflows.options import BILLING_QUEUE
 from workflows.payloads import DATA_CONVERTER
 from workflows.settle_payment import SettlePayment
-from workflows.watch_billing import WatchBilling
+from workflows.watch_billing import Watch, WatchBilling
 
 HISTORIES = Path(__file__).parent / "histories"
 # What differs from machine to machine, and replays the same without.
@@ -383,12 +384,26 @@ async def _reconciliations(world: World) -> None:
     await handle.result()
     await world.keep(handle.id, "reconcile_stripe")
 
-    round_ = "watch-billing-recorded"
-    await world.temporal.execute_workflow(WatchBilling.run, id=round_, task_queue=BILLING_QUEUE)
-    await world.keep(round_, "watch_billing")
+    await _watches(world)
     round_ = "audit-ledger-recorded"
     await world.temporal.execute_workflow(AuditLedger.run, id=round_, task_queue=BILLING_QUEUE)
     await world.keep(round_, "audit_ledger")
+
+
+async def _watches(world: World) -> None:
+    """Look twice; and look while PostgreSQL lets nobody in."""
+    watch, queue = Watch(rounds=2, every=timedelta(seconds=1)), BILLING_QUEUE
+    seen = "watch-billing-recorded"
+    await world.temporal.execute_workflow(WatchBilling.run, watch, id=seen, task_queue=queue)
+    await world.keep(seen, "watch_billing")
+    blind = "watch-billing-blind"
+    async with refused(world.engine):
+        handle = await world.temporal.start_workflow(
+            WatchBilling.run, watch, id=blind, task_queue=queue
+        )
+        await eventually(lambda: world.slack.messages(blind))
+    await handle.result()
+    await world.keep(blind, "watch_billing_blind")
 
 
 async def _adjustments(world: World) -> None:

@@ -1,14 +1,19 @@
 """What happens by the clock, as operators see it: described, paused, triggered."""
 
+import asyncio
 from datetime import timedelta
+from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.api.enums.v1 import EventType
 from temporalio.client import (
     Client,
     ScheduleActionExecutionStartWorkflow,
     ScheduleOverlapPolicy,
+    WorkflowHandle,
 )
 
 from billing.audit import Audit
@@ -19,10 +24,14 @@ from tests.stand_ins import VapiStandIn
 from tests.waiting import eventually
 from tests.workflows.reconciled import calls_of_today
 from workflows import schedules
+from workflows.watch_billing import ONE_WATCH
 
 
-async def triggered(client: Client, schedule_id: str) -> str:
-    """Trigger a schedule as the UI does; answers with the workflow that it started."""
+async def triggered(client: Client, schedule_id: str, *, at_once: bool = False) -> str:
+    """Trigger a schedule as the UI does; answers with the workflow that it started.
+
+    With `at_once` it is started beside one that runs.
+    """
     handle = client.get_schedule_handle(schedule_id)
     before = (await handle.describe()).info.num_actions
 
@@ -34,7 +43,7 @@ async def triggered(client: Client, schedule_id: str) -> str:
         assert isinstance(action, ScheduleActionExecutionStartWorkflow)
         return action.workflow_id
 
-    await handle.trigger()
+    await handle.trigger(overlap=ScheduleOverlapPolicy.ALLOW_ALL if at_once else None)
     workflow_id = await eventually(started)
     assert workflow_id is not None
     return workflow_id
@@ -57,13 +66,14 @@ async def test_an_operator_s_pause_outlives_a_deployment(
     temporal: Client, schedule_id: str
 ) -> None:
     handle = temporal.get_schedule_handle(schedule_id)
+    before = (await handle.describe()).schedule.state
     await handle.pause(note="Ann: Vapi is being migrated")
     try:
         await schedules.set_up(temporal)
         state = (await handle.describe()).schedule.state
         assert (state.paused, state.note) == (True, "Ann: Vapi is being migrated")
     finally:
-        await handle.unpause()
+        await (handle.pause(note=before.note) if before.paused else handle.unpause())
 
 
 async def test_a_triggered_reconciliation_heals_what_is_missing(
@@ -86,9 +96,27 @@ async def test_a_triggered_reconciliation_heals_what_is_missing(
         )
 
 
-async def test_the_watchman_makes_his_round(worker: Client) -> None:
-    workflow_id = await triggered(worker, "watch-billing")
-    await worker.get_workflow_handle(workflow_id).result()
+async def test_the_watch_has_no_gap_and_few_runs(temporal: Client) -> None:
+    described = await temporal.get_schedule_handle("watch-billing").describe()
+    assert described.schedule.policy.overlap is ScheduleOverlapPolicy.BUFFER_ONE
+    assert described.schedule.spec.intervals[0].every == ONE_WATCH.rounds * ONE_WATCH.every
+
+
+async def test_who_triggers_the_watch_has_it_look_at_once_though_it_runs(worker: Client) -> None:
+    started = list[WorkflowHandle[Any, Any]]()
+    for _ in range(2):
+        workflow_id = await triggered(worker, "watch-billing", at_once=True)
+        started.append(worker.get_workflow_handle(workflow_id))
+        await eventually(partial(has_looked, started[-1]))
+        await asyncio.sleep(1)  # their ids have the second in which they were asked for
+    for handle in started:
+        await handle.terminate("a test")
+
+
+async def has_looked(handle: WorkflowHandle[Any, Any]) -> bool:
+    """Whether a watch waits for its next round."""
+    history = await handle.fetch_history()
+    return any(one.event_type == EventType.EVENT_TYPE_TIMER_STARTED for one in history.events)
 
 
 async def test_a_triggered_audit_looks_at_every_wallet(worker: Client, engine: AsyncEngine) -> None:
