@@ -27,8 +27,11 @@ from api import (
     reconciliations,
     senders,
 )
+    quotes,
 from api.fast_lane import FastLane
 from api.gate import Gate
+    sms_tariffs,
+    tariffs,
 from api.intake import Intake
 from api.metrics import Metrics
 from api.monitor import Monitor
@@ -66,6 +69,9 @@ _ROUTERS = (
     adjustments.router,
     reconciliations.router,
     api_keys.router,
+    tariffs.router,
+    sms_tariffs.router,
+    quotes.router,
     monitoring.router,
     health.router,
 )

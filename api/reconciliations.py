@@ -3,14 +3,14 @@
 An operator sees and does all; an organisation, what concerns nobody but itself.
 """
 
-from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Response
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from api import processes, reliability_chart
 from api.dependencies import Id, Key, Limit, Temporal, Transaction
+from api.moments import Moment
 from api.pages import NAME, Page, Position, page
 from api.problems import Forbidden, documented
 from billing.errors import NotFound
@@ -28,17 +28,6 @@ router = APIRouter(
 
 # Twilio's messages are not reconciled: each is asked for by its own process.
 Reconcilable = Literal[Source.VAPI, Source.STRIPE]
-_EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
-
-
-def _in_utc(moment: datetime) -> datetime:
-    """Write a moment in one way: the same window is the same run."""
-    if not _EARLIEST <= moment <= _LATEST:
-        raise ValueError("must be between the years 2000 and 2100")
-    return moment.astimezone(UTC)
-
-
-_Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 
 
 class NewReconciliation(BaseModel):
@@ -64,8 +53,8 @@ class NewReconciliation(BaseModel):
     )
 
     source: Reconcilable
-    since: _Moment | None = Field(default=None, description="From this moment on, with its offset")
-    until: _Moment | None = Field(default=None, description="Up to this moment")
+    since: Moment | None = Field(default=None, description="From this moment on, with its offset")
+    until: Moment | None = Field(default=None, description="Up to this moment")
     org_id: str | None = Field(default=None, pattern=NAME, description="This organisation only")
     dry_run: bool = False
 

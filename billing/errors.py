@@ -41,6 +41,13 @@ class NoTariff(BillingError):
     title = "No tariff was in effect"
 
 
+class ChangesThePast(BillingError):
+    """Calls or messages of that time may have been charged already, by another tariff."""
+
+    code = "changes_the_past"
+    title = "That would change what is charged already"
+
+
 class CallMissing(NotFound):
     """Vapi does not know the call."""
 

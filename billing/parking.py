@@ -29,8 +29,9 @@ _ADVICE = {
     " (`POST /v1/organizations/{org_id}/assistants`); it then settles by itself.",
     CallState.UNKNOWN_DURATION: "Look the call up in Vapi's dashboard. Reprocess once Vapi shows"
     " when it started and ended; discard it if it never took place.",
-    CallState.NO_TARIFF: "Add a tariff that was in effect when the call started (or a price for"
-    " where and when the message was sent), then reprocess.",
+    CallState.NO_TARIFF: "Add a tariff that was in effect when the call started"
+    " (`POST /v1/tariffs`; for a message `POST /v1/sms-tariffs`, a price for where and when it was"
+    " sent). It then settles by itself.",
     MessageState.UNKNOWN_SENDER: "Register the number or Messaging Service that sends to its"
     " organisation (`POST /v1/organizations/{org_id}/senders`); it then settles by itself.",
     MessageState.UNKNOWN_SEGMENTS: "Look the message up in Twilio's console. It is asked for again"

@@ -88,3 +88,28 @@ def sms_tariff_at(
         candidates,
         key=lambda one: (one.org_id is not None, len(one.prefix), one.effective_from),
     )
+
+
+def overtaken(new: SmsTariff, others: Iterable[SmsTariff], now: datetime) -> SmsTariff | None:
+    """Find a price instead of which `new` would be that of messages sent before `now`.
+
+    Looks at the numbers that begin with its prefix, and at those for which there are longer ones.
+    """
+    competing = [one for one in others if one.org_id in (new.org_id, None)]
+    starts = {new.effective_from, *(one.effective_from for one in competing)}
+    longer = {one.prefix for one in competing if one.prefix.startswith(new.prefix)}
+    for moment in sorted(one for one in starts if new.effective_from <= one < now):
+        for destination in sorted({new.prefix} | longer):
+            before = _at(competing, new, destination, moment)
+            if before is not None and _at([*competing, new], new, destination, moment) == new:
+                return before
+    return None
+
+
+def _at(
+    tariffs: Iterable[SmsTariff], new: SmsTariff, destination: str, moment: datetime
+) -> SmsTariff | None:
+    try:
+        return sms_tariff_at(tariffs, new.org_id or "", new.wallet_currency, destination, moment)
+    except NoTariff:
+        return None

@@ -100,6 +100,27 @@ def tariff_at(
     return max(candidates, key=lambda tariff: (tariff.org_id is not None, tariff.effective_from))
 
 
+def overtaken(new: Tariff, others: Iterable[Tariff], now: datetime) -> Tariff | None:
+    """Find a tariff instead of which `new` would rate calls that took place before `now`.
+
+    Those may be charged by now. None when there is none, as when nothing was in effect then.
+    """
+    competing = [one for one in others if one.org_id in (new.org_id, None)]
+    starts = {new.effective_from, *(one.effective_from for one in competing)}
+    for moment in sorted(one for one in starts if new.effective_from <= one < now):
+        before = _at(competing, new, moment)
+        if before is not None and _at([*competing, new], new, moment) == new:
+            return before
+    return None
+
+
+def _at(tariffs: Iterable[Tariff], new: Tariff, moment: datetime) -> Tariff | None:
+    try:
+        return tariff_at(tariffs, new.org_id or "", new.wallet_currency, moment)
+    except NoTariff:
+        return None
+
+
 def _billed_seconds(tariff: Tariff, duration_seconds: Decimal) -> int:
     increments = (duration_seconds / tariff.increment_seconds).to_integral_value(ROUND_CEILING)
     return int(increments) * tariff.increment_seconds

@@ -1,13 +1,18 @@
-"""The table of rates."""
+"""The table of rates: read, and added to; a row that is there stays as it is."""
 
 from collections.abc import Collection
+from dataclasses import asdict
+from datetime import datetime
 
-from sqlalchemy import RowMapping, func, or_, select
+from sqlalchemy import RowMapping, func, insert, or_, select, text
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from billing.call import CallState
+from billing.errors import ChangesThePast, Conflict
 from billing.money import Currency
-from billing.tariff import Tariff
-from store.schema import tariffs
+from billing.tariff import Tariff, overtaken
+from store.schema import calls, tariffs, wallets
 
 
 async def for_organizations(connection: AsyncConnection, org_ids: Collection[str]) -> list[Tariff]:
@@ -16,6 +21,87 @@ async def for_organizations(connection: AsyncConnection, org_ids: Collection[str
         or_(tariffs.c.org_id.is_(None), tariffs.c.org_id == func.any(list(org_ids)))
     )
     return [of(row) for row in (await connection.execute(query)).mappings()]
+
+
+async def lock(connection: AsyncConnection) -> None:
+    """Let one transaction at a time add to a table of prices; those who charge do not wait."""
+    await connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('tariffs'))"))
+
+
+async def now(connection: AsyncConnection) -> datetime:
+    """Read the database's clock."""
+    moment: datetime | None = await connection.scalar(select(func.clock_timestamp()))
+    if moment is None:
+        raise ValueError("PostgreSQL does not know what time it is")
+    return moment
+
+
+async def add(connection: AsyncConnection, new: Tariff) -> bool:
+    """Add a tariff; False when it is there already, the very same.
+
+    One at a time, for what is in effect decides what may be added. Raises Conflict when its id or
+    its place is taken, and ChangesThePast.
+    """
+    await lock(connection)
+    rows = (await connection.execute(select(tariffs))).mappings()
+    others = {row["tariff_id"]: of(row) for row in rows}
+    if others.get(new.tariff_id) == new:
+        return False
+    _require_free(new, others.values())
+    changed = overtaken(new, others.values(), await now(connection))
+    if changed is not None:
+        raise ChangesThePast(
+            f"{changed.tariff_id} was in effect then: let this one begin later than now"
+        )
+    await connection.execute(insert(tariffs).values(asdict(new)))
+    return True
+
+
+async def page(
+    connection: AsyncConnection,
+    after: str | None,
+    limit: int,
+    *,
+    org_id: str | None = None,
+    in_effect: bool = False,
+) -> list[Tariff]:
+    """List tariffs by id: all, or those that are or may come to be in effect for an organisation.
+
+    With `in_effect`, of each organisation and wallet currency the one that is now.
+    """
+    table = tariffs
+    query = select(table.c.tariff_id)
+    if in_effect:
+        scope = (table.c.org_id, table.c.wallet_currency)
+        query = query.ext(distinct_on(*scope)).where(table.c.effective_from <= func.now())
+        query = query.order_by(*scope, table.c.effective_from.desc())
+    if org_id is not None:
+        its_own = select(wallets.c.currency).where(wallets.c.org_id == org_id).scalar_subquery()
+        query = query.where(or_(table.c.org_id == org_id, table.c.org_id.is_(None)))
+        query = query.where(table.c.wallet_currency == its_own)
+    chosen = select(table).where(table.c.tariff_id.in_(query)).order_by(table.c.tariff_id)
+    if after is not None:
+        chosen = chosen.where(table.c.tariff_id > after)
+    return [of(row) for row in (await connection.execute(chosen.limit(limit))).mappings()]
+
+
+async def waiting(
+    connection: AsyncConnection, org_id: str | None, currency: Currency, limit: int
+) -> list[tuple[str, str]]:
+    """Of calls that wait for a tariff, the organisation and the call's id; oldest first.
+
+    Those of one organisation, or of all whose wallets are in this currency.
+    """
+    query = (
+        select(calls.c.org_id, calls.c.call_id)
+        .join(wallets, wallets.c.org_id == calls.c.org_id)
+        .where(calls.c.state == CallState.NO_TARIFF, wallets.c.currency == currency)
+        .order_by(calls.c.ended_at, calls.c.call_id)
+        .limit(limit)
+    )
+    if org_id is not None:
+        query = query.where(calls.c.org_id == org_id)
+    return [(row.org_id, row.call_id) for row in await connection.execute(query)]
 
 
 def of(row: RowMapping) -> Tariff:
@@ -31,3 +117,13 @@ def of(row: RowMapping) -> Tariff:
         effective_from=row[tariffs.c.effective_from],
         org_id=row[tariffs.c.org_id],
     )
+
+
+def _require_free(new: Tariff, others: Collection[Tariff]) -> None:
+    """Raise Conflict for an id that is taken, or a second one that begins at the same moment."""
+    for one in others:
+        place = (one.org_id, one.wallet_currency, one.effective_from)
+        if one.tariff_id == new.tariff_id:
+            raise Conflict(f"tariff {one.tariff_id} exists with other figures, and stays as it is")
+        if place == (new.org_id, new.wallet_currency, new.effective_from):
+            raise Conflict(f"tariff {one.tariff_id} begins at the same moment")
