@@ -24,14 +24,14 @@ from api import (
     monitoring,
     organizations,
     problems,
+    quotes,
     reconciliations,
     senders,
-)
-    quotes,
-from api.fast_lane import FastLane
-from api.gate import Gate
     sms_tariffs,
     tariffs,
+)
+from api.fast_lane import FastLane
+from api.gate import Gate
 from api.intake import Intake
 from api.metrics import Metrics
 from api.monitor import Monitor
@@ -66,12 +66,12 @@ _ROUTERS = (
     assistants.router,
     audits.router,
     senders.router,
-    adjustments.router,
-    reconciliations.router,
-    api_keys.router,
     tariffs.router,
     sms_tariffs.router,
     quotes.router,
+    adjustments.router,
+    reconciliations.router,
+    api_keys.router,
     monitoring.router,
     health.router,
 )
