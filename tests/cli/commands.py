@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from devstack.process import ROOT, environment
 
 PATIENCE_SECONDS = 90
+Env = Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -42,3 +43,8 @@ async def end(process: Process) -> Ended:
 
 async def callwallet(env: Mapping[str, str], *arguments: str) -> Ended:
     return await end(await start(env, *arguments))
+
+
+def flat(ended: Ended) -> str:
+    """All that was printed, whatever lines and boxes it was broken into."""
+    return " ".join((ended.output + ended.said).replace("│", " ").split())
