@@ -202,10 +202,18 @@ def _require_one_way(
 
 
 def _who_and_why(name: str | None, note: str) -> str:
-    who = (name if name is not None else getpass.getuser()).strip()
+    who = (_logged_in() if name is None else name).strip()
     if not who or not note.strip():
-        raise typer.BadParameter("say who you are, and why")
+        raise typer.BadParameter("say who you are (--as), and why (--note)")
     return f"{who}: {note.strip()}"
+
+
+def _logged_in() -> str:
+    """Say whose shell it is; nobody's in a container whose user has no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""
 
 
 def _ended(progress: BulkProgress) -> str:

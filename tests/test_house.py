@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shlex
 import subprocess
 import tomllib
 from itertools import chain
@@ -228,6 +229,19 @@ def test_every_callwallet_command_in_the_documents_exists() -> None:
             assert named in known, f"{document}: callwallet {named}"
         for named in re.findall(r"(?:exec api|BIN\)/)\s*callwallet ([a-z]+)", read(document)):
             assert named in known, f"{document}: callwallet {named}"
+
+
+def test_every_callwallet_command_line_for_operators_can_be_typed() -> None:
+    """Its options too: what cannot be is a usage error, before anything is done."""
+    blocks = re.findall(r"```sh\n(.*?)```", read(OPERATIONS), re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    typed = [shlex.split(line, comments=True) for line in lines if line.startswith("callwallet ")]
+    assert len(typed) > 10
+    for _, *words in typed:
+        command: Any = get_command(cli.app)
+        while isinstance(command, TyperGroup):
+            command = command.commands[words.pop(0)]
+        command.make_context(command.name, words)
 
 
 def test_every_endpoint_in_the_documents_is_in_the_api() -> None:
