@@ -5,6 +5,7 @@ Lists and counts lag behind by a moment: never decide about money on them.
 
 import base64
 import binascii
+import hashlib
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from billing.parking import Parked
 PARKED_MEMO = "parked"
 # The most that Temporal gives at once.
 _LARGEST_PAGE = 1000
+_MARK_BYTES = 6
 _PARKED = f"ExecutionStatus = 'Running' AND {BILLING_STATE.name} = '{BillingState.PARKED}'"
 _PROBLEMS = "ExecutionStatus = 'Running' AND TemporalReportedProblems IS NOT NULL"
 _UNEXPLAINED = "Its page in the Temporal UI tells; it has parked under an older version."
@@ -76,7 +78,7 @@ class Visibility:
     ) -> ParkedPage:
         """List parked work, the youngest workflows first; one request a page.
 
-        Raises RPCError; INVALID_ARGUMENT for a token that is not Temporal's.
+        Raises RPCError.
         """
         pages = self._temporal.list_workflows(
             query_for(which), page_size=min(limit, _LARGEST_PAGE), next_page_token=page_token
@@ -159,16 +161,29 @@ def quoted(value: str) -> str:
 
 
 def cursor_of(page_token: bytes | None) -> str | None:
-    """Write Temporal's token such that it can be sent back in a URL."""
-    return base64.urlsafe_b64encode(page_token).decode() if page_token else None
+    """Write Temporal's token such that it can be sent back in a URL, and is known again.
+
+    Of one that it did not give out Temporal says after seconds that something went wrong.
+    """
+    if not page_token:
+        return None
+    return base64.urlsafe_b64encode(_mark(page_token) + page_token).decode()
 
 
 def token_of(cursor: str) -> bytes:
     """Read it again; raises ValueError."""
     try:
-        return base64.b64decode(cursor, altchars=b"-_", validate=True)
+        read = base64.b64decode(cursor, altchars=b"-_", validate=True)
     except binascii.Error as error:
         raise ValueError("the cursor is not one that was given out") from error
+    mark, page_token = read[:_MARK_BYTES], read[_MARK_BYTES:]
+    if not page_token or mark != _mark(page_token):
+        raise ValueError("the cursor is not one that was given out")
+    return page_token
+
+
+def _mark(page_token: bytes) -> bytes:
+    return hashlib.sha256(page_token).digest()[:_MARK_BYTES]
 
 
 async def parked_work(found: WorkflowExecution) -> ParkedWork:

@@ -138,3 +138,10 @@ def bulk_id(caller: str, idempotency_key: str) -> str:
 def said(text: str) -> str:
     """Cut down to what can be recorded what a person has said: PostgreSQL takes no NUL."""
     return text.replace("\x00", "").strip()[:LONGEST_SAID]
+
+
+def standing_of(answer: str) -> tuple[str, str | None, str | None]:
+    """Read what a process says of itself: its state; and if it is parked (again), why."""
+    state, _, rest = answer.partition(": ")
+    reason, _, happened = rest.partition(": ")
+    return state, reason or None, happened or None

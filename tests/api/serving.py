@@ -94,6 +94,7 @@ async def serving(
     own_workflow_rate: float = NO_FLOOD,
     operator_key: str | None = None,
     gate_rules: GateRules = GATE_RULES,
+    workflows_url: str | None = None,
 ) -> AsyncIterator[Api]:
     """Serve an API in this process. A database that is away needs an operator's key from before."""
     app = create_app(
@@ -106,6 +107,7 @@ async def serving(
         own_workflow_rate=own_workflow_rate,
         adjustment_approval_minor=APPROVAL_MINOR,
         gate_rules=gate_rules,
+        workflows_url=workflows_url,
     )
     operator_key = operator_key or await new_operator_key(engine)
     async with listening(app) as url, _client(url) as anonymous:
