@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable
+from datetime import timedelta
 from enum import StrEnum
 from typing import TypeVar
 
@@ -14,7 +15,7 @@ from temporalio.client import Client
 from api.problems import DATABASE_GONE, TEMPORAL_GONE
 from api.processes import worker_polls
 from api.services import Services
-from store import inbox, migrate
+from store import alerts, inbox, migrate
 from store.inbox import Backlog
 from store.migrate import UnknownSchema
 
@@ -22,6 +23,9 @@ router = APIRouter(tags=["health"])
 
 PROBE_TIMEOUT_SECONDS = 2.0
 INBOX_IS_LATE_SECONDS = 60.0
+ALERTS_ARE_LATE_SECONDS = 300.0
+# What Slack refused for longer is known, or nobody ever looks.
+GIVEN_UP_WITHIN = timedelta(hours=24)
 Found = TypeVar("Found")
 
 
@@ -40,6 +44,7 @@ class ServiceStates(BaseModel):
     temporal: State
     worker: State
     webhook_inbox: State
+    alerts: State
 
 
 class Inbox(BaseModel):
@@ -47,6 +52,14 @@ class Inbox(BaseModel):
 
     waiting: int | None
     oldest_seconds: float | None
+
+
+class Outbox(BaseModel):
+    """Alerts that nobody has been told: they wait for Slack, or Slack refused them of late."""
+
+    waiting: int | None
+    oldest_seconds: float | None
+    given_up: int | None
 
 
 class Workflows(BaseModel):
@@ -66,9 +79,11 @@ class Health(BaseModel):
                     "status": "ok",
                     "services": {
                         "database": "ok", "temporal": "ok", "worker": "ok", "webhook_inbox": "ok",
+                        "alerts": "ok",
                     },
                     "uptime_seconds": 86400.0,
                     "inbox": {"waiting": 0, "oldest_seconds": 0.0},
+                    "alerts": {"waiting": 0, "oldest_seconds": 0.0, "given_up": 0},
                     "workflows": {"running": 3, "parked": 1},
                 }
             ]
@@ -79,6 +94,7 @@ class Health(BaseModel):
     services: ServiceStates
     uptime_seconds: float
     inbox: Inbox
+    alerts: Outbox
     workflows: Workflows
 
 
@@ -93,8 +109,9 @@ class Readiness(BaseModel):
 async def health(request: Request, response: Response) -> Health:
     """Say how the parts are."""
     services = Services.of(request)
-    backlog, running, parked, polled = await asyncio.gather(
+    backlog, outbox, running, parked, polled = await asyncio.gather(
         _probe(_backlog(services.engine)),
+        _probe(_outbox(services.engine)),
         _probe(
             _count(services.temporal, "ExecutionStatus = 'Running' AND BillingState = 'running'")
         ),
@@ -106,6 +123,7 @@ async def health(request: Request, response: Response) -> Health:
         temporal=State.ERROR if running is None else State.OK,
         worker=State.OK if polled else State.ERROR,
         webhook_inbox=_inbox_state(backlog),
+        alerts=_outbox_state(outbox),
     )
     response.status_code = 503 if backlog is None else 200
     return Health(
@@ -115,6 +133,7 @@ async def health(request: Request, response: Response) -> Health:
         inbox=Inbox(
             waiting=backlog and backlog.waiting, oldest_seconds=backlog and backlog.oldest_seconds
         ),
+        alerts=outbox or Outbox(waiting=None, oldest_seconds=None, given_up=None),
         workflows=Workflows(running=running, parked=parked),
     )
 
@@ -151,6 +170,15 @@ async def _backlog(engine: AsyncEngine) -> Backlog:
         return await inbox.backlog(connection)
 
 
+async def _outbox(engine: AsyncEngine) -> Outbox:
+    async with engine.connect() as connection:
+        undelivered = await alerts.undelivered(connection)
+        given_up = await alerts.given_up(connection, GIVEN_UP_WITHIN)
+    return Outbox(
+        waiting=undelivered.count, oldest_seconds=undelivered.oldest_seconds, given_up=given_up
+    )
+
+
 async def _count(temporal: Client, query: str) -> int:
     return (await temporal.count_workflows(query)).count
 
@@ -161,10 +189,18 @@ def _inbox_state(backlog: Backlog | None) -> State:
     return State.DEGRADED if backlog.oldest_seconds > INBOX_IS_LATE_SECONDS else State.OK
 
 
+def _outbox_state(outbox: Outbox | None) -> State:
+    """Say whether people are told what they have to know. Without a Slack the log tells them."""
+    if outbox is None:
+        return State.ERROR
+    is_late = (outbox.oldest_seconds or 0) > ALERTS_ARE_LATE_SECONDS
+    return State.DEGRADED if is_late or outbox.given_up else State.OK
+
+
 def _overall(states: ServiceStates) -> State:
     if states.database is State.ERROR:
         return State.ERROR
-    everything = (states.temporal, states.worker, states.webhook_inbox)
+    everything = (states.temporal, states.worker, states.webhook_inbox, states.alerts)
     return State.OK if all(one is State.OK for one in everything) else State.DEGRADED
 
 

@@ -20,6 +20,7 @@ from typer.main import get_command
 import cli
 from api.app import create_app
 from api.services import TwilioAccounts
+from billing.alert import AlarmKind
 from billing.audit import Check
 from billing.call import CallState
 from billing.errors import (
@@ -276,6 +277,13 @@ def test_every_check_of_the_audit_is_explained_to_operators() -> None:
     rows = re.findall(r"^\| (`[^|]+) \|", section, re.MULTILINE)
     explained = [name for row in rows for name in re.findall(r"`([a-z_]+)`", row)]
     assert sorted(explained) == sorted(["check", *Check])
+
+
+def test_every_alarm_is_explained_to_operators() -> None:
+    section = read(OPERATIONS).split("\n## Alerts\n")[1].split("\n## ")[0]
+    assert set(re.findall(r"^\| `([a-z-]+)` \| [^|]+ \| `", section, re.MULTILINE)) == set(
+        AlarmKind
+    )
 
 
 def test_every_setting_is_explained_to_operators() -> None:

@@ -1,17 +1,28 @@
 """Is it alive, is it ready: the answers that monitoring reads, without a key."""
 
+import pytest
 from sqlalchemy import func, text, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
+from store import alerts
 from store.schema import webhook_events
 from tests.api.expecting import eventually
 from tests.api.serving import Api, serving
 from tests.api.signing import report
 from tests.conftest import NewDatabase
+from tests.factories import an_alert
+from workflows import deliver_alerts
+from workflows.deliver_alerts import DeliverAlerts
 
 
-async def test_a_whole_system_is_ok_and_ready(working_api: Api) -> None:
+@pytest.fixture
+async def all_told(worker: Client) -> None:
+    """Nothing that other tests left in the outbox waits there any more."""
+    await worker.execute_workflow(DeliverAlerts.run, 0, **deliver_alerts.start_options())
+
+
+async def test_a_whole_system_is_ok_and_ready(working_api: Api, all_told: None) -> None:
     async def is_ok() -> bool:
         health = (await working_api.anonymous.get("/health")).json()
         return bool(health["status"] == "ok")
@@ -24,7 +35,9 @@ async def test_a_whole_system_is_ok_and_ready(working_api: Api) -> None:
     assert (ready.status_code, ready.json()) == (200, {"ready": True, "problems": []})
 
 
-async def test_what_is_parked_is_counted_and_degrades_nothing(working_api: Api) -> None:
+async def test_what_is_parked_is_counted_and_degrades_nothing(
+    working_api: Api, all_told: None
+) -> None:
     await working_api.send(report("nobody's", 60))
 
     async def is_seen() -> bool:
@@ -48,6 +61,37 @@ async def test_what_waits_in_the_inbox_is_counted_and_an_old_backlog_degrades_it
         assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
         assert answer.json()["services"]["webhook_inbox"] == "degraded"
         assert answer.json()["inbox"]["oldest_seconds"] >= 300
+
+
+@pytest.mark.parametrize(
+    ("change", "state", "counted"),
+    [
+        ("raised_at = now() - interval '4 minutes'", "ok", 1),
+        ("raised_at = now() - interval '6 minutes'", "degraded", 1),
+        ("raised_at = now() - interval '6 minutes', delivered_at = now()", "ok", 0),
+        # Without a Slack it is in the log.
+        ("delivered_at = now(), problem = 'no Slack is configured'", "ok", 0),
+        ("problem = 'Slack answered 404', given_up_at = now()", "degraded", 0),
+        ("problem = 'Slack answered 404', given_up_at = now() - interval '25 h'", "ok", 0),
+    ],
+)
+async def test_alerts_that_reach_nobody_degrade_it(
+    engine_apart: AsyncEngine, worker: Client, change: str, state: str, counted: int
+) -> None:
+    async with serving(engine_apart, worker) as api:
+        async with engine_apart.begin() as connection:
+            await alerts.tell(connection, an_alert())
+            await connection.execute(text(f"UPDATE alerts SET {change}"))  # noqa: S608
+
+        async def worker_is_seen() -> bool:
+            shown = (await api.anonymous.get("/health")).json()
+            return bool(shown["services"]["worker"] == "ok")
+
+        await eventually(worker_is_seen)
+        answer = await api.anonymous.get("/health")
+        assert (answer.status_code, answer.json()["status"]) == (200, state)
+        assert answer.json()["services"]["alerts"] == state
+        assert answer.json()["alerts"]["waiting"] == counted
 
 
 async def test_on_a_schema_it_does_not_know_it_is_not_ready_and_writes_nothing(
