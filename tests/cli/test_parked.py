@@ -154,7 +154,7 @@ async def test_what_is_done_with_cannot_be_decided_about(
         (("discard", "call/a", "--dry-run", *ANA), "`callwallet parked show` tells of one"),
         (("discard", "call/a"), "Missing option '--note'"),
         (("discard", "call/a", "--note", " "), "say who you are (--as), and why (--note)"),
-        (("discard", "call/a", "--as", "", "--note", "why"), "say who you are (--as), and why (--note)"),
+        (("discard", "call/a", "--as", "", "--note", "why"), "say who you are (--as)"),
         (("reprocess", "--all", "--rate", "0", *ANA), "Invalid value for '--rate'"),
     ],
 )

@@ -1,6 +1,7 @@
 """Prometheus' alert rules: that they are well formed, lead somewhere, and read what there is."""
 
 import re
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import promql_parser as promql
 import pytest
 import yaml
 
+from billing.alarms.rates import HOUR_MARK, QUARTER_MARK
+from billing.alarms.waiting import INBOX_LATE_SECONDS, NOBODY_IS_TOLD, PARKED_MONEY_MINOR
 from billing.alert import AlertLevel
 from billing.parking import Parked
 from tests.deploy.promql import DEPLOY, ITS_OWN, asked, rules, without_variables
@@ -75,18 +78,26 @@ def test_every_rule_has_a_made_up_day_on_which_it_fires() -> None:
     assert fired | shown == RULES.keys()
 
 
-def test_nobody_is_asked_for_what_mends_itself() -> None:
-    expression = RULES["CallwalletPersonNeeded"]["expr"]
-    [left_out] = re.findall(r'reason!~"([a-z_|]+)"', expression)
+def test_nobody_is_asked_for_what_mends_itself_or_is_a_customers() -> None:
+    [left_out] = re.findall(r'reason!~"([a-z_|]+)"', RULES["CallwalletPersonNeeded"]["expr"])
     section = OPERATIONS.split("## What a reason means")[1].split("\n### ")[0]
-    mends = {
-        line.split("`")[1]
-        for line in section.splitlines()
-        if line.startswith("| `") and ("by itself" in line or "| nothing: " in line)
-    }
-    assert set(left_out.split("|")) <= mends
-    healing = {reason for reason in mends if Parked(reason, "").heals}
-    assert healing <= set(left_out.split("|"))
+    reasons = set(re.findall(r"^\| `([a-z_]+)`", section, re.MULTILINE))
+    healing = {reason for reason in reasons if Parked(reason, "").heals}
+    assert set(left_out.split("|")) == NOBODY_IS_TOLD | healing
+
+
+@pytest.mark.parametrize(
+    ("name", "bound"),
+    [
+        ("CallwalletSuccessRateLow", QUARTER_MARK / 100),
+        ("CallwalletSuccessRateSlips", HOUR_MARK / 100),
+        ("CallwalletInboxLate", INBOX_LATE_SECONDS),
+        ("CallwalletMoneyParked", PARKED_MONEY_MINOR),
+    ],
+)
+def test_a_rule_draws_the_line_where_slacks_alarm_does(name: str, bound: Decimal | int) -> None:
+    compared = re.findall(r"[<>] ([\d.]+)", RULES[name]["expr"])
+    assert Decimal(compared[0]) == bound
 
 
 def test_prometheus_is_given_the_rules_and_scrapes_what_they_ask_for() -> None:
