@@ -14,7 +14,7 @@ from billing.call import CallState
 from billing.ledger import EntryKind, wallet_account
 from billing.payment import due_entries
 from billing.wallet import Wallet
-from store import calls, ledger, wallets
+from store import audit, calls, ledger, wallets
 from tests.factories import an_assistant, ended_call
 from tests.stand_ins import StripeStandIn
 from tests.waiting import eventually
@@ -203,6 +203,7 @@ async def test_months_of_money_leave_books_that_agree_after_every_event(
     await tenant.has_one_payment_an_attempt()
     async with world.engine.connect() as connection:
         entries = await ledger.page(connection, payer.org_id, None, 10_000)
+        assert await audit.of_organizations(connection, [payer.org_id]) == []
     kinds = {one.kind for one in entries}
     assert kinds >= {
         EntryKind.CALL, EntryKind.TOPUP, EntryKind.REFUND, EntryKind.REFUND_REVERSAL,
