@@ -21,6 +21,7 @@ from temporalio.client import Client
 import billing.reconciliation
 from billing.adjustment import Proposal, Word
 from billing.call import Collection
+from billing.parked import BulkDecision, ParkedFilter, Verdict
 from billing.reconciliation import Window
 from billing.webhook import PaymentHint, Source
 from devstack.stack import Stack
@@ -60,6 +61,7 @@ from tests.workflows.recharged import (
     until_over,
 )
 from tests.workflows.reconciled import Reconciler, a_day, calls_on
+from tests.workflows.test_decide_parked import parked_calls
 from tests.workflows.texting import (
     a_message,
     callback_of,
@@ -75,6 +77,7 @@ from worker import build_workers
 from workflows import (
     adjust,
     collect,
+    decide_parked,
     deliver_alerts,
     drain_inbox,
     drain_messages,
@@ -84,6 +87,7 @@ from workflows.adjust import Adjust
 from workflows.audit_ledger import AuditLedger
 from workflows.checkout import Checkout, checkout_workflow_id
 from workflows.collect import Collect
+from workflows.decide_parked import DecideParked
 from workflows.deliver_alerts import DeliverAlerts
 from workflows.namespace import prepare
 from workflows.options import BILLING_QUEUE
@@ -127,6 +131,7 @@ async def main() -> None:
     async with _world() as world:
         await _calls(world)
         await _unready_calls(world)
+        await _many_at_once(world)
         await _payments(world)
         await _checkouts(world)
         await _recharges(world)
@@ -177,6 +182,18 @@ async def _unready_calls(world: World) -> None:
     await handle.result()
     await world.keep(handle.id, "bill_call_unknown_assistant")
     await world.keep(f"collect/{org_id}", "collect")
+
+
+async def _many_at_once(world: World) -> None:
+    """Decide about the calls of an organisation, of which one has ended in the meantime."""
+    org_id, handles = await parked_calls(world.temporal, world.engine, 3)
+    which = ParkedFilter(org_id)
+    bulk = BulkDecision(unique("bulk"), Verdict.DISCARD, which, "Ann: a test", per_second=1)
+    options = decide_parked.start_options(bulk)
+    deciding = await world.temporal.start_workflow(DecideParked.run, bulk, **options)
+    await discard(handles[0], "Bob: at once")
+    await deciding.result()
+    await world.keep(deciding.id, "decide_parked")
 
 
 async def _payments(world: World) -> None:
