@@ -21,10 +21,12 @@ class Gauges(Collector):
         parked: Sequence[ParkedTotal] | None,
         *,
         database_is_up: bool,
+        temporal_is_up: bool,
     ) -> None:
         self._figures = figures
         self._parked = parked
         self._database_is_up = database_is_up
+        self._temporal_is_up = temporal_is_up
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Give all that is known."""
@@ -38,7 +40,7 @@ class Gauges(Collector):
             "temporal_up",
             "Whether Temporal answers this process",
             [],
-            [((), self._parked is not None)],
+            [((), self._temporal_is_up)],
         )
         if self._figures is not None:
             yield from _of_database(self._figures)

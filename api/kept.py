@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 Read = TypeVar("Read")
+# Whoever does not answer at all is asked anew after this.
+_LONGEST_READ_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +25,8 @@ class Kept(Generic[Read]):
 
     Reads take `share` of the time at most: what takes long is read less often. Nobody waits for
     longer than `patience_seconds`: whoever would is given the last answer, unless that has not been
-    fresh for `stale_seconds`. A read that failed with one of `gone` is no answer, and forgets the
-    last one; any other error is the caller's.
+    fresh for `stale_seconds`. A read that failed with one of `gone`, or never ended, is no answer,
+    and forgets the last one; any other error is the caller's.
     """
 
     def __init__(
@@ -69,7 +71,8 @@ class Kept(Generic[Read]):
     async def _read_again(self) -> None:
         began = time.monotonic()
         try:
-            found = await self._read()
+            async with asyncio.timeout(_LONGEST_READ_SECONDS):
+                found = await self._read()
             ended = time.monotonic()
             fresh_until = ended + max(self._fresh_seconds, (ended - began) / self._share)
             self._last = _Answer(found, fresh_until, fresh_until + self._stale_seconds)

@@ -71,10 +71,25 @@ class Monitor:
 
     async def gauges(self, *, database_is_up: bool) -> Gauges:
         """Give what is known now, without waiting for what is away."""
-        if not database_is_up:
-            return Gauges(None, await self._parked.get(), database_is_up=False)
-        found, parked = await asyncio.gather(self._figures.get(), self._parked.get())
-        return Gauges(found, parked, database_is_up=True)
+        temporal_is_up, parked, found = await asyncio.gather(
+            self._temporal_answers(),
+            self._parked.get(),
+            self._figures.get() if database_is_up else _nothing(),
+        )
+        return Gauges(
+            found,
+            parked if temporal_is_up else None,
+            database_is_up=database_is_up,
+            temporal_is_up=temporal_is_up,
+        )
+
+    async def _temporal_answers(self) -> bool:
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await self._visibility.count(ParkedFilter())
+        except (*TEMPORAL_GONE, TimeoutError):
+            return False
+        return True
 
     def remember(self, credentials: str) -> None:
         """Keep whom the database has let in; only a hash stays in memory."""
@@ -90,6 +105,10 @@ class Monitor:
     def remembers(self, credentials: str) -> bool:
         """Say whether the database let them in the last time it was asked."""
         return _digest(credentials) in self._let_in
+
+
+async def _nothing() -> None:
+    return None
 
 
 def _digest(credentials: str) -> bytes:
