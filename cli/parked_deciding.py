@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from pydantic import TypeAdapter
 
+from api import parked_process
 from billing.parked import (
     DEFAULT_PER_SECOND,
     MOST_PER_SECOND,
@@ -141,7 +142,7 @@ def _decide_one(verdict: Verdict, workflow_id: str, who: str, *, as_json: bool) 
 
     async def ask(settings: Settings) -> str:
         async with parked_reading.connected(settings) as (temporal, _):
-            return await parked_telling.tell_one(temporal, workflow_id, verdict, who)
+            return await parked_process.decide(temporal, workflow_id, verdict, who)
 
     standing = run(ask, f"It may have been told: see `callwallet parked show {workflow_id}`.")
     if as_json:
@@ -174,7 +175,7 @@ def _decide_many(verdict: Verdict, which: ParkedFilter, who: str, how: _How) -> 
 
 async def _totals(settings: Settings, which: ParkedFilter) -> tuple[ParkedTotal, ...]:
     async with parked_reading.connected(settings) as (temporal, _):
-        return await parked_reading.read_totals(temporal, which)
+        return await parked_process.sum_up(temporal, which)
 
 
 async def _tell(settings: Settings, bulk: BulkDecision) -> BulkProgress:

@@ -9,7 +9,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from api.problems import DATABASE_GONE, TEMPORAL_GONE, TemporalUnavailable
+from api.problems import DATABASE_GONE, TemporalUnavailable
 from billing.errors import BillingError
 from cli import showing
 from wiring import Settings
@@ -53,7 +53,7 @@ def run(ask: Callable[[Settings], Awaitable[Answer]], when_interrupted: str) -> 
 
     try:
         return asyncio.run(asking())
-    except (BillingError, *DATABASE_GONE, *TEMPORAL_GONE) as error:
+    except (BillingError, *DATABASE_GONE) as error:
         raise _told(error) from error
     except KeyboardInterrupt as interrupt:
         showing.complain(when_interrupted)
@@ -64,8 +64,6 @@ def _told(error: Exception) -> typer.Exit:
     """Say what went wrong: what was asked for cannot be, or something is away."""
     if isinstance(error, DATABASE_GONE):
         showing.complain(f"PostgreSQL does not answer ({type(error).__name__}).")
-    elif isinstance(error, TEMPORAL_GONE):
-        showing.complain(f"Temporal does not answer ({error}).")
     else:
         showing.complain(f"{error}.")
     refused = isinstance(error, BillingError) and not isinstance(error, TemporalUnavailable)

@@ -6,12 +6,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncEngine
-from temporalio.client import Client, WorkflowExecutionDescription
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.client import Client
 
 from activities.attributes import BILLING_STATE, BillingState
-from activities.visibility import Visibility, parked_work
-from billing.errors import NotFound
+from api import parked_process
 from billing.parked import DecisionRecord, ParkedFilter, ParkedTotal, ParkedWork
 from store import decisions
 from store import engine as store_engine
@@ -40,7 +38,6 @@ class Found:
     """One process: parked or not, and what people have decided about it, oldest first."""
 
     workflow_id: str
-    process: str
     state: str
     work: ParkedWork | None
     decisions: tuple[DecisionRecord, ...]
@@ -59,35 +56,26 @@ async def connected(settings: Settings) -> AsyncIterator[tuple[Client, AsyncEngi
 
 
 async def read_list(temporal: Client, which: ParkedFilter, limit: int) -> Listed:
-    """List up to `limit`, and sum up all. Raises what means that Temporal is gone."""
-    page = await Visibility(temporal).parked(which, limit)
-    return Listed(page.items, await read_totals(temporal, which))
-
-
-async def read_totals(temporal: Client, which: ParkedFilter) -> tuple[ParkedTotal, ...]:
-    """Sum up what fits, by reason. Raises what means that Temporal is gone."""
-    return await Visibility(temporal).totals(which)
+    """List up to `limit`, and sum up all. Raises TemporalUnavailable."""
+    page = await parked_process.list_parked(temporal, which, limit, None)
+    return Listed(page.items, await parked_process.sum_up(temporal, which))
 
 
 async def read_one(temporal: Client, engine: AsyncEngine, workflow_id: str) -> Found:
-    """Read everything about one. Raises NotFound, and what means that something is gone."""
-    described = await _describe(temporal, workflow_id)
+    """Read everything about one.
+
+    Raises NotFound, TemporalUnavailable, and what means that the database is gone.
+    """
+    work = await parked_process.find(temporal, workflow_id)
+    state = BillingState.PARKED if work else await _state(temporal, workflow_id)
     async with engine.connect() as connection:
         newest = await decisions.page(connection, None, _MOST_DECISIONS, workflow_id=workflow_id)
-    state = described.typed_search_attributes.get(BILLING_STATE) or "without a state"
-    return Found(
-        workflow_id,
-        described.workflow_type,
-        state,
-        await parked_work(described) if state == BillingState.PARKED else None,
-        tuple(reversed(newest)),
-    )
+    return Found(workflow_id, state, work, tuple(reversed(newest)))
 
 
-async def _describe(temporal: Client, workflow_id: str) -> WorkflowExecutionDescription:
-    try:
-        return await temporal.get_workflow_handle(workflow_id).describe()
-    except RPCError as error:
-        if error.status is not RPCStatusCode.NOT_FOUND:
-            raise
-        raise NotFound(f"there is no process {workflow_id} ({error.message})") from error
+async def _state(temporal: Client, workflow_id: str) -> str:
+    """Say how one stands that is not parked: `settled (completed)`, `parked (terminated)`."""
+    with parked_process.temporal_answers():
+        found = await temporal.get_workflow_handle(workflow_id).describe()
+    state = found.typed_search_attributes.get(BILLING_STATE) or found.workflow_type
+    return f"{state} ({found.status.name.lower()})" if found.status else state

@@ -94,11 +94,12 @@ def _work(items: Sequence[ParkedWork], now: datetime) -> Table:
 def _state(found: Found, now: datetime) -> Iterator[tuple[str, str]]:
     """Say how it stands, and what can be done."""
     work = found.work
-    yield "workflow", f"{found.workflow_id} ({found.process})"
     if work is None:
+        yield "workflow", found.workflow_id
         yield "state", f"{found.state}: it is not parked"
         return
     parked = work.parked
+    yield "workflow", f"{found.workflow_id} ({work.process})"
     yield "parked", f"{parked.reason}, since {_time(work.since)}, for {_age(now - work.since)}"
     if parked.until is not None:
         yield "until", _time(parked.until)
