@@ -191,10 +191,10 @@ async def test_a_round_that_is_tried_again_and_rounds_at_once_tell_nothing_twice
 ) -> None:
     for _ in range(3):
         await an_organization(engine_apart, 100)
-    men = [Watchman(engine_apart, nothing_parked) for _ in range(5)]
-    news = await asyncio.gather(*(one.activities.look(NOON) for one in men))
-    assert sorted(news) == [0, 0, 0, 0, 3]
-    assert await men[0].activities.look(NOON) == 0
+    look = Watchman(engine_apart, nothing_parked).activities.look
+    moments = [NOON + timedelta(seconds=number) for number in range(5)]
+    assert sorted(await asyncio.gather(*map(look, moments))) == [0, 0, 0, 0, 3]
+    assert [await look(moment) for moment in moments] == [0] * 5
 
 
 async def test_every_view_that_an_alert_links_to_is_one_that_temporal_takes(
@@ -291,20 +291,19 @@ async def test_a_database_that_is_away_is_told_once_past_the_outbox_and_so_is_it
     assert await events_of(handle, EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED) == 1
 
 
-async def test_what_was_late_only_because_of_an_outage_is_not_told(
+async def test_what_an_outage_leaves_behind_has_a_minute_before_it_is_told(
     watched: World, slack: SlackStandIn, in_a_hurry: None
 ) -> None:
     """The first look after an outage only finds out that it is over."""
-    late = report_of(ended_call(unique("nobody's")), due_in_seconds=-300)
-    await accept(watched.engine, late)
-    before = len(await slack.messages("waited in the inbox"))
+    org_id = await an_organization(watched.engine, 100)
     async with refused(watched.engine):
-        handle = await watch(watched, every=timedelta(seconds=3))
+        handle = await watch(watched)
         await until_told(slack, handle.id)
-    async with watched.engine.begin() as connection:
-        await connection.execute(update(webhook_events).values(status="handled"))
     await ended(handle)
-    assert len(await slack.messages("waited in the inbox")) == before
+    told = await Watchman(watched.engine, watched.temporal).told()
+    over, low = told[-2:]
+    assert over.startswith("info: PostgreSQL answers again")
+    assert low.startswith(f"medium: The balance of {org_id} is low")
 
 
 async def test_with_slack_away_too_the_outage_is_told_when_it_is_over(
