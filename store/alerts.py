@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import bindparam, case, func, select, update
+from sqlalchemy import case, func, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.alert import Alert, AlertLevel, AlertRecord
+from store.rowset import rowset
 from store.schema import alarms
 from store.schema import alerts as table
 
@@ -21,28 +22,20 @@ from store.schema import alerts as table
 _LOOKING = 0x5741544348
 _WAITS = (table.c.delivered_at.is_(None), table.c.problem.is_(None))
 
+_given = rowset((alarms.c.alarm, alarms.c.depth))
+_new = insert(alarms).from_select(
+    ["alarm", "raised", "depth"], select(_given.c.alarm, true(), _given.c.depth)
+)
 # One that gets deeper was raised when it was raised first.
-_RAISE = (
-    insert(alarms)
-    .values(alarm=bindparam("name"), raised=True, depth=bindparam("how_deep"))
-    .on_conflict_do_update(
-        index_elements=["alarm"],
-        set_={
-            "raised": True,
-            "since": case((alarms.c.raised, alarms.c.since), else_=func.now()),
-            "depth": bindparam("how_deep"),
-        },
-        where=alarms.c.raised.is_(False) | (alarms.c.depth < bindparam("how_deep")),
-    )
-    .returning(alarms.c.alarm)
-)
-# An alarm that was never raised has no row, and none is made for saying that it is not raised.
-_CLEAR = (
-    update(alarms)
-    .where(alarms.c.alarm == bindparam("name"), alarms.c.raised)
-    .values(raised=False, since=func.now())
-    .returning(alarms.c.alarm)
-)
+_RAISE = _new.on_conflict_do_update(
+    index_elements=["alarm"],
+    set_={
+        "raised": True,
+        "since": case((alarms.c.raised, alarms.c.since), else_=func.now()),
+        "depth": _new.excluded.depth,
+    },
+    where=alarms.c.raised.is_(False) | (alarms.c.depth < _new.excluded.depth),
+).returning(alarms.c.alarm)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +70,25 @@ async def cross(
     crossing at once, one changes the alarm: the others wait for its row and find it changed. The
     alert's key must name this crossing (the day, the run), or the next one would be told to nobody.
     """
-    changed = await connection.execute(*_setting(alarm, depth if raised else 0))
-    return changed.first() is not None and await tell(connection, alert)
+    changed = await set_depths(connection, {alarm: depth if raised else 0})
+    return bool(changed) and await tell(connection, alert)
 
 
-async def set_depths(connection: AsyncConnection, depths: Mapping[str, int]) -> None:
-    """Raise each of these alarms this deep, or clear it if that is 0; tells nothing."""
-    for alarm in sorted(depths):
-        await connection.execute(*_setting(alarm, depths[alarm]))
+async def set_depths(connection: AsyncConnection, depths: Mapping[str, int]) -> set[str]:
+    """Raise each of these alarms this deep, or clear it if that is 0; answers which that changed.
+
+    An alarm that was never raised has no row, and none is made for saying that it is not raised.
+    """
+    up = [{"alarm": alarm, "depth": depths[alarm]} for alarm in sorted(depths) if depths[alarm]]
+    down = sorted(alarm for alarm in depths if not depths[alarm])
+    changed = set[str]()
+    if up:
+        changed |= {row.alarm for row in await connection.execute(_RAISE, {"rows": up})}
+    if down:
+        over = update(alarms).where(alarms.c.alarm == func.any(down), alarms.c.raised)
+        cleared = over.values(raised=False, since=func.now()).returning(alarms.c.alarm)
+        changed |= {row.alarm for row in await connection.execute(cleared)}
+    return changed
 
 
 async def raised(connection: AsyncConnection, kinds: Collection[str]) -> frozenset[str]:
@@ -168,13 +172,6 @@ def _row(alert: Alert) -> dict[str, Any]:
         "workflow_id": alert.workflow_id,
         "view": alert.view,
     }
-
-
-def _setting(alarm: str, depth: int) -> tuple[Any, dict[str, Any]]:
-    """Make the statement that raises an alarm this deep, or clears it, and its parameters."""
-    if not depth:
-        return _CLEAR, {"name": alarm}
-    return _RAISE, {"name": alarm, "how_deep": depth}
 
 
 def _alert(row: Any) -> Alert:
