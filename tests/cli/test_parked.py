@@ -12,7 +12,7 @@ from billing.call import CallState
 from devstack.stack import Stack
 from tests.api.programs import NOBODY_LISTENS
 from tests.cli.commands import Env, callwallet, flat
-from tests.cli.waiting_calls import cannot_pay, in_list
+from tests.cli.waiting_calls import cannot_pay
 from tests.factories import balance_of, credit
 from tests.workflows.parked import ended as ending
 
@@ -29,7 +29,8 @@ async def test_what_is_parked_is_listed_with_its_reason_its_money_and_the_sums(
     env: Env, engine: AsyncEngine, worker: Client
 ) -> None:
     org_id, [one, _] = await cannot_pay(worker, engine, 2)
-    ended = await in_list(env, "--org", org_id, count=2)
+    fits = ("--org", org_id, "--reason", "debt_limit", "--process", "BillCall")
+    ended = await callwallet(env, "parked", "list", *fits, "--older-than", "0s")
     [row] = [line for line in ended.output.splitlines() if one.id in line]
     assert org_id in row
     assert "debt_limit" in row
@@ -44,7 +45,7 @@ async def test_a_list_for_programs_has_items_and_sums(
     env: Env, engine: AsyncEngine, worker: Client
 ) -> None:
     org_id, [one] = await cannot_pay(worker, engine)
-    listed = json.loads((await in_list(env, "--org", org_id, "--json", count=1)).output)
+    listed = json.loads((await callwallet(env, "parked", "list", "--org", org_id, "--json")).output)
     [item], [total] = listed["items"], listed["totals"]
     assert (item["workflow_id"], item["process"]) == (one.id, "BillCall")
     assert item["parked"]["at_risk"] == {"amount_minor": 553, "currency": "gbp"}
@@ -55,7 +56,7 @@ async def test_a_list_is_cut_and_says_so_and_the_sums_are_whole(
     env: Env, engine: AsyncEngine, worker: Client
 ) -> None:
     org_id, _ = await cannot_pay(worker, engine, 3)
-    ended = await in_list(env, "--org", org_id, "--limit", "2", count=3)
+    ended = await callwallet(env, "parked", "list", "--org", org_id, "--limit", "2")
     assert "2 of 3 are shown" in ended.output
     assert "16.59 GBP" in ended.output
 
@@ -68,7 +69,6 @@ async def test_what_does_not_fit_is_not_listed(
     env: Env, engine: AsyncEngine, worker: Client, filtered: tuple[str, str]
 ) -> None:
     org_id, _ = await cannot_pay(worker, engine)
-    await in_list(env, "--org", org_id, "--reason", "debt_limit", "--older-than", "0s", count=1)
     ended = await callwallet(env, "parked", "list", "--org", org_id, *filtered)
     assert (ended.status, ended.output) == (0, "Nothing that fits is parked.\n")
 

@@ -13,7 +13,7 @@ from temporalio.client import Client
 from billing.call import CallState
 from devstack.stack import Stack
 from tests.cli.commands import Env, callwallet, end, flat, start
-from tests.cli.waiting_calls import Call, cannot_pay, in_list
+from tests.cli.waiting_calls import cannot_pay
 from tests.factories import balance_of, credit
 from tests.workflows.parked import attributes
 from tests.workflows.parked import ended as ending
@@ -27,15 +27,8 @@ def env(stack: Stack, worker: Client) -> Env:
     return stack.settings()
 
 
-async def three(env: Env, engine: AsyncEngine, worker: Client) -> tuple[str, list[Call]]:
-    """Three calls that are parked and listed."""
-    org_id, calls = await cannot_pay(worker, engine, 3)
-    await in_list(env, "--org", org_id, count=3)
-    return org_id, calls
-
-
 async def test_many_are_told_and_settle_once(env: Env, engine: AsyncEngine, worker: Client) -> None:
-    org_id, calls = await three(env, engine, worker)
+    org_id, calls = await cannot_pay(worker, engine, 3)
     await credit(engine, org_id, 2000)
     ended = await callwallet(env, "parked", "reprocess", "--org", org_id, *ANA, "--yes")
     assert ended.status == 0, ended.said
@@ -50,7 +43,7 @@ async def test_many_are_told_and_settle_once(env: Env, engine: AsyncEngine, work
 async def test_many_are_given_up_and_each_knows_by_whom_and_in_which_bulk(
     env: Env, engine: AsyncEngine, worker: Client
 ) -> None:
-    org_id, calls = await three(env, engine, worker)
+    org_id, calls = await cannot_pay(worker, engine, 3)
     asked = ("--org", org_id, "--reason", "debt_limit", "--process", "BillCall")
     ended = await callwallet(env, "parked", "discard", *asked, *ANA, "--yes", "--json")
     assert ended.status == 0, ended.said
@@ -66,7 +59,7 @@ async def test_many_are_given_up_and_each_knows_by_whom_and_in_which_bulk(
 async def test_a_dry_run_counts_and_changes_nothing(
     env: Env, engine: AsyncEngine, worker: Client
 ) -> None:
-    org_id, calls = await three(env, engine, worker)
+    org_id, calls = await cannot_pay(worker, engine, 3)
     ended = await callwallet(env, "parked", "discard", "--org", org_id, *ANA, "--dry-run")
     assert ended.status == 0, ended.said
     assert "debt_limit 3 16.59 GBP" in flat(ended)
@@ -79,7 +72,7 @@ async def test_a_dry_run_counts_and_changes_nothing(
 
 
 async def test_nothing_is_told_without_a_yes(env: Env, engine: AsyncEngine, worker: Client) -> None:
-    org_id, calls = await three(env, engine, worker)
+    org_id, calls = await cannot_pay(worker, engine, 3)
     ended = await callwallet(env, "parked", "discard", "--org", org_id, *ANA)
     assert ended.status == 1
     assert "Discard all of it (3 parked, 16.59 GBP at risk)?" in flat(ended)
@@ -95,7 +88,7 @@ async def test_nobody_is_asked_where_nothing_fits(env: Env) -> None:
 async def test_ctrl_c_leaves_it_to_itself_and_it_can_be_watched_again(
     env: Env, engine: AsyncEngine, worker: Client
 ) -> None:
-    org_id, calls = await three(env, engine, worker)
+    org_id, calls = await cannot_pay(worker, engine, 3)
     asked = ("--org", org_id, *ANA, "--yes", "--rate", "1")
     process = await start(env, "parked", "discard", *asked)
     begun = await cast("StreamReader", process.stderr).readline()
