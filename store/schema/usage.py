@@ -73,6 +73,11 @@ calls = Table(
         "call_id",
         postgresql_where=text("state = 'debt_limit'"),
     ),
+    Index(
+        "calls_waiting_for_owner",
+        "ended_at",
+        postgresql_where=text("state = 'unknown_assistant'"),
+    ),
 )
 
 webhook_events = Table(
