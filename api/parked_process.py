@@ -123,7 +123,7 @@ async def begin(temporal: Client, bulk: BulkDecision) -> BulkProgress:
 
 async def follow(temporal: Client, bulk_id: str) -> BulkProgress:
     """Say how far a bulk decision is. Raises NotFound and TemporalUnavailable."""
-    handle = temporal.get_workflow_handle_for(DecideParked.run, decide_parked.workflow_id(bulk_id))
+    handle = temporal.get_workflow_handle(decide_parked.workflow_id(bulk_id))
     with temporal_answers():
         try:
             await handle.describe()

@@ -16,8 +16,7 @@ from tests.factories import (
     keys_of,
     unique,
 )
-from tests.workflows.parked import ended, start_bill
-from tests.workflows.test_decide_parked import parked_calls
+from tests.workflows.parked import calls_that_wait, ended, start_bill
 
 NOTE = {"note": "the customer has paid"}
 WHO = "the tests' operator (%s): the customer has paid"
@@ -48,7 +47,7 @@ async def test_parked_work_is_listed_with_everything_that_an_operator_needs(
     working_api: Api,
 ) -> None:
     api = working_api
-    org_id, [handle] = await parked_calls(api.temporal, api.engine, 1)
+    org_id, [handle] = await calls_that_wait(api.temporal, api.engine, 1)
     [item] = (await listed(api, org_id=org_id))["items"]
     since = datetime.fromisoformat(item.pop("since"))
     assert timedelta(0) <= datetime.now(UTC) - since < timedelta(minutes=1)  # noqa: TID251
@@ -70,7 +69,7 @@ async def test_parked_work_is_listed_with_everything_that_an_operator_needs(
 
 async def test_where_the_ui_is_known_each_has_its_page(working_api: Api) -> None:
     api = working_api
-    org_id, [handle] = await parked_calls(api.temporal, api.engine, 1)
+    org_id, [handle] = await calls_that_wait(api.temporal, api.engine, 1)
     ui = "http://ui.example/namespaces/billing/workflows"
     async with serving(api.engine, api.temporal, workflows_url=ui) as with_ui:
         [item] = (await listed(with_ui, org_id=org_id))["items"]
@@ -79,7 +78,7 @@ async def test_where_the_ui_is_known_each_has_its_page(working_api: Api) -> None
 
 async def test_filters_keep_what_fits_and_totals_sum_all_of_it_up(working_api: Api) -> None:
     api = working_api
-    org_id, _ = await parked_calls(api.temporal, api.engine, 2)
+    org_id, _ = await calls_that_wait(api.temporal, api.engine, 2)
     [total] = (await listed(api, org_id=org_id, limit=1))["totals"]
     assert (total["reason"], total["count"]) == ("debt_limit", 2)
     assert total["at_risk"] == [{"amount_minor": 112, "currency": "gbp"}]
@@ -97,7 +96,7 @@ async def test_filters_keep_what_fits_and_totals_sum_all_of_it_up(working_api: A
 
 async def test_pages_follow_each_other_and_only_the_first_has_totals(working_api: Api) -> None:
     api = working_api
-    org_id, handles = await parked_calls(api.temporal, api.engine, 3)
+    org_id, handles = await calls_that_wait(api.temporal, api.engine, 3)
     page = await listed(api, org_id=org_id, limit=2)
     seen = page["items"]
     assert page["totals"][0]["count"] == 3
@@ -128,7 +127,7 @@ async def test_a_filter_that_cannot_be_is_invalid(api: Api, wrong: dict[str, Any
 
 async def test_only_operators_see_and_decide(working_api: Api) -> None:
     api = working_api
-    org_id, [handle] = await parked_calls(api.temporal, api.engine, 1)
+    org_id, [handle] = await calls_that_wait(api.temporal, api.engine, 1)
     tenant = await api.tenant(org_id)
     for path in ("parked", f"parked/{handle.id}", "decisions", "bulk-decisions/some"):
         problem(await tenant.get(f"/v1/{path}"), 403, "forbidden")
@@ -143,7 +142,7 @@ async def test_only_operators_see_and_decide(working_api: Api) -> None:
 
 async def test_reprocess_answers_with_what_came_of_it_and_is_recorded(working_api: Api) -> None:
     api = working_api
-    org_id, [handle] = await parked_calls(api.temporal, api.engine, 1)
+    org_id, [handle] = await calls_that_wait(api.temporal, api.engine, 1)
     again = await say(api, handle.id, "reprocess")
     assert (again["standing"], again["reason"]) == ("parked", "debt_limit")
     assert again["happened"].startswith("The wallet cannot pay this call")
@@ -166,7 +165,7 @@ async def test_reprocess_answers_with_what_came_of_it_and_is_recorded(working_ap
 
 async def test_discard_gives_it_up(working_api: Api) -> None:
     api = working_api
-    org_id, [handle] = await parked_calls(api.temporal, api.engine, 1)
+    org_id, [handle] = await calls_that_wait(api.temporal, api.engine, 1)
     assert (await say(api, handle.id, "discard"))["standing"] == "discarded"
     await ended(handle)
     assert await keys_of(api.engine, org_id) == []
@@ -240,7 +239,7 @@ async def until_done(api: Api, bulk_id: str) -> dict[str, Any]:
 
 async def test_a_dry_run_says_how_much_it_is_and_tells_nobody(working_api: Api) -> None:
     api = working_api
-    org_id, handles = await parked_calls(api.temporal, api.engine, 3)
+    org_id, handles = await calls_that_wait(api.temporal, api.engine, 3)
     found = await bulk(api, org_id=org_id, dry_run=True, verdict="discard")
     assert (found["count"], found["totals"][0]["at_risk"][0]["amount_minor"]) == (3, 168)
     assert await decided(api, org_id=org_id) == []
@@ -249,7 +248,7 @@ async def test_a_dry_run_says_how_much_it_is_and_tells_nobody(working_api: Api) 
 
 async def test_a_bulk_decision_reaches_each_and_says_how_far_it_is(working_api: Api) -> None:
     api = working_api
-    org_id, handles = await parked_calls(api.temporal, api.engine, 3)
+    org_id, handles = await calls_that_wait(api.temporal, api.engine, 3)
     await credit(api.engine, org_id, 2 * 56)
     begun = await bulk(api, org_id=org_id, reason="debt_limit", per_second=50)
     assert (begun["matched"], begun["workflow_id"]) == (3, f"decide/{begun['bulk_id']}")
@@ -272,7 +271,7 @@ async def test_the_same_request_under_the_same_key_is_the_same_bulk_decision(
     working_api: Api,
 ) -> None:
     api = working_api
-    org_id, _ = await parked_calls(api.temporal, api.engine, 2)
+    org_id, _ = await calls_that_wait(api.temporal, api.engine, 2)
     key = unique("key")
     first = await bulk(api, key, org_id=org_id)
     assert await bulk(api, key, org_id=org_id, per_second=20) == first

@@ -49,7 +49,7 @@ from tests.stand_ins import (
 )
 from tests.waiting import eventually
 from tests.workflows.checkouts import SESSIONS, ask, start, top_up
-from tests.workflows.parked import discard, reprocess, start_bill, until_parked
+from tests.workflows.parked import calls_that_wait, discard, reprocess, start_bill, until_parked
 from tests.workflows.recharged import (
     a_payer,
     attempts_of,
@@ -61,7 +61,6 @@ from tests.workflows.recharged import (
     until_over,
 )
 from tests.workflows.reconciled import Reconciler, a_day, calls_on
-from tests.workflows.test_decide_parked import parked_calls
 from tests.workflows.texting import (
     a_message,
     callback_of,
@@ -186,7 +185,7 @@ async def _unready_calls(world: World) -> None:
 
 async def _many_at_once(world: World) -> None:
     """Decide about the calls of an organisation, of which one has ended in the meantime."""
-    org_id, handles = await parked_calls(world.temporal, world.engine, 3)
+    org_id, handles = await calls_that_wait(world.temporal, world.engine, 3)
     which = ParkedFilter(org_id)
     bulk = BulkDecision(unique("bulk"), Verdict.DISCARD, which, "Ann: a test", per_second=1)
     options = decide_parked.start_options(bulk)

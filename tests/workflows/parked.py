@@ -3,12 +3,17 @@
 import asyncio
 from typing import Any, TypeVar
 
+from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.attributes import AMOUNT_MINOR, BILLING_STATE, ORG_ID, PARK_REASON
+from activities.visibility import Visibility
 from billing.call import CallBill, Collection, EndedCall
+from billing.parked import DecisionRecord, ParkedFilter
+from store import decisions
+from tests.factories import an_assistant, an_organization, ended_call
 from tests.waiting import LONGEST_SECONDS, eventually
 from workflows import bill_call, collect
 from workflows.bill_call import BillCall
@@ -99,3 +104,24 @@ async def collect_all(worker: Client, org_id: str) -> int:
     options = collect.start_options(org_id)
     collecting = await worker.start_workflow(Collect.run, Collection(org_id), **options)
     return (await ended(collecting)).told
+
+
+async def calls_that_wait(
+    temporal: Client, engine: AsyncEngine, count: int
+) -> tuple[str, list[WorkflowHandle[BillCall, CallBill]]]:
+    """Calls of a minute (56 pence) that wait, and are listed."""
+    org_id = await an_organization(engine, debt_limit_minor=0)
+    assistant = await an_assistant(engine, org_id)
+    handles = [await start_bill(temporal, ended_call(assistant)) for _ in range(count)]
+
+    async def all_are_listed() -> bool:
+        return await Visibility(temporal).count(ParkedFilter(org_id)) == count
+
+    await eventually(all_are_listed)
+    return org_id, handles
+
+
+async def recorded(engine: AsyncEngine, workflow_id: str) -> list[DecisionRecord]:
+    """What was said about a workflow, oldest first."""
+    async with engine.connect() as connection:
+        return (await decisions.page(connection, None, 1000, workflow_id=workflow_id))[::-1]

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client, WorkflowHandle
 
 from activities.visibility import Visibility
-from billing.call import CallBill, CallState, EndedCall
+from billing.call import CallBill, CallState
 from billing.parked import (
     BulkDecision,
     BulkProgress,
@@ -19,7 +19,6 @@ from billing.parked import (
 )
 from tests.factories import (
     an_assistant,
-    an_organization,
     balance_of,
     credit,
     ended_call,
@@ -28,8 +27,15 @@ from tests.factories import (
 )
 from tests.waiting import eventually
 from tests.workflows.conftest import World
-from tests.workflows.parked import attributes, ended, page, start_bill, until_parked
-from tests.workflows.test_decisions import recorded
+from tests.workflows.parked import (
+    attributes,
+    calls_that_wait,
+    ended,
+    page,
+    recorded,
+    start_bill,
+    until_parked,
+)
 from workflows import decide_parked
 from workflows.bill_call import BillCall
 from workflows.decide_parked import DecideParked
@@ -37,20 +43,6 @@ from workflows.decide_parked import DecideParked
 Bulk = WorkflowHandle[DecideParked, BulkProgress]
 Call = WorkflowHandle[BillCall, CallBill]
 ANN = "Ann: the limit was too low"
-
-
-async def parked_calls(temporal: Client, engine: AsyncEngine, count: int) -> tuple[str, list[Call]]:
-    """Calls of a minute (56 pence) that wait, and are listed."""
-    org_id = await an_organization(engine, debt_limit_minor=0)
-    assistant = await an_assistant(engine, org_id)
-    calls: list[EndedCall] = [ended_call(assistant) for _ in range(count)]
-    handles = [await start_bill(temporal, call) for call in calls]
-
-    async def all_are_listed() -> bool:
-        return await Visibility(temporal).count(ParkedFilter(org_id)) == count
-
-    await eventually(all_are_listed)
-    return org_id, handles
 
 
 async def start(
@@ -71,7 +63,7 @@ async def until_recorded(engine: AsyncEngine, handle: Call) -> list[DecisionReco
 async def test_each_is_told_once_with_the_name_of_the_bulk(
     worker: Client, engine: AsyncEngine
 ) -> None:
-    org_id, handles = await parked_calls(worker, engine, 5)
+    org_id, handles = await calls_that_wait(worker, engine, 5)
     await credit(engine, org_id, 3 * 56)
     bulk = await start(worker, ParkedFilter(org_id))
     assert await ended(bulk) == BulkProgress(matched=5, told=5, gone=0, done=True)
@@ -93,7 +85,7 @@ async def test_each_is_told_once_with_the_name_of_the_bulk(
 
 
 async def test_nobody_is_told_whom_it_is_not_about(worker: Client, engine: AsyncEngine) -> None:
-    org_id, [old, *_] = await parked_calls(worker, engine, 1)
+    org_id, [old, *_] = await calls_that_wait(worker, engine, 1)
     [work] = (await Visibility(worker).parked(ParkedFilter(org_id), 1)).items
     for which in (
         ParkedFilter(org_id, reason="fault"),
@@ -109,7 +101,7 @@ async def test_nobody_is_told_whom_it_is_not_about(worker: Client, engine: Async
 async def test_no_more_are_told_in_a_second_than_was_asked_for(
     worker: Client, engine: AsyncEngine
 ) -> None:
-    org_id, handles = await parked_calls(worker, engine, 7)
+    org_id, handles = await calls_that_wait(worker, engine, 7)
     began = time.monotonic()
     bulk = await start(worker, ParkedFilter(org_id), Verdict.DISCARD, pace=2)
 
@@ -129,7 +121,7 @@ async def test_no_more_are_told_in_a_second_than_was_asked_for(
 async def test_what_has_ended_in_the_meantime_is_counted_as_gone(
     worker: Client, engine: AsyncEngine
 ) -> None:
-    org_id, handles = await parked_calls(worker, engine, 3)
+    org_id, handles = await calls_that_wait(worker, engine, 3)
     bulk = await start(worker, ParkedFilter(org_id), Verdict.DISCARD, pace=1)
     await asyncio.gather(*(handle.signal(BillCall.discard, "Bob: at once") for handle in handles))
     progress = await ended(bulk)
@@ -141,7 +133,7 @@ async def test_what_has_ended_in_the_meantime_is_counted_as_gone(
 
 
 async def test_what_parks_after_it_began_is_not_told(world: World) -> None:
-    org_id, handles = await parked_calls(world.temporal, world.engine, 3)
+    org_id, handles = await calls_that_wait(world.temporal, world.engine, 3)
     bulk = await start(world.temporal, ParkedFilter(org_id), pace=1)
     assistant = await an_assistant(world.engine, org_id)
     late = await start_bill(world.temporal, ended_call(assistant))
@@ -154,7 +146,7 @@ async def test_what_parks_after_it_began_is_not_told(world: World) -> None:
 
 async def test_a_long_one_begins_anew_and_tells_each_once_all_the_same(world: World) -> None:
     """A history of a hundred events is long here."""
-    org_id, handles = await parked_calls(world.temporal, world.engine, 60)
+    org_id, handles = await calls_that_wait(world.temporal, world.engine, 60)
     bulk = await start(world.temporal, ParkedFilter(org_id), Verdict.DISCARD, pace=5)
     assert await ended(bulk) == BulkProgress(60, 60, 0, done=True)
     runs = {one.run_id async for one in world.temporal.list_workflows(f"WorkflowId = '{bulk.id}'")}

@@ -8,8 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
 from billing.call import CallState
-from billing.parked import DecisionRecord, Verdict
-from store import decisions
+from billing.parked import Verdict
 from tests.factories import (
     an_assistant,
     an_organization,
@@ -25,6 +24,7 @@ from tests.workflows.parked import (
     collect_all,
     discard,
     ended,
+    recorded,
     reprocess,
     start_bill,
     tries,
@@ -35,12 +35,6 @@ from workflows import bill_call
 from workflows.bill_call import BillCall
 
 REPROCESS, DISCARD = Verdict.REPROCESS, Verdict.DISCARD
-
-
-async def recorded(engine: AsyncEngine, workflow_id: str) -> list[DecisionRecord]:
-    """What was said about a workflow, oldest first."""
-    async with engine.connect() as connection:
-        return (await decisions.page(connection, None, 1000, workflow_id=workflow_id))[::-1]
 
 
 async def words(engine: AsyncEngine, handle: Call) -> list[tuple[Verdict, str]]:
