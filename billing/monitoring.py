@@ -55,12 +55,13 @@ class Rates:
     by a sweep or by reconciliation). `processing`: of the webhooks received that had work in them,
     those that are in the ledger or in a workflow that waits. `billing`: of the calls that ended,
     those that are charged; what waits for the customer's money is not our failure, and what a
-    person gave up is nobody's.
+    person gave up is nobody's. `unowned` of them are of assistants that nobody has registered.
     """
 
     delivery: Rate
     processing: Rate
     billing: Rate
+    unowned: int = 0
 
 
 # The rates of each of `WINDOWS`, by its name.

@@ -22,6 +22,7 @@ async def rates(connection: AsyncConnection, now: datetime, window: timedelta) -
         delivery=_sum(_delivery(row) for row in ended),
         processing=_processing((await connection.execute(_RECEIVED, given)).one()),
         billing=_sum(_billing(row) for row in ended),
+        unowned=sum(row.payable for row in ended if row.org_id is None),
     )
 
 
@@ -44,6 +45,7 @@ async def rates_of_all(
         delivery=_sum(one.delivery for one in by_owner.values()),
         processing=_sum(one.processing for one in by_owner.values()),
         billing=_sum(one.billing for one in by_owner.values()),
+        unowned=by_owner[None].billing.total if None in by_owner else 0,
     )
     return together, _of_organizations(by_owner)
 

@@ -16,7 +16,8 @@ HOUR_MARK = Decimal(98)
 # From these on it is over.
 QUARTER_OVER = Decimal(97)
 HOUR_OVER = Decimal(99)
-# As many calls that ended, and not one of them billed, is no chance.
+# As many calls of organisations that ended, and not one of them billed, is no chance. A few of an
+# assistant that nobody has registered yet are; they are told of as what is parked.
 FEWEST_FOR_NOTHING = 3
 
 
@@ -59,20 +60,26 @@ def alarm_of(name: RateName) -> str:
 def rate_crossing(name: RateName, seen: Seen) -> Iterator[Crossing]:
     """Say whether a rate's alarm is to be raised, and how deep, or is over; or neither."""
     quarter, hour = _of(seen.quarter, name), _of(seen.hour, name)
-    depth = depth_of(name, quarter, hour)
+    is_nothing = name is RateName.BILLING and nothing_is_billed(seen.quarter)
+    depth = RateDepth.NOTHING if is_nothing else depth_of(quarter, hour)
     if depth is not RateDepth.WELL:
         yield Crossing(alarm_of(name), True, _below(name, depth, seen), depth)
     elif _is_over(quarter, QUARTER_OVER) and _is_over(hour, HOUR_OVER):
         yield Crossing(alarm_of(name), False, _over(name, seen))
 
 
-def depth_of(name: RateName, quarter: Rate, hour: Rate) -> RateDepth:
+def depth_of(quarter: Rate, hour: Rate) -> RateDepth:
     """Say how bad a rate is. Exactly at its mark it is good enough."""
-    if name is RateName.BILLING and quarter.total >= FEWEST_FOR_NOTHING and not quarter.good:
-        return RateDepth.NOTHING
     if _is_below(quarter, QUARTER_MARK):
         return RateDepth.BADLY
     return RateDepth.SOMEWHAT if _is_below(hour, HOUR_MARK) else RateDepth.WELL
+
+
+def nothing_is_billed(rates: Rates) -> bool:
+    """Say whether calls end and none is billed, and that is neither chance nor nobody's calls."""
+    billing = rates.billing
+    is_enough = billing.total - rates.unowned >= FEWEST_FOR_NOTHING
+    return not billing.good and (is_enough or billing.total >= FEWEST_TO_JUDGE)
 
 
 def _is_below(rate: Rate, mark: Decimal) -> bool:

@@ -155,12 +155,12 @@ async def test_an_operator_reads_how_real_traffic_went(working_api: Api) -> None
     [organization] = answer["organizations"]
     everything = {"good": 3, "total": 3, "percent": "100.00"}
     for window in ("15m", "1h", "24h"):
-        assert organization["rates"][window] == dict.fromkeys(
-            ("delivery", "processing", "billing"), everything
-        )
+        rates = dict.fromkeys(("delivery", "processing", "billing"), everything)
+        assert organization["rates"][window] == {**rates, "unowned": 0}
         total = answer["rates"][window]
         assert total["processing"]["good"] >= 4
         assert total["billing"]["good"] < total["billing"]["total"]
+        assert total["unowned"] >= 1
     assert {one["source"] for one in answer["inbox"]} == {"stripe", "twilio", "vapi"}
     assert {one["source"] for one in answer["reconciliations"]} == {"stripe", "vapi"}
     assert answer["recharges"].keys() >= {"succeeded", "declined"}

@@ -49,8 +49,8 @@ class Alarms:
         return self.told[-1].alert
 
 
-def rates(**given: Rate) -> Rates:
-    return Rates(**{"delivery": WELL, "processing": WELL, "billing": WELL, **given})
+def rates(delivery: Rate = WELL, processing: Rate = WELL, billing: Rate = WELL) -> Rates:
+    return Rates(delivery, processing, billing)
 
 
 def seen(
@@ -190,6 +190,17 @@ def test_that_calls_end_and_none_is_billed_is_critical_however_few(
     quarter: Rate, told: list[str]
 ) -> None:
     assert told_of(RateName.BILLING, quarter) == told
+
+
+@pytest.mark.parametrize(
+    ("total_", "unowned", "is_told"),
+    [(3, 1, False), (19, 17, False), (5, 2, True), (19, 19, False), (20, 20, True)],
+)
+def test_a_few_calls_that_are_nobodys_are_no_alarm_and_many_are(
+    total_: int, unowned: int, *, is_told: bool
+) -> None:
+    quarter = replace(rates(billing=Rate(0, total_)), unowned=unowned)
+    assert Alarms().look(seen(quarter)) == (["critical rate:billing"] if is_told else [])
 
 
 @pytest.mark.parametrize("name", [RateName.DELIVERY, RateName.PROCESSING])

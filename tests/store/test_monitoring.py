@@ -196,8 +196,11 @@ async def test_a_call_of_nobodys_is_not_billed_and_counts_in_the_total_only(
     call = a_call()
     await accept(engine_apart, report_of(call), handled=True)
     await charge(engine_apart, call)
-    assert await rates(engine_apart) == Rates(Rate(1, 1), Rate(1, 1), Rate(0, 1))
+    whole = Rates(Rate(1, 1), Rate(1, 1), Rate(0, 1), unowned=1)
+    assert await rates(engine_apart) == whole
     assert await by_organization(engine_apart) == {}
+    async with engine_apart.connect() as connection:
+        assert await monitoring.rates_of_all(connection, NOON, HOUR) == (whole, {})
 
 
 # ---- processing

@@ -1,4 +1,4 @@
-"""Calls by when they ended, webhooks by when they came: the success rates look at the last while."""
+"""Calls by when they ended, webhooks by when they came: success rates look at the last while."""
 
 from alembic import op
 

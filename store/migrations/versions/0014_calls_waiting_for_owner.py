@@ -5,7 +5,9 @@ from alembic import op
 revision = "0014"
 down_revision = "0013"
 
-_INDEX = "CREATE INDEX calls_waiting_for_owner ON calls (ended_at) WHERE state = 'unknown_assistant'"
+_INDEX = """
+CREATE INDEX calls_waiting_for_owner ON calls (ended_at) WHERE state = 'unknown_assistant'
+"""
 
 
 def upgrade() -> None:
