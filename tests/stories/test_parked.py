@@ -31,6 +31,7 @@ STATES = "SELECT org_id, state, count(*) FROM calls GROUP BY 1, 2 ORDER BY 1, 2"
 RECORDED = """
     SELECT verdict, count(*) FROM decisions
     WHERE who_and_why LIKE '%(bulk ' || :bulk_id || ')' GROUP BY 1"""
+FIRST = "SELECT least(count(*), 1) FROM decisions"
 TOLD_TWICE = """
     SELECT count(*) FROM (
         SELECT 1 FROM decisions GROUP BY workflow_id, who_and_why HAVING count(*) > 1) twice"""
@@ -49,6 +50,7 @@ async def test_parked_calls_settle_once_however_often_everybody_decides_about_th
 
         bulks = [await _decide(world, "reprocess", calls, all=True) for _ in range(TIMES)]
         bulks.append(await _decide(world, "discard", calls, org_id=given_up.org_id))
+        await until("a decision", 1, lambda: world.scalar(FIRST))
         await asyncio.gather(
             kill_and_wait(world.stack, "worker"),
             *(world.customer.tops_up(one, each * MINUTE_IN_PENCE) for one in paying),
@@ -109,7 +111,7 @@ async def _all_is_recorded(world: World, done: Sequence[dict[str, Any]]) -> None
         assert bulk["matched"] == bulk["told"] + bulk["gone"]
         verdict = "reprocess" if number < TIMES else "discard"
         recorded = await world.rows(RECORDED, bulk_id=bulk["bulk_id"])
-        assert recorded == [(verdict, bulk["told"])]
+        assert recorded == ([(verdict, bulk["told"])] if bulk["told"] else [])
     told = sum(bulk["told"] for bulk in done)
     assert await world.scalar("SELECT count(*) FROM decisions") == told
     assert await world.scalar(TOLD_TWICE) == 0
