@@ -80,7 +80,7 @@ async def test_since_when_it_waits_stays_while_the_same_happens_and_goes_when_it
     assert (await listed(worker, ParkedFilter(org_id), 1)).keys() == before.keys() - {short}
     description = await handle.describe()
     assert await description.memo_value("parked", None) is None
-    assert PARKED_SINCE not in description.typed_search_attributes
+    assert description.typed_search_attributes.get(PARKED_SINCE) is None
 
 
 async def test_what_is_asked_for_is_what_is_listed_and_summed_up(

@@ -203,9 +203,8 @@ async def test_every_view_that_an_alert_links_to_is_one_that_temporal_takes(
     bad = Rates(Rate(0, 100), Rate(90, 100), Rate(90, 100))
     parked = ParkedTotal("no_tariff", 1, (Money(10**6, Currency.GBP),), NOON)
     seen = Seen(NOON, bad, bad, 0, (parked,), (), 1, ("call/1",))
-    alone = replace(
-        seen, hour=replace(bad, processing=Rate(1, 1)), quarter=Rates(*[Rate(1, 1)] * 3)
-    )
+    good = Rates(Rate(1, 1), Rate(1, 1), Rate(1, 1))
+    alone = replace(seen, hour=replace(bad, processing=Rate(1, 1)), quarter=good)
     found = [one.alert for each in (seen, alone) for one in decide(each, frozenset(), 1000)]
     views = {alert.view for alert in found if alert.view is not None}
     assert len(views) == 4
