@@ -92,12 +92,26 @@ class DecideParked:
 
     def _show(self, progress: BulkProgress) -> None:
         self._progress = progress
-        workflow.set_current_details(
-            f"## {title(self._bulk)}\n{self._bulk.who_and_why}\n\n"
+        workflow.set_current_details(_page(self._bulk, progress))
+
+
+def _page(bulk: BulkDecision, progress: BulkProgress) -> str:
+    """Write what an operator sees of it in the Temporal UI, in Markdown."""
+    stop = "**To stop it:** *More Actions*, *Terminate*. What was told stays told."
+    return "\n".join(
+        (
+            f"## {title(bulk)}",
+            f"**Who and why.** {bulk.who_and_why}",
+            "",
             f"**Matched:** {progress.matched} · **Told:** {progress.told} ·"
-            f" **Gone:** {progress.gone} · {self._bulk.pace} a second"
-            f"{' · **Done**' if progress.done else ''}"
+            f" **Gone:** {progress.gone} · {bulk.pace} a second"
+            f"{' · **Done**' if progress.done else ''}",
+            "",
+            "Each is told once, and records who and why. *Gone* is what had ended before it could"
+            " be told. What parks after this began is left alone.",
+            *(() if progress.done else ("", stop)),
         )
+    )
 
 
 def title(bulk: BulkDecision) -> str:

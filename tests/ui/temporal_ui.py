@@ -10,6 +10,7 @@ from playwright.async_api import Expect, FrameLocator, Locator, Page
 # The first look at a page waits for the UI's own code, on a machine that may be busy.
 expect = Expect()
 expect.set_options(timeout=30_000)
+_FIRST_LINKS = "rows => rows.map(row => row.querySelector('a').innerText.trim())"
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,24 @@ class TemporalUi:
         """The current details: what the workflow itself has to say."""
         return self.page.locator("iframe").last.content_frame
 
-    async def keep_only(self, attribute: str, value: str) -> None:
-        """Narrow the list down by a search attribute."""
-        await self.page.get_by_role("button", name="Add Filter").click()
-        await self.page.get_by_role("menuitem", name=f"{attribute} Keyword").click()
-        await self.page.get_by_role("textbox", name="Value").fill(value)
-        await self.page.get_by_role("button", name="Apply").click()
-        await expect(self.page).to_have_url(re.compile(re.escape(value)))
+    async def open_list(self, link: str, name: str) -> None:
+        """Open a view that the UI takes, which shows it under this name."""
+        await self.page.goto(link)
+        await expect(self.page.get_by_role("button", name=name, exact=True)).to_be_visible()
+        refused = self.page.get_by_role("heading", name="Error Filtering Workflows")
+        nothing = self.page.get_by_role("heading", name="No Workflows Found")
+        await expect(self.rows.or_(refused).or_(nothing).first).to_be_visible()
+        await expect(refused).to_be_hidden()
+
+    async def listed(self) -> set[str]:
+        """The ids of the workflows in the list; each is its row's first link."""
+        ids: list[str] = await self.rows.evaluate_all(_FIRST_LINKS)
+        return set(ids)
+
+    def row(self, workflow_id: str) -> Locator:
+        """What the list shows of a workflow."""
+        link = self.page.get_by_role("link", name=workflow_id, exact=True)
+        return self.rows.filter(has=link)
 
     async def choose_columns(self, add: Collection[str], remove: Collection[str]) -> None:
         """Let the list show other things of each workflow."""
@@ -65,6 +77,28 @@ class TemporalUi:
         await dialog.get_by_role("textbox", name="Data").fill(json.dumps(text))
         await dialog.get_by_role("button", name="Submit").click()
         await expect(self.page.locator("#workflow-signal-success-toast")).to_be_visible()
+
+    async def open_history(self) -> None:
+        """On a workflow's page, open the tab with everything that has happened to it."""
+        await self.page.get_by_role("tab", name="Event History").click()
+
+    def event(self, about: str) -> Locator:
+        """The first line about something in the history."""
+        return self.page.get_by_role("row").filter(has_text=about).first
+
+    async def expand(self, event: str, about: str) -> Locator:
+        """In the history, open the one event of this type about this; answers with its inside."""
+        of_type = self.page.get_by_role("row").filter(has_text=event)
+        await of_type.filter(has_text=about).get_by_role("button", name="Expand details").click()
+        return of_type.filter(has=self.page.get_by_role("textbox", name="Input"))
+
+    async def terminate(self, why: str) -> None:
+        """End the workflow whose page this is."""
+        await self.page.get_by_role("button", name="More Actions").click()
+        await self.page.get_by_role("menuitem", name="Terminate").click()
+        dialog = self.page.get_by_role("dialog")
+        await dialog.get_by_role("textbox").fill(why)
+        await dialog.get_by_role("button", name="Terminate").click()
 
     async def expect_status(self, status: str) -> None:
         """Wait until the workflow's page shows this status by itself."""

@@ -1,16 +1,22 @@
 """A parked call in the hands of somebody who has Temporal's web UI and nothing else."""
 
+import re
+
 from playwright.async_api import FrameLocator
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
+from activities.visibility import Visibility
 from billing.call import EndedCall, call_workflow_id
+from billing.parked import ParkedFilter, Verdict
 from devstack.demo.temporal import Operator
+from devstack.stack import Stack
 from store import wallets
 from tests.factories import an_assistant, an_organization, balance_of, ended_call, keys_of
+from tests.ui.lists import are_listed
+from tests.ui.operations import ORGANIZATION, View, documented_columns, documented_views
 from tests.ui.temporal_ui import TemporalUi, expect
-from tests.waiting import eventually
-from tests.workflows.parked import start_bill, until_parked
+from tests.workflows.parked import recorded, start_bill, until_parked
 
 ANN = "Ann: agreed on a higher debt limit"
 
@@ -54,12 +60,15 @@ async def expect_explanation(page: FrameLocator, org_id: str, workflow_id: str) 
 
 
 async def test_a_person_finds_a_parked_call_reads_why_and_settles_it_by_a_signal(
-    ui: TemporalUi, operator: Operator, worker: Client, engine: AsyncEngine
+    ui: TemporalUi, stack: Stack, worker: Client, engine: AsyncEngine
 ) -> None:
     org_id, call, other = await two_calls_over_the_limit(worker, engine)
-    workflow_id = call_workflow_id(call.call_id)
+    workflow_id, view = call_workflow_id(call.call_id), view_of(org_id)
 
-    await find(ui, operator, org_id, {call, other})
+    await are_listed(worker, org_id, 2)
+    await ui.open_list(view.at(stack.temporal.ui_url), view.name)
+    assert await ui.listed() == {workflow_id, call_workflow_id(other.call_id)}
+    await expect_columns(ui, worker, org_id, workflow_id)
     await ui.open_workflow(workflow_id)
     await ui.expect_status("Running")
     await ui.open_explanation()
@@ -73,33 +82,50 @@ async def test_a_person_finds_a_parked_call_reads_why_and_settles_it_by_a_signal
 
     await ui.page.reload()
     await expect(ui.explanation.get_by_role("heading", name="Settled")).to_be_visible()
-    await find(ui, operator, org_id, {other})
+    await expect_decision(ui, engine, workflow_id, Verdict.REPROCESS)
+    await are_listed(worker, org_id, 1)
+    await ui.open_list(view.at(stack.temporal.ui_url), view.name)
+    assert await ui.listed() == {call_workflow_id(other.call_id)}
 
 
 async def test_a_person_gives_a_parked_call_up_by_a_signal(
     ui: TemporalUi, operator: Operator, worker: Client, engine: AsyncEngine
 ) -> None:
     org_id, call, _ = await two_calls_over_the_limit(worker, engine)
-    await ui.page.goto(await operator.explanation(call_workflow_id(call.call_id)))
+    workflow_id = call_workflow_id(call.call_id)
+    await ui.page.goto(await operator.explanation(workflow_id))
     await ui.send_signal("discard", "Give it up for good. One string: who you are and why.", ANN)
     await ui.expect_status("Completed")
     await ui.page.reload()
     await expect(ui.explanation.get_by_role("heading", name="Discarded")).to_be_visible()
+    await expect_decision(ui, engine, workflow_id, Verdict.DISCARD)
     assert await balance_of(engine, org_id) == 0
 
 
-async def find(ui: TemporalUi, operator: Operator, org_id: str, calls: set[EndedCall]) -> None:
-    """Open the saved view of all that is parked and keep one organisation's: exactly these.
+def view_of(org_id: str) -> View:
+    """The view that the document has for one organisation."""
+    return documented_views()["One organisation's"].with_(ORGANIZATION, org_id)
 
-    Lists lag behind by a moment.
-    """
-    wanted = {call_workflow_id(call.call_id) for call in calls}
 
-    async def are_listed() -> bool:
-        await ui.page.goto(operator.parked_page())
-        await ui.keep_only("OrgId", org_id)
-        await expect(ui.rows.filter(has_text="call/").first).to_be_visible()
-        links = ui.rows.get_by_role("link", name="call/")
-        return set(await links.all_inner_texts()) == wanted
+async def expect_columns(ui: TemporalUi, temporal: Client, org_id: str, workflow_id: str) -> None:
+    """The columns that the document tells to add: whose, why, how much, since when."""
+    waiting = (await Visibility(temporal).parked(ParkedFilter(org_id), 2)).items
+    [since] = [one.since for one in waiting if one.workflow_id == workflow_id]
+    await ui.choose_columns(add=documented_columns(), remove=())
+    row = ui.row(workflow_id)
+    for shown in (org_id, "debt_limit", "553"):
+        await expect(row.get_by_role("cell", name=shown, exact=True)).to_be_visible()
+    parked = re.compile(rf"{since.day} \w+ {since:%Y, %H:%M:%S}")
+    await expect(row.get_by_role("cell", name=parked).last).to_be_visible()
 
-    await eventually(are_listed)
+
+async def expect_decision(
+    ui: TemporalUi, engine: AsyncEngine, workflow_id: str, verdict: Verdict
+) -> None:
+    """Who and why is in the workflow's history, and was written down."""
+    await ui.open_history()
+    signal = await ui.expand("Workflow Execution Signaled", verdict)
+    await expect(signal).to_contain_text(ANN)
+    await expect(ui.event("record_decisions")).to_contain_text("write down who and why")
+    [record] = await recorded(engine, workflow_id)
+    assert (record.verdict, record.who_and_why, record.reason) == (verdict, ANN, "debt_limit")
