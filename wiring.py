@@ -31,6 +31,7 @@ from billing.gate import (
     START_BALANCE_MINOR,
     GateRules,
 )
+from billing.retention import KEEP_BODIES_DAYS
 from billing.return_urls import origins_in
 from store import engine as store_engine
 from workflows.payloads import DATA_CONVERTER
@@ -74,6 +75,7 @@ class Settings(BaseSettings):
         default=DEFAULT_CAP_SECONDS, ge=SHORTEST_CAP_SECONDS, le=LONGEST_CAP_SECONDS
     )
     gate_fails_open: bool = True
+    keep_bodies_days: int = Field(default=KEEP_BODIES_DAYS, ge=1, le=36_500)
     worker_metrics_address: str = ""
     log_level: Literal["debug", "info", "warning"] = "info"
     log_json: bool = False
@@ -129,11 +131,7 @@ class Settings(BaseSettings):
 
 @dataclass(frozen=True, slots=True)
 class Clients:
-    """Connections to everything outside but Temporal.
-
-    `reverse_undelivered` is what the platform has decided about messages that do not arrive, and
-    `parked_money_alert_minor` how much may wait with parked work before people are told.
-    """
+    """Connections to everything outside but Temporal; what the platform decides is a setting."""
 
     engine: AsyncEngine
     stripe: stripe.StripeClient
@@ -142,6 +140,7 @@ class Clients:
     twilio: TwilioApi
     reverse_undelivered: bool
     parked_money_alert_minor: int
+    keep_bodies_days: int
 
 
 def _is_ip(host: str) -> bool:
@@ -204,6 +203,7 @@ async def open_clients(settings: Settings, name: str) -> AsyncIterator[Clients]:
             TwilioApi(twilio, tokens_in(settings.twilio_auth_tokens)),
             settings.sms_reverse_undelivered,
             settings.parked_money_alert_minor,
+            settings.keep_bodies_days,
         )
         await http.close_async()  # type: ignore[no-untyped-call]  # stripe leaves it untyped
         await engine.dispose()

@@ -26,6 +26,7 @@ from activities.payments import PaymentActivities
 from activities.recharge import RechargeActivities
 from activities.reconciliation import ReconciliationActivities
 from activities.refusals import RefusalInterceptor
+from activities.retention import RetentionActivities
 from activities.stripe import StripeActivities
 from activities.stripe_charges import ChargeActivities
 from activities.stripe_checkout import StripeCheckout
@@ -57,6 +58,7 @@ from workflows.deliver_alerts import DeliverAlerts
 from workflows.drain_inbox import DrainInbox
 from workflows.drain_messages import DrainMessages
 from workflows.options import BILLING_QUEUE, PROVIDERS_QUEUE
+from workflows.prune_inbox import PruneInbox
 from workflows.reconcile_stripe import ReconcileStripe
 from workflows.reconcile_vapi import ReconcileVapi
 from workflows.settle_payment import SettlePayment
@@ -74,6 +76,7 @@ WORKFLOWS = (
     DeliverAlerts,
     DrainInbox,
     DrainMessages,
+    PruneInbox,
     ReconcileStripe,
     ReconcileVapi,
     SettlePayment,
@@ -113,6 +116,7 @@ def _billing_worker(temporal: Client, clients: Clients) -> Worker:
     adjustments = AdjustmentActivities(clients.engine)
     watch = WatchActivities(clients.engine, Visibility(temporal), clients.parked_money_alert_minor)
     visibility = Visibility(temporal)
+    retention = RetentionActivities(clients.engine, clients.keep_bodies_days)
     return Worker(
         temporal,
         task_queue=BILLING_QUEUE,
@@ -134,6 +138,8 @@ def _billing_worker(temporal: Client, clients: Clients) -> Worker:
             recharges.plan_recharge,
             recharges.record_link,
             recharges.record_recharge,
+            retention.empty_bodies,
+            retention.forget_keys,
             runs.open_run,
             runs.next_findings,
             runs.review,

@@ -109,6 +109,15 @@ AUDIT = ActivityOptions(
         initial_interval=timedelta(seconds=10), maximum_interval=timedelta(minutes=5)
     ),
 )
+# Some dozens of small batches, for which nobody waits.
+PRUNE = ActivityOptions(
+    task_queue=BILLING_QUEUE,
+    start_to_close_timeout=timedelta(minutes=30),
+    heartbeat_timeout=timedelta(minutes=1),
+    retry_policy=RetryPolicy(
+        initial_interval=timedelta(seconds=10), maximum_interval=timedelta(minutes=5)
+    ),
+)
 
 
 class StartOptions(TypedDict):

@@ -24,6 +24,7 @@ from billing.reconciliation import Reconciliation, Report
 from billing.webhook import Source
 from workflows.audit_ledger import AuditLedger
 from workflows.options import BILLING_QUEUE
+from workflows.prune_inbox import PruneInbox
 from workflows.reconcile_stripe import ReconcileStripe
 from workflows.reconcile_vapi import ReconcileVapi
 from workflows.watch_billing import WatchBilling
@@ -67,6 +68,16 @@ def schedules() -> Mapping[str, Schedule]:
             spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=WATCH_EVERY)]),
             policy=_WITHOUT_A_GAP,
         ),
+        "prune-inbox": Schedule(
+            action=ScheduleActionStartWorkflow(
+                PruneInbox.run,
+                id="prune-inbox",
+                task_queue=BILLING_QUEUE,
+                static_summary="Remove old bodies of webhooks, and answers nobody asks for again",
+            ),
+            spec=ScheduleSpec(calendars=[_at(4, 30)]),
+            policy=_POLICY,
+        ),
     }
 
 
@@ -91,7 +102,6 @@ def _daily(
     run: Callable[[Any, Reconciliation], Awaitable[Report | None]], source: Source, minute: int
 ) -> Schedule:
     """At three in the morning, everything since the last success."""
-    at = ScheduleCalendarSpec(hour=[ScheduleRange(3)], minute=[ScheduleRange(minute)])
     action = ScheduleActionStartWorkflow(
         run,
         Reconciliation(source),
@@ -100,4 +110,8 @@ def _daily(
         typed_search_attributes=RUNNING,
         static_summary=f"Reconcile with {source.capitalize()}: everything since the last success",
     )
-    return Schedule(action=action, spec=ScheduleSpec(calendars=[at]), policy=_POLICY)
+    return Schedule(action=action, spec=ScheduleSpec(calendars=[_at(3, minute)]), policy=_POLICY)
+
+
+def _at(hour: int, minute: int) -> ScheduleCalendarSpec:
+    return ScheduleCalendarSpec(hour=[ScheduleRange(hour)], minute=[ScheduleRange(minute)])

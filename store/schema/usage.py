@@ -94,6 +94,7 @@ webhook_events = Table(
     moment("due_at"),
     recorded("received_at"),
     moment("handled_at", nullable=True),
+    moment("body_removed_at", nullable=True),
     UniqueConstraint("source", "key", name="webhook_events_once"),
     Index("webhook_events_due", "due_at", "event_id", postgresql_where=text("status = 'waiting'")),
     Index(

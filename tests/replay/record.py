@@ -91,6 +91,7 @@ from workflows.deliver_alerts import DeliverAlerts
 from workflows.namespace import prepare
 from workflows.options import BILLING_QUEUE
 from workflows.payloads import DATA_CONVERTER
+from workflows.prune_inbox import PruneInbox
 from workflows.settle_payment import SettlePayment
 from workflows.watch_billing import Watch, WatchBilling
 
@@ -404,6 +405,10 @@ async def _reconciliations(world: World) -> None:
     round_ = "audit-ledger-recorded"
     await world.temporal.execute_workflow(AuditLedger.run, id=round_, task_queue=BILLING_QUEUE)
     await world.keep(round_, "audit_ledger")
+    await world.temporal.execute_workflow(
+        PruneInbox.run, None, id="prune-inbox-recorded", task_queue=BILLING_QUEUE
+    )
+    await world.keep("prune-inbox-recorded", "prune_inbox")
 
 
 async def _watches(world: World) -> None:

@@ -1,0 +1,52 @@
+"""Every day: remove what webhooks told of people, and answers that nobody asks for any more."""
+
+from temporalio import workflow
+
+from activities.retention import RetentionActivities
+from billing.retention import Sweep, next_sweep
+from workflows.options import PRUNE
+
+# On the first of the month everything is looked at, whatever the last run says is clean.
+_WHOLE_ON_DAY = 1
+
+
+@workflow.defn
+class PruneInbox:
+    """Sweeps the inbox from where the last run of the schedule left nothing, oldest first."""
+
+    @workflow.run
+    async def run(self, sweep: Sweep | None = None) -> Sweep:
+        """Empty what is old; `sweep` is how far a run came that has continued as this one."""
+        sweep = sweep or _begin()
+        while sweep.more:
+            workflow.set_current_details(_page(sweep))
+            sweep = await workflow.execute_activity_method(
+                RetentionActivities.empty_bodies,
+                sweep,
+                summary=f"remove bodies after event {sweep.reached}",
+                **PRUNE,
+            )
+            if sweep.more and workflow.info().is_continue_as_new_suggested():
+                workflow.continue_as_new(sweep)
+        sweep = await workflow.execute_activity_method(
+            RetentionActivities.forget_keys, sweep, summary="forget old answers", **PRUNE
+        )
+        workflow.set_current_details(_page(sweep))
+        return sweep
+
+
+def _begin() -> Sweep:
+    last = workflow.get_last_completion_result(Sweep)
+    return next_sweep(last, whole=workflow.now().day == _WHOLE_ON_DAY)
+
+
+def _page(sweep: Sweep) -> str:
+    return "\n".join(
+        (
+            f"## {sweep.emptied} bodies removed",
+            f"{sweep.looked_at} events looked at, up to event {sweep.reached};"
+            f" {sweep.left} left, for they wait or were in use",
+            "",
+            f"{sweep.forgotten_keys} answers to requests forgotten",
+        )
+    )
