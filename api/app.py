@@ -32,6 +32,7 @@ from api import (
     senders,
     sms_tariffs,
     tariffs,
+    webhook_events,
 )
 from api.fast_lane import FastLane
 from api.gate import Gate
@@ -78,6 +79,7 @@ _ROUTERS = (
     bulk_decisions.router,
     decisions.router,
     api_keys.router,
+    webhook_events.router,
     monitoring.router,
     health.router,
 )
