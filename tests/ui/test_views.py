@@ -45,8 +45,10 @@ async def a_bug(temporal: Client) -> AsyncIterator[str]:
     queue = unique("failing")
     async with Worker(temporal, task_queue=queue, workflows=[Failing]):
         failing = await temporal.start_workflow(Failing.run, id=queue, task_queue=queue)
-        yield failing.id
-        await failing.terminate()
+        try:
+            yield failing.id
+        finally:
+            await failing.terminate()
 
 
 async def is_told(temporal: Client, workflow_id: str, *, wanted: bool = True) -> None:
