@@ -16,8 +16,7 @@ HOUR_MARK = Decimal(98)
 # From these on it is over.
 QUARTER_OVER = Decimal(97)
 HOUR_OVER = Decimal(99)
-# As many calls of organisations that ended, and not one of them billed, is no chance. A few of an
-# assistant that nobody has registered yet are; they are told of as what is parked.
+# As many calls of organisations that ended, and not one of them billed, is no chance.
 FEWEST_FOR_NOTHING = 3
 
 
@@ -76,10 +75,13 @@ def depth_of(quarter: Rate, hour: Rate) -> RateDepth:
 
 
 def nothing_is_billed(rates: Rates) -> bool:
-    """Say whether calls end and none is billed, and that is neither chance nor nobody's calls."""
-    billing = rates.billing
-    is_enough = billing.total - rates.unowned >= FEWEST_FOR_NOTHING
-    return not billing.good and (is_enough or billing.total >= FEWEST_TO_JUDGE)
+    """Say whether calls end and none is billed, and that is no chance.
+
+    A few that are nobody's may be tried before they are registered; many were registered.
+    """
+    owned, everything = _of(rates, RateName.BILLING), rates.billing
+    is_enough = owned.total >= FEWEST_FOR_NOTHING or everything.total >= FEWEST_TO_JUDGE
+    return is_enough and not everything.good
 
 
 def _is_below(rate: Rate, mark: Decimal) -> bool:
@@ -140,10 +142,11 @@ def _say(rate: Rate) -> str:
 
 
 def _of(rates: Rates, name: RateName) -> Rate:
+    """Take what is judged; calls that are nobody's are not billed, and told of as parked."""
     match name:
         case RateName.DELIVERY:
             return rates.delivery
         case RateName.PROCESSING:
             return rates.processing
         case RateName.BILLING:
-            return rates.billing
+            return Rate(rates.billing.good, rates.billing.total - rates.unowned)

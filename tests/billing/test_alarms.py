@@ -203,6 +203,14 @@ def test_a_few_calls_that_are_nobodys_are_no_alarm_and_many_are(
     assert Alarms().look(seen(quarter)) == (["critical rate:billing"] if is_told else [])
 
 
+def test_calls_that_are_nobodys_are_told_as_parked_and_not_once_more_as_not_billed() -> None:
+    bad = replace(rates(billing=Rate(80, 100)), unowned=20)
+    parked = [total("unknown_assistant", 20)]
+    assert Alarms().look(seen(bad, bad, parked=parked)) == ["medium parked:unknown_assistant"]
+    worse = replace(bad, unowned=10)
+    assert "high rate:billing" in Alarms().look(seen(worse, worse, parked=parked))
+
+
 @pytest.mark.parametrize("name", [RateName.DELIVERY, RateName.PROCESSING])
 def test_that_none_is_billed_is_about_billing_alone(name: RateName) -> None:
     assert told_of(name, Rate(0, 3)) == []
