@@ -20,7 +20,7 @@ PARKED_MONEY_OVER_PERCENT = 80
 # What heals by itself has had this long to do so.
 HEALS_WITHIN = timedelta(minutes=5)
 PARKED_VIEW = 'BillingState="parked"'
-PROBLEMS_VIEW = "TemporalReportedProblems IS NOT NULL"
+PROBLEMS_VIEW = 'TemporalReportedProblems IS NOT NULL AND ExecutionStatus="Running"'
 # Whose matter it is: the customer's; a second operator's, who is told of each; nobody's.
 NOBODY_IS_TOLD = frozenset({CallState.DEBT_LIMIT, *HoldReason, APPROVAL, "call_not_ended"})
 
