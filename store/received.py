@@ -98,7 +98,7 @@ async def _of_call(connection: AsyncConnection, event: ReceivedEvent, facts: Any
     known = (await connection.execute(query)).one_or_none()
     return Received(
         event,
-        call=FACTS.validate_python(facts),
+        call=facts and FACTS.validate_python(facts),
         state=known and known.state,
         workflow_id=known.workflow_id if known else call_workflow_id(event.subject),
         entries=await _entries(connection, call_key(event.subject)),
@@ -110,7 +110,7 @@ async def _of_message(connection: AsyncConnection, event: ReceivedEvent, facts: 
     known = (await connection.execute(query)).one_or_none()
     return Received(
         event,
-        message=_MESSAGE.validate_python(facts),
+        message=facts and _MESSAGE.validate_python(facts),
         state=known and known.state,
         workflow_id=known.workflow_id if known else message_workflow_id(event.subject),
         entries=await _entries(connection, message_key(event.subject)),

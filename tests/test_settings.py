@@ -87,6 +87,15 @@ def test_a_longest_call_that_vapi_would_not_take_is_refused(
         settings(monkeypatch, LONGEST_CALL_SECONDS=seconds)
 
 
+@pytest.mark.parametrize("days", ["0", "-1", "a month"])
+def test_bodies_of_webhooks_are_kept_for_a_day_at_least(
+    monkeypatch: pytest.MonkeyPatch, days: str
+) -> None:
+    assert settings(monkeypatch, KEEP_BODIES_DAYS="1").keep_bodies_days == 1
+    with pytest.raises(ValidationError, match="keep_bodies_days"):
+        settings(monkeypatch, KEEP_BODIES_DAYS=days)
+
+
 def test_the_address_of_metrics_is_one_that_can_be_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     assert metrics_runtime(settings(monkeypatch)) is None
     for good in ("127.0.0.1:9464", "[::1]:9464"):

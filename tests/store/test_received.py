@@ -1,4 +1,4 @@
-"""Webhooks of a time long ago are found without a look at all that came since."""
+"""Webhooks are found, also those of long ago, without a look at all that came since."""
 
 from datetime import UTC, datetime
 
@@ -6,10 +6,13 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from billing.received import ReceivedFilter
-from billing.webhook import EventStatus, Source
-from store import received
-from tests.factories import ended_call, unique
+from billing.call import EndedCall
+from billing.message import SeenMessage
+from billing.received import Received, ReceivedFilter
+from billing.webhook import EventStatus, Source, WebhookEvent
+from store import calls, messages, received
+from tests.factories import a_sid, an_assistant, an_organization, ended_call, unique
+from tests.workflows.texting import callback_of, seen
 from tests.workflows.webhooks import accept, report_of
 
 OF_FEBRUARY = ReceivedFilter(
@@ -79,3 +82,38 @@ async def test_all_that_is_asked_for_at_once_has_to_fit(engine_apart: AsyncEngin
         (ReceivedFilter(status=EventStatus.WAITING), False),
     ):
         assert (await found(engine_apart, which))[0] == ([key] if is_found else []), which
+
+
+async def told(engine: AsyncEngine, event: WebhookEvent) -> Received:
+    async with engine.connect() as connection:
+        page = await received.page(connection, ReceivedFilter(key=event.key), None, 1)
+        return await received.read(connection, page.items[0].event_id)
+
+
+async def test_a_call_that_a_flood_settled_names_the_drain(engine_apart: AsyncEngine) -> None:
+    org_id = await an_organization(engine_apart, 1000)
+    call: EndedCall = ended_call(await an_assistant(engine_apart, org_id), 60)
+    await accept(engine_apart, event := report_of(call))
+    before = await told(engine_apart, event)
+    assert (before.state, before.workflow_id) == (None, f"call/{call.call_id}")
+    async with engine_apart.begin() as connection:
+        await calls.charge(connection, [call], "inbox/drain")
+    after = await told(engine_apart, event)
+    assert (after.call, after.state, after.workflow_id) == (call, "settled", "inbox/drain")
+    assert [entry.key for entry in after.entries] == [f"call:{call.call_id}"]
+
+
+async def test_every_callback_of_a_message_is_found_by_it_and_says_where_that_stands(
+    engine_apart: AsyncEngine,
+) -> None:
+    heard: list[SeenMessage] = [seen(sid := a_sid(), "sent")]
+    heard.append(seen(sid, "delivered"))
+    callbacks = [callback_of(one) for one in heard]
+    await accept(engine_apart, *callbacks)
+    async with engine_apart.begin() as connection:
+        await messages.observe(connection, heard)
+    keys, further = await found(engine_apart, ReceivedFilter(subject=sid))
+    assert (keys, further) == ([one.key for one in reversed(callbacks)], None)
+    last = await told(engine_apart, callbacks[1])
+    assert (last.message, last.workflow_id) == (heard[1], f"sms/{sid}")
+    assert (last.state, last.entries) == ("pending", ())
