@@ -117,3 +117,12 @@ async def test_every_callback_of_a_message_is_found_by_it_and_says_where_that_st
     last = await told(engine_apart, callbacks[1])
     assert (last.message, last.workflow_id) == (heard[1], f"sms/{sid}")
     assert (last.state, last.entries) == ("pending", ())
+
+
+async def test_one_whose_number_is_a_moment_out_of_order_is_found(
+    engine_apart: AsyncEngine,
+) -> None:
+    """Two transactions at the same time: the one that began first can take the later number."""
+    await came(engine_apart, "2020-03-01T00:00:00.1Z")
+    last = await came(engine_apart, "2020-02-29T23:59:59.9Z")
+    assert (await found(engine_apart, OF_FEBRUARY))[0] == [last]
