@@ -26,7 +26,6 @@ from tests.factories import (
     an_organization,
     credit,
     ended_call,
-    register,
     unique,
 )
 from tests.stand_ins import SlackStandIn
@@ -137,12 +136,12 @@ async def test_webhooks_that_come_to_nothing_are_told_until_they_are_handled(
 async def test_three_calls_of_which_none_is_billed_are_critical_until_they_are(
     engine_apart: AsyncEngine, watchman: Watchman
 ) -> None:
-    ended_calls = [ended_call("later ours", ended_at=NOON) for _ in range(3)]
-    async with engine_apart.begin() as connection:
-        await calls.charge(connection, ended_calls)
+    assistant = await an_assistant(engine_apart, await an_organization(engine_apart, 10_000))
+    ended_calls = [ended_call(assistant, ended_at=NOON) for _ in range(3)]
+    for call in ended_calls:
+        await accept(engine_apart, report_of(call))
     soon = NOON + timedelta(minutes=3)
     assert await watchman.look(soon) == ["critical: Calls end and none of them is billed"]
-    await register(engine_apart, "later ours", await an_organization(engine_apart, 10_000))
     async with engine_apart.begin() as connection:
         await calls.charge(connection, ended_calls)
     assert await watchman.look(soon + timedelta(minutes=1)) == [
