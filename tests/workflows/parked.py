@@ -63,9 +63,13 @@ async def page(handle: WorkflowHandle[Any, Any]) -> str:
 
 
 async def ended(handle: WorkflowHandle[Any, Result]) -> Result:
-    """Wait for its result; a test whose process never ends fails here."""
-    async with asyncio.timeout(LONGEST_SECONDS):
-        return await handle.result()
+    """Wait for its result; a test whose process never ends fails here, and shows its page."""
+    try:
+        async with asyncio.timeout(LONGEST_SECONDS):
+            return await handle.result()
+    except TimeoutError:
+        shown = await page(handle)
+    raise AssertionError(f"{handle.id} has not ended. {shown}")
 
 
 async def tries(handle: WorkflowHandle[Any, Any], activity: str) -> int:

@@ -14,6 +14,7 @@ from billing.reconciliation import Finding, Reconciliation, Report, Window
 from billing.webhook import Source
 from store import calls, findings
 from tests.factories import ended_call
+from tests.workflows.parked import ended
 from workflows.reconcile_stripe import ReconcileStripe
 from workflows.reconcile_vapi import ReconcileVapi
 from workflows.reconciling import start_options
@@ -72,7 +73,7 @@ class Reconciler:
         self, window: Window, *, org_id: str | None = None, dry_run: bool = False
     ) -> Report:
         handle = await self.start(window, org_id=org_id, dry_run=dry_run)
-        report = await handle.result()
+        report = await ended(handle)
         assert report is not None
         return report
 
@@ -81,7 +82,7 @@ class Reconciler:
 
     async def daily(self) -> Report:
         """Reconcile as the schedule does: everything since the last success, and two days."""
-        report = await (await self.start_daily()).result()
+        report = await ended(await self.start_daily())
         assert report is not None
         return report
 

@@ -13,7 +13,7 @@ import activities.retention
 from billing.retention import Sweep
 from tests.factories import ended_call, unique
 from tests.workflows.conftest import World
-from tests.workflows.parked import page, tries
+from tests.workflows.parked import ended, page, tries
 from tests.workflows.test_schedules import triggered
 from tests.workflows.webhooks import accept, report_of
 
@@ -58,7 +58,7 @@ async def test_old_bodies_go_in_many_steps_and_the_next_run_begins_where_this_on
     await heard_two_months_ago(world.engine, 9)
     workflow_id = await triggered(world.temporal, "prune-inbox")
     handle = world.temporal.get_workflow_handle(workflow_id, result_type=Sweep)
-    first: Sweep = await handle.result()
+    first: Sweep = await ended(handle)
     assert (first.emptied, first.left, await bodies(world.engine)) == (9, 0, 0)
     assert await tries(handle, "empty_bodies") == 3
     assert (await page(handle)).startswith("## 9 bodies removed\n9 events looked at")
@@ -66,7 +66,7 @@ async def test_old_bodies_go_in_many_steps_and_the_next_run_begins_where_this_on
     await heard_two_months_ago(world.engine, 1)
     workflow_id = await triggered(world.temporal, "prune-inbox")
     handle = world.temporal.get_workflow_handle(workflow_id, result_type=Sweep)
-    second: Sweep = await handle.result()
+    second: Sweep = await ended(handle)
     is_whole = datetime.fromtimestamp(time.time(), UTC).day == 1
     assert (second.emptied, second.looked_at) == (1, 10 if is_whole else 1)
     assert (await bodies(world.engine), second.clean) == (0, first.clean + 1)

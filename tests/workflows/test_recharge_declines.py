@@ -21,7 +21,7 @@ from tests.factories import (
 from tests.stand_ins import StripeStandIn
 from tests.waiting import eventually
 from tests.workflows.conftest import World
-from tests.workflows.parked import attributes, discard, page, start_bill, until_parked
+from tests.workflows.parked import attributes, discard, ended, page, start_bill, until_parked
 from tests.workflows.recharged import (
     Payer,
     a_payer,
@@ -86,7 +86,7 @@ async def test_a_dead_card_and_a_day_of_calls(world: World, stripe: StripeStandI
     await save_card(stripe, payer.customer_id)
     await recharge(world.temporal, payer, "changed")
     for call in calls:
-        assert (await call.result()).state is CallState.SETTLED
+        assert (await ended(call)).state is CallState.SETTLED
     await until_over(world.temporal, payer)
     assert await states_of(world.engine, payer) == [*[DECLINED] * 5, SUCCEEDED]
     assert await balance_of(world.engine, payer.org_id) == 400 + 5000 - 48 * 56

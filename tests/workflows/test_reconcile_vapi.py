@@ -394,7 +394,7 @@ async def test_the_same_request_while_it_runs_is_that_run(
     first = await reconciler.start(day)
     with pytest.raises(Exception, match="already started"):
         await reconciler.start(day)
-    await first.result()
+    await ended(first)
 
 
 async def test_findings_are_put_right_a_portion_at_a_time(

@@ -22,6 +22,7 @@ from store import reconciliations
 from tests.factories import an_assistant, an_organization, balance_of
 from tests.stand_ins import VapiStandIn
 from tests.waiting import eventually
+from tests.workflows.parked import ended
 from tests.workflows.reconciled import calls_of_today
 from workflows import schedules
 from workflows.watch_billing import ONE_WATCH
@@ -84,7 +85,7 @@ async def test_a_triggered_reconciliation_heals_what_is_missing(
     await vapi.lists(missed)
     workflow_id = await triggered(worker, "reconcile-vapi")
     handle = worker.get_workflow_handle(workflow_id, result_type=Report)
-    report: Report = await handle.result()
+    report: Report = await ended(handle)
     assert report is not None
     assert report.run.daily
     assert report.run.window.until - report.run.window.since >= timedelta(hours=48)
@@ -123,6 +124,6 @@ async def test_a_triggered_audit_looks_at_every_wallet(worker: Client, engine: A
     await an_organization(engine, 100)
     workflow_id = await triggered(worker, "audit-ledger")
     handle = worker.get_workflow_handle(workflow_id, result_type=Audit)
-    audit: Audit = await handle.result()
+    audit: Audit = await ended(handle)
     assert audit.wallets >= 1
     assert audit.entries >= 1
