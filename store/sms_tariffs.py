@@ -5,7 +5,6 @@ from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import func, insert, or_, select
-from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.errors import ChangesThePast, Conflict
@@ -14,6 +13,7 @@ from billing.money import Currency
 from billing.sms_tariff import SmsTariff, overtaken
 from store import tariffs
 from store.schema import messages, sms_tariffs, wallets
+from store.tariff_lists import listing
 
 table = sms_tariffs
 
@@ -61,19 +61,9 @@ async def page(
 
     With `in_effect`, of each organisation, wallet currency and prefix the one that is now.
     """
-    query = select(table.c.sms_tariff_id)
-    if in_effect:
-        scope = (table.c.org_id, table.c.wallet_currency, table.c.prefix)
-        query = query.ext(distinct_on(*scope)).where(table.c.effective_from <= func.now())
-        query = query.order_by(*scope, table.c.effective_from.desc())
-    if org_id is not None:
-        its_own = select(wallets.c.currency).where(wallets.c.org_id == org_id).scalar_subquery()
-        query = query.where(or_(table.c.org_id == org_id, table.c.org_id.is_(None)))
-        query = query.where(table.c.wallet_currency == its_own)
-    chosen = select(table).where(table.c.sms_tariff_id.in_(query)).order_by(table.c.sms_tariff_id)
-    if after is not None:
-        chosen = chosen.where(table.c.sms_tariff_id > after)
-    return [_of(row) for row in await connection.execute(chosen.limit(limit))]
+    scope = (table.c.org_id, table.c.wallet_currency, table.c.prefix)
+    query = listing(table, scope, after, org_id=org_id, in_effect=in_effect).limit(limit)
+    return [_of(row) for row in await connection.execute(query)]
 
 
 async def waiting(

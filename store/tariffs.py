@@ -5,7 +5,6 @@ from dataclasses import asdict
 from datetime import datetime
 
 from sqlalchemy import RowMapping, func, insert, or_, select, text
-from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.call import CallState
@@ -13,6 +12,7 @@ from billing.errors import ChangesThePast, Conflict
 from billing.money import Currency
 from billing.tariff import Tariff, overtaken
 from store.schema import calls, tariffs, wallets
+from store.tariff_lists import listing
 
 
 async def for_organizations(connection: AsyncConnection, org_ids: Collection[str]) -> list[Tariff]:
@@ -69,20 +69,9 @@ async def page(
 
     With `in_effect`, of each organisation and wallet currency the one that is now.
     """
-    table = tariffs
-    query = select(table.c.tariff_id)
-    if in_effect:
-        scope = (table.c.org_id, table.c.wallet_currency)
-        query = query.ext(distinct_on(*scope)).where(table.c.effective_from <= func.now())
-        query = query.order_by(*scope, table.c.effective_from.desc())
-    if org_id is not None:
-        its_own = select(wallets.c.currency).where(wallets.c.org_id == org_id).scalar_subquery()
-        query = query.where(or_(table.c.org_id == org_id, table.c.org_id.is_(None)))
-        query = query.where(table.c.wallet_currency == its_own)
-    chosen = select(table).where(table.c.tariff_id.in_(query)).order_by(table.c.tariff_id)
-    if after is not None:
-        chosen = chosen.where(table.c.tariff_id > after)
-    return [of(row) for row in (await connection.execute(chosen.limit(limit))).mappings()]
+    scope = (tariffs.c.org_id, tariffs.c.wallet_currency)
+    query = listing(tariffs, scope, after, org_id=org_id, in_effect=in_effect).limit(limit)
+    return [of(row) for row in (await connection.execute(query)).mappings()]
 
 
 async def waiting(
