@@ -164,7 +164,7 @@ def tokens_in(value: SecretStr) -> dict[str, tuple[bytes, ...]]:
     for pair in secrets_in(value):
         account_sid, colon, token = pair.decode().partition(":")
         if not (account_sid and colon and token):
-            raise ValueError("must be pairs of an account and its token: AC…:token,AC…:token")
+            raise ValueError("TWILIO_AUTH_TOKENS must be pairs of an account and its token")
         tokens[account_sid] = (*tokens.get(account_sid, ()), token.encode())
     return tokens
 

@@ -14,6 +14,8 @@ from billing.money import Money
 from billing.parked import DecisionRecord, ParkedTotal, ParkedWork
 from cli.parked_reading import Found, Listed
 
+# A row is a line, also where a terminal has to wrap it: a list is read down its columns.
+_NARROWEST, _WIDEST = 140, 200
 _NOTHING = "Nothing that fits is parked."
 _SPANS = (("d", timedelta(days=1)), ("h", timedelta(hours=1)), ("min", timedelta(minutes=1)))
 
@@ -24,7 +26,8 @@ def show_list(listed: Listed, now: datetime) -> None:
     if not listed.totals:
         console.print(_NOTHING)
         return
-    console.print(_work(listed.items, now))
+    console.width = max(console.width, _NARROWEST) if console.is_terminal else _WIDEST
+    console.print(_work(listed.items, now), soft_wrap=True)
     if listed.count > len(listed.items):
         console.print(f"{len(listed.items):,} of {listed.count:,} are shown; --limit shows more.\n")
     console.print(totals(listed.totals, now))
@@ -81,7 +84,10 @@ def _console() -> Console:
 
 def _work(items: Sequence[ParkedWork], now: datetime) -> Table:
     table = _table("workflow", "organisation", "reason", "since", "for", "at risk")
-    table.add_column("what happened", overflow="fold")
+    table.expand = True
+    for column in table.columns:
+        column.no_wrap = True
+    table.add_column("what happened", no_wrap=True, overflow="ellipsis", ratio=1, min_width=20)
     for one in items:
         parked = one.parked
         table.add_row(
