@@ -19,7 +19,7 @@ up: $(READY) ## start the whole stack and stay (state in .callwallet/)
 	@$(BIN)/callwallet up
 
 test: $(READY) ## run every test (STORY=full for the full-size stories)
-	@$(BIN)/pytest -n $(TESTS_AT_ONCE) --dist worksteal $(if $(STORY),--story=$(STORY))
+	@$(BIN)/pytest -n $(TESTS_AT_ONCE) $(if $(STORY),--story=$(STORY))
 
 check: $(READY) ## format, lint, types and the import line
 	@$(BIN)/ruff format --check .

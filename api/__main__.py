@@ -24,6 +24,9 @@ from wiring import (
     workflows_url,
 )
 
+# Longer than a proxy keeps its connections (60 s, mostly): if the API closed one in the moment in
+# which the proxy sends a request on it, that request would be lost.
+KEEP_ALIVE_SECONDS = 75
 log = structlog.get_logger()
 
 
@@ -61,6 +64,7 @@ async def main() -> None:
         access_log=False,
         proxy_headers=False,
         server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=10,
     )
     _keep_what_stays()

@@ -104,6 +104,7 @@ async def decide(temporal: Client, workflow_id: str, verdict: Verdict, who_and_w
     except WorkflowUpdateFailedError as failed:
         raise _refusal(failed) from failed
     except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError) as late:
+        processes.require_patience(late)
         raise TemporalUnavailable(
             f"it has not said within {processes.ANSWER_SECONDS:.0f} s what came of it, and may have"
             " been told; see whether it is still parked"

@@ -186,6 +186,7 @@ async def _asked(
     except WorkflowUpdateFailedError as failed:
         raise _refusal(failed) from failed
     except WorkflowUpdateRPCTimeoutOrCancelledError as late:
+        require_patience(late)
         raise TemporalUnavailable(
             f"no worker has answered within {ANSWER_SECONDS:.0f} s, and it may be done yet;"
             " send the same again: it joins the one that runs"
@@ -194,6 +195,16 @@ async def _asked(
         raise TemporalUnavailable(
             f"Temporal does not answer, so {otherwise}; send the same again when it is back"
         ) from gone
+
+
+def require_patience(late: Exception) -> None:
+    """Stop if it is the caller who waits no longer: the SDK takes that for a time-out.
+
+    Raises CancelledError.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError from late
 
 
 async def _require_worker(temporal: Client, otherwise: str) -> None:

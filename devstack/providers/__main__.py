@@ -31,6 +31,8 @@ from devstack.providers.vapi import create_vapi
 
 _HOST = "127.0.0.1"
 _NAMES = ("stripe", "vapi", "slack", "twilio")
+# Longer than clients keep theirs: only a fault that was set breaks a connection.
+_KEEP_ALIVE_SECONDS = 75
 
 
 class _Server(uvicorn.Server):
@@ -124,6 +126,7 @@ def _server(app: Starlette) -> _Server:
             http=ResettableProtocol,
             access_log=False,
             log_config=None,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=1,
         )
     )

@@ -15,6 +15,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
+from api.__main__ import KEEP_ALIVE_SECONDS
 from api.api_keys import issue
 from api.app import create_app
 from billing.gate import GateRules
@@ -123,7 +124,13 @@ async def serving(
 async def listening(app: FastAPI) -> AsyncIterator[str]:
     """Run uvicorn over an app on a free port; answers with its URL."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(app, http="httptools", access_log=False, log_level="critical")
+        config = uvicorn.Config(
+            app,
+            http="httptools",
+            access_log=False,
+            log_level="critical",
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        )
         server = _Server(config)
         running = asyncio.create_task(server.serve([listener]))
         while not server.started:

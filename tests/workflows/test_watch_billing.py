@@ -276,6 +276,7 @@ async def test_a_watch_in_which_nothing_happens_leaves_little_behind(watched: Wo
 async def test_a_database_that_is_away_is_told_once_past_the_outbox_and_so_is_its_return(
     watched: World, slack: SlackStandIn, in_a_hurry: None
 ) -> None:
+    before = len(await slack.messages("PostgreSQL answers again"))
     async with refused(watched.engine):
         handle = await watch(watched, rounds=3)
         [message] = await until_told(slack, handle.id)
@@ -284,7 +285,7 @@ async def test_a_database_that_is_away_is_told_once_past_the_outbox_and_so_is_it
         assert len(await slack.messages(handle.id)) == 1
     await ended(handle)
     assert len(await slack.messages(handle.id)) == 1
-    [over] = await until_told(slack, "PostgreSQL answers again")
+    [over] = (await until_told(slack, "PostgreSQL answers again", before + 1))[before:]
     assert "could not be reached" not in str(over)
     assert await events_of(handle, EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED) == 1
 
