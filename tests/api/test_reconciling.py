@@ -5,11 +5,15 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.client import WorkflowHandle
+from temporalio.service import RPCError
 from temporalio.worker import Worker
 
 from api import processes
-from billing.reconciliation import Window
+from billing.reconciliation import Reconciliation, Window
+from billing.webhook import Source
 from tests.api.expecting import balance, eventually, problem
 from tests.api.programs import NOBODY_LISTENS
 from tests.api.serving import Api, serving
@@ -21,6 +25,7 @@ from worker import sandbox
 from workflows.collect import Collect
 from workflows.namespace import prepare
 from workflows.options import BILLING_QUEUE
+from workflows.reconciling import start_options
 
 RUNS = "/v1/reconciliations"
 
@@ -126,6 +131,30 @@ async def test_an_organisation_called_all_has_a_run_of_its_own(
     assert (own["org_id"], of_all["org_id"]) == ("all", None)
     await ended(tenant, own)
     await ended(working_api.operator, of_all)
+
+
+async def test_who_waits_no_longer_for_a_run_to_open_has_cancelled_and_not_found_no_worker(
+    working_api: Api,
+) -> None:
+    day = a_day()
+    wanted = Reconciliation(Source.VAPI, day.since, day.until)
+    run = working_api.temporal.get_workflow_handle(start_options(wanted)["id"])
+    async with working_api.engine.begin() as connection:
+        await connection.execute(text("LOCK TABLE reconciliation_runs IN EXCLUSIVE MODE"))
+        waiting = asyncio.create_task(processes.reconcile(working_api.temporal, wanted))
+        await eventually(lambda: _exists(run))
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+    assert await run.result() is not None
+
+
+async def _exists(run: WorkflowHandle[Any, Any]) -> bool:
+    try:
+        await run.describe()
+    except RPCError:
+        return False
+    return True
 
 
 async def test_the_same_request_while_it_runs_joins_it_however_its_times_are_written(
