@@ -4,10 +4,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 STORY ?=
+# Two cores: with three at once, tests of what has a deadline were late.
 TESTS_AT_ONCE ?= 2
+# Without bytecode each process, and each run of a workflow, compiles its modules again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check format lock bench screenshots clean
+.PHONY: help demo up test proof check format lock bench screenshots clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,7 +22,10 @@ up: $(READY) ## start the whole stack and stay (state in .callwallet/)
 	@$(BIN)/callwallet up
 
 test: $(READY) ## run every test (STORY=full for the full-size stories)
-	@$(BIN)/pytest -n $(TESTS_AT_ONCE) $(if $(STORY),--story=$(STORY))
+	@$(BIN)/pytest -n $(TESTS_AT_ONCE) --dist worksteal $(if $(STORY),--story=$(STORY))
+
+proof: $(READY) ## run the tests that have two sizes in the full one (long)
+	@$(BIN)/pytest -m proof --story=full
 
 check: $(READY) ## format, lint, types and the import line
 	@$(BIN)/ruff format --check .

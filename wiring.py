@@ -5,7 +5,7 @@ import ipaddress
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
@@ -20,30 +20,26 @@ from temporalio.envconfig import ClientConfig
 from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 from temporalio.service import RetryConfig
 
-from activities import metrics
-from activities.slack import SlackWebhook
-from activities.twilio import TwilioApi
-from billing.alarms.waiting import PARKED_MONEY_MINOR
-from billing.gate import (
-    DEFAULT_CAP_SECONDS,
-    LONGEST_CAP_SECONDS,
-    SHORTEST_CAP_SECONDS,
-    START_BALANCE_MINOR,
-    GateRules,
-)
-from billing.retention import KEEP_BODIES_DAYS
-from billing.return_urls import origins_in
-from store import engine as store_engine
-from workflows.payloads import DATA_CONVERTER
+from activities.alerts.slack import SlackWebhook
+from activities.messages.twilio import TwilioApi
+from activities.monitoring import metrics
+from billing.calls.gate import LONGEST_CAP_SECONDS, SHORTEST_CAP_SECONDS
+from billing.payments.return_urls import origins_in
+from billing.platform_rules import PlatformRules, UntypedPayments
+from store.database import engine as store_engine
+from workflows.shared.data_converter import DATA_CONVERTER
 
 STRIPE_VERSION = "2026-10-28.endive"
 PROVIDER_TIMEOUT_SECONDS = 20.0
+_DEFAULT = PlatformRules()
 log = structlog.get_logger()
 
 
 class Settings(BaseSettings):
-    """What the environment says. Secrets that check webhooks may be several, separated by commas:
-    while one is replaced, both are live.
+    """What the environment says.
+
+    Secrets that check webhooks may be several, separated by commas: while one is replaced, both
+    are live. What the platform decides is here under the names of `PlatformRules`.
     """
 
     # An error that showed what it was given would show secrets.
@@ -61,21 +57,24 @@ class Settings(BaseSettings):
     twilio_auth_tokens: SecretStr = SecretStr("")
     twilio_api_base: str = "https://api.twilio.com"
     public_base_url: str | None = None
-    sms_reverse_undelivered: bool = True
+    sms_reverse_undelivered: bool = _DEFAULT.sms_reverse_undelivered
     slack_webhook_url: SecretStr | None = None
     temporal_ui_url: str | None = None
     checkout_return_origins: str = ""
     api_host: str = "127.0.0.1"
     api_port: int = 8000
-    own_workflow_rate: float = 20.0
-    adjustment_approval_minor: int = Field(default=10_000, ge=0)
-    parked_money_alert_minor: int = Field(default=PARKED_MONEY_MINOR, gt=0)
-    start_balance_minor: int = Field(default=START_BALANCE_MINOR, ge=0)
+    own_workflow_rate: float = _DEFAULT.own_workflow_rate
+    adjustment_approval_minor: int = Field(default=_DEFAULT.adjustment_approval_minor, ge=0)
+    recharge_charge_cap_minor: int = Field(default=_DEFAULT.recharge_charge_cap_minor, gt=0)
+    recharge_day_cap_minor: int = Field(default=_DEFAULT.recharge_day_cap_minor, gt=0)
+    parked_money_alert_minor: int = Field(default=_DEFAULT.parked_money_alert_minor, gt=0)
+    start_balance_minor: int = Field(default=_DEFAULT.start_balance_minor, ge=0)
     longest_call_seconds: int = Field(
-        default=DEFAULT_CAP_SECONDS, ge=SHORTEST_CAP_SECONDS, le=LONGEST_CAP_SECONDS
+        default=_DEFAULT.longest_call_seconds, ge=SHORTEST_CAP_SECONDS, le=LONGEST_CAP_SECONDS
     )
-    gate_fails_open: bool = True
-    keep_bodies_days: int = Field(default=KEEP_BODIES_DAYS, ge=1, le=36_500)
+    gate_fails_open: bool = _DEFAULT.gate_fails_open
+    untyped_payments: UntypedPayments = _DEFAULT.untyped_payments
+    keep_bodies_days: int = Field(default=_DEFAULT.keep_bodies_days, ge=1, le=36_500)
     worker_metrics_address: str = ""
     log_level: Literal["debug", "info", "warning"] = "info"
     log_json: bool = False
@@ -131,16 +130,13 @@ class Settings(BaseSettings):
 
 @dataclass(frozen=True, slots=True)
 class Clients:
-    """Connections to everything outside but Temporal; what the platform decides is a setting."""
+    """Connections to everything outside but Temporal."""
 
     engine: AsyncEngine
     stripe: stripe.StripeClient
     vapi: httpx.AsyncClient
     slack: SlackWebhook | None
     twilio: TwilioApi
-    reverse_undelivered: bool
-    parked_money_alert_minor: int
-    keep_bodies_days: int
 
 
 def _is_ip(host: str) -> bool:
@@ -151,14 +147,14 @@ def _is_ip(host: str) -> bool:
 
 
 def secrets_in(value: SecretStr) -> tuple[bytes, ...]:
-    """Split a setting that may hold several live secrets."""
+    """Return the secrets of a setting that may hold several, separated by commas."""
     return tuple(one.strip().encode() for one in value.get_secret_value().split(",") if one.strip())
 
 
 def tokens_in(value: SecretStr) -> dict[str, tuple[bytes, ...]]:
-    """Read Twilio's auth tokens by account: `AC…:token,AC…:token`, several of one while it changes.
+    """Read Twilio's auth tokens by account, from `AC…:token,AC…:token`.
 
-    Raises ValueError, which does not show them.
+    An account has several while its token is replaced. Raise ValueError, which shows no token.
     """
     tokens: dict[str, tuple[bytes, ...]] = {}
     for pair in secrets_in(value):
@@ -169,18 +165,16 @@ def tokens_in(value: SecretStr) -> dict[str, tuple[bytes, ...]]:
     return tokens
 
 
-def gate_rules(settings: Settings) -> GateRules:
-    """Put together what the platform has decided about calls that want to start."""
-    return GateRules(
-        start_balance_minor=settings.start_balance_minor,
-        longest_call_seconds=settings.longest_call_seconds,
-        fails_open=settings.gate_fails_open,
-    )
+def platform_rules(settings: Settings) -> PlatformRules:
+    """Return what the platform decides; each rule has the name of its setting."""
+    decided = {rule.name: getattr(settings, rule.name) for rule in fields(PlatformRules)}
+    decided["checkout_return_origins"] = origins_in(settings.checkout_return_origins)
+    return PlatformRules(**decided)
 
 
 @asynccontextmanager
 async def open_clients(settings: Settings, name: str) -> AsyncIterator[Clients]:
-    """Open what the worker uses; nothing is connected until it is used."""
+    """Open the clients of the worker; each connects when it is first used."""
     stripe.enable_telemetry = False
     http = stripe.HTTPXClient(timeout=PROVIDER_TIMEOUT_SECONDS)
     engine = store_engine.connect(settings.database_url, application_name=f"callwallet {name}")
@@ -201,16 +195,13 @@ async def open_clients(settings: Settings, name: str) -> AsyncIterator[Clients]:
             vapi,
             slack_webhook(settings, slack),
             TwilioApi(twilio, tokens_in(settings.twilio_auth_tokens)),
-            settings.sms_reverse_undelivered,
-            settings.parked_money_alert_minor,
-            settings.keep_bodies_days,
         )
         await http.close_async()  # type: ignore[no-untyped-call]  # stripe leaves it untyped
         await engine.dispose()
 
 
 def stripe_client(settings: Settings, http: stripe.HTTPClient) -> stripe.StripeClient:
-    """Make a client that never retries by itself: Temporal does, where operators see it."""
+    """Return a client that does not retry by itself: Temporal does, where operators see it."""
     return stripe.StripeClient(
         settings.stripe_api_key.get_secret_value(),
         base_addresses={"api": settings.stripe_api_base},
@@ -221,23 +212,23 @@ def stripe_client(settings: Settings, http: stripe.HTTPClient) -> stripe.StripeC
 
 
 def slack_webhook(settings: Settings, http: httpx.AsyncClient) -> SlackWebhook | None:
-    """Make the way to Slack, if there is one; alerts link to workflows if the UI has an address."""
+    """Return Slack's webhook, or None if unset. Alerts link to the Temporal UI if that is set."""
     if settings.slack_webhook_url is None:
         return None
     return SlackWebhook(http, settings.slack_webhook_url, workflows_url(settings))
 
 
 def workflows_url(settings: Settings) -> str | None:
-    """Say where the Temporal UI shows workflows; None if its address is not known."""
+    """Return where the Temporal UI shows workflows, or None if its address is not set."""
     ui, namespace = settings.temporal_ui_url, settings.temporal_namespace
     return f"{ui.rstrip('/')}/namespaces/{namespace}/workflows" if ui else None
 
 
 def metrics_runtime(settings: Settings) -> Runtime | None:
-    """Make the runtime of a process whose metrics Prometheus may read: the SDK's own, and ours.
+    """Return the runtime of a process that shows Prometheus metrics: the SDK's, and ours.
 
-    Its endpoint asks nobody who they are. None if there is to be none; raises ValueError when it
-    cannot have the address.
+    The endpoint asks for no key. Return None if no address is set. Raise ValueError if the address
+    cannot be had.
     """
     if not settings.worker_metrics_address:
         return None
@@ -257,7 +248,7 @@ async def connect_temporal(
     """Connect to Temporal; unless `lazy`, wait for it as long as it takes.
 
     Everything else about the connection (TLS, API key, profiles) is Temporal's own environment
-    configuration. A lazy client gives up on a call within seconds, for senders who wait.
+    configuration. A lazy client gives up on a call within seconds, because a sender waits for it.
     """
     config = ClientConfig.load_client_connect_config()
     config["target_host"] = settings.temporal_address
@@ -278,12 +269,9 @@ async def connect_temporal(
 
 
 def set_up_logging(settings: Settings) -> None:
-    """Log events as lines for people, or as JSON for machines."""
-    renderer = (
-        structlog.processors.JSONRenderer()
-        if settings.log_json
-        else structlog.dev.ConsoleRenderer()
-    )
+    """Set up logging: lines for people, or JSON for machines."""
+    as_json, as_text = structlog.processors.JSONRenderer(), structlog.dev.ConsoleRenderer()
+    renderer = as_json if settings.log_json else as_text
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(settings.log_level),
         processors=[
@@ -294,5 +282,5 @@ def set_up_logging(settings: Settings) -> None:
         ],
     )
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    # It would log every URL, and Slack's is a secret.
+    # httpx would log every URL, and Slack's is a secret.
     logging.getLogger("httpx").setLevel(logging.WARNING)

@@ -14,36 +14,41 @@ from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities.adjustments import AdjustmentActivities
-from activities.alerts import AlertActivities
-from activities.audit import AuditActivities
-from activities.calls import CallActivities
-from activities.collecting import Collecting
-from activities.decisions import DecisionActivities
-from activities.inbox import InboxActivities
-from activities.message_inbox import MessageLane
-from activities.messages import MessageActivities
-from activities.payments import PaymentActivities
-from activities.recharge import RechargeActivities
-from activities.reconciliation import ReconciliationActivities
-from activities.refusals import RefusalInterceptor
-from activities.retention import RetentionActivities
-from activities.stripe import StripeActivities
-from activities.stripe_charges import ChargeActivities
-from activities.stripe_checkout import StripeCheckout
-from activities.stripe_customers import StripeCustomers
-from activities.stripe_reconciliation import StripeReconciliation
-from activities.twilio import TwilioActivities
-from activities.vapi import VapiActivities
-from activities.vapi_reconciliation import VapiReconciliation
-from activities.visibility import Visibility
-from activities.watch import WatchActivities
-from store import migrate
+from activities.alerts.outbox import AlertActivities
+from activities.calls.calls import CallActivities
+from activities.calls.vapi import VapiActivities
+from activities.collection.collection import CollectionActivities
+from activities.collection.sweep import SweepActivities
+from activities.inbox.inbox import InboxActivities
+from activities.inbox.retention import RetentionActivities
+from activities.ledger.audit import AuditActivities
+from activities.messages.message_batches import MessageLane
+from activities.messages.messages import MessageActivities
+from activities.messages.twilio import TwilioActivities
+from activities.monitoring.watch import WatchActivities
+from activities.parking.decisions import DecisionActivities
+from activities.parking.visibility import Visibility
+from activities.payments.payments import PaymentActivities
+from activities.payments.stripe import StripeActivities
+from activities.payments.stripe_checkout import StripeCheckout
+from activities.payments.stripe_customers import StripeCustomers
+from activities.payments.stripe_saved_cards import SavedCards
+from activities.recharges.recharges import RechargeActivities
+from activities.recharges.stripe_cards import ChargeActivities
+from activities.recharges.stripe_pages import PageActivities
+from activities.reconciliation.runs import ReconciliationActivities
+from activities.reconciliation.stripe import StripeReconciliation
+from activities.reconciliation.vapi import VapiReconciliation
+from activities.temporal.refusal_interceptor import RefusalInterceptor
+from billing.platform_rules import PlatformRules
+from store.database import migrate
 from wiring import (
     Clients,
     Settings,
     connect_temporal,
     metrics_runtime,
     open_clients,
+    platform_rules,
     set_up_logging,
 )
 from workflows.adjust import Adjust
@@ -57,11 +62,12 @@ from workflows.decide_parked import DecideParked
 from workflows.deliver_alerts import DeliverAlerts
 from workflows.drain_inbox import DrainInbox
 from workflows.drain_messages import DrainMessages
-from workflows.options import BILLING_QUEUE, PROVIDERS_QUEUE
 from workflows.prune_inbox import PruneInbox
 from workflows.reconcile_stripe import ReconcileStripe
 from workflows.reconcile_vapi import ReconcileVapi
 from workflows.settle_payment import SettlePayment
+from workflows.shared.options import BILLING_QUEUE, PROVIDERS_QUEUE
+from workflows.sweep_waiting import SweepWaiting
 from workflows.watch_billing import WatchBilling
 
 WORKFLOWS = (
@@ -80,43 +86,38 @@ WORKFLOWS = (
     ReconcileStripe,
     ReconcileVapi,
     SettlePayment,
+    SweepWaiting,
     WatchBilling,
 )
-PASSED_THROUGH = (
-    "activities",
-    "billing",
-    "workflows.attributes",
-    "workflows.options",
-    "workflows.parking",
-    "workflows.reach",
-    "workflows.recharging",
-    "workflows.reconciling",
-)
-# A sandboxed workflow takes about 0.2 MB: thousands that are parked must not add up.
+PASSED_THROUGH = ("activities", "billing", "workflows.reconciliation", "workflows.shared")
+# A sandboxed workflow takes about 0.2 MB. Without a limit, thousands of parked ones would add up.
 MOST_CACHED_WORKFLOWS = 500
 _GRACE = timedelta(seconds=15)
 log = structlog.get_logger()
 
 
 def build_workers(
-    temporal: Client, clients: Clients, queues: tuple[str, ...] = (BILLING_QUEUE, PROVIDERS_QUEUE)
+    temporal: Client,
+    clients: Clients,
+    rules: PlatformRules,
+    queues: tuple[str, ...] = (BILLING_QUEUE, PROVIDERS_QUEUE),
 ) -> list[Worker]:
     """Make a worker a task queue: one for workflows and PostgreSQL, one for the providers."""
     builders = {BILLING_QUEUE: _billing_worker, PROVIDERS_QUEUE: _providers_worker}
-    return [builders[queue](temporal, clients) for queue in queues]
+    return [builders[queue](temporal, clients, rules) for queue in queues]
 
 
-def _billing_worker(temporal: Client, clients: Clients) -> Worker:
-    calls, payments = CallActivities(clients.engine), PaymentActivities(clients.engine)
-    back = clients.reverse_undelivered
-    collecting = Collecting(clients.engine, reverse_undelivered=back)
-    messages = MessageActivities(clients.engine, reverse_undelivered=back)
+def _billing_worker(temporal: Client, clients: Clients, rules: PlatformRules) -> Worker:
+    calls = CallActivities(clients.engine)
+    payments = PaymentActivities(clients.engine, rules)
+    collecting = CollectionActivities(clients.engine, rules)
+    messages = MessageActivities(clients.engine, rules)
     runs = ReconciliationActivities(clients.engine)
-    recharges = RechargeActivities(clients.engine)
+    recharges = RechargeActivities(clients.engine, rules)
     adjustments = AdjustmentActivities(clients.engine)
-    watch = WatchActivities(clients.engine, Visibility(temporal), clients.parked_money_alert_minor)
     visibility = Visibility(temporal)
-    retention = RetentionActivities(clients.engine, clients.keep_bodies_days)
+    watch = WatchActivities(clients.engine, visibility, rules)
+    retention = RetentionActivities(clients.engine, rules)
     return Worker(
         temporal,
         task_queue=BILLING_QUEUE,
@@ -127,17 +128,19 @@ def _billing_worker(temporal: Client, clients: Clients) -> Worker:
             calls.bill_call,
             calls.discard_call,
             collecting.collect,
+            SweepActivities(clients.engine, visibility).find_waiting,
             messages.bill_message,
             messages.discard_message,
             payments.discard_payment,
             payments.settle_payment,
             payments.take_over,
-            AuditActivities(clients.engine).audit_ledger,
+            AuditActivities(clients.engine, rules, visibility).audit_ledger,
             DecisionActivities(clients.engine).record_decisions,
             InboxActivities(clients.engine).drain,
             recharges.plan_recharge,
             recharges.record_link,
             recharges.record_recharge,
+            recharges.record_refusal,
             retention.empty_bodies,
             retention.forget_keys,
             runs.open_run,
@@ -160,13 +163,12 @@ def _billing_worker(temporal: Client, clients: Clients) -> Worker:
     )
 
 
-def _providers_worker(temporal: Client, clients: Clients) -> Worker:
+def _providers_worker(temporal: Client, clients: Clients, rules: PlatformRules) -> Worker:
     outbox = AlertActivities(clients.engine, clients.slack)
     cards = ChargeActivities(clients.engine, clients.stripe)
+    pages = PageActivities(clients.stripe)
     checkout = StripeCheckout(clients.stripe)
-    lane = MessageLane(
-        clients.engine, clients.twilio, reverse_undelivered=clients.reverse_undelivered
-    )
+    lane = MessageLane(clients.engine, clients.twilio, rules)
     return Worker(
         temporal,
         task_queue=PROVIDERS_QUEUE,
@@ -174,15 +176,16 @@ def _providers_worker(temporal: Client, clients: Clients) -> Worker:
             outbox.deliver,
             outbox.tell_now,
             StripeActivities(clients.stripe).fetch_payment,
-            cards.ask_customer,
+            pages.ask_customer,
             cards.charge_card,
-            cards.find_card,
-            cards.look_at_page,
+            SavedCards(clients.engine, clients.stripe).find_card,
+            pages.give_up_charge,
+            pages.look_at_page,
             cards.look_up_charge,
             StripeCustomers(clients.engine, clients.stripe).customer_of,
             checkout.open_session,
             checkout.read_session,
-            StripeReconciliation(clients.engine, clients.stripe).compare_payments,
+            StripeReconciliation(clients.engine, clients.stripe, rules).compare_payments,
             TwilioActivities(clients.engine, clients.twilio).fetch_message,
             lane.drain_messages,
             VapiActivities(clients.vapi).fetch_call,
@@ -195,10 +198,10 @@ def _providers_worker(temporal: Client, clients: Clients) -> Worker:
 
 
 def sandbox() -> SandboxedWorkflowRunner:
-    """Make the sandbox: a process's own module is loaded anew for each run, what it uses is not.
+    """Return the sandbox. It loads a process's own module anew for each run.
 
-    The sandbox compiles what it loads, every time; ruff holds the modules that are passed through
-    to the same rules.
+    The sandbox compiles whatever it loads, every time. So the modules of PASSED_THROUGH are shared
+    between runs; ruff holds them to the same rules.
     """
     return SandboxedWorkflowRunner(
         restrictions=SandboxRestrictions.default.with_passthrough_modules(*PASSED_THROUGH)
@@ -206,7 +209,7 @@ def sandbox() -> SandboxedWorkflowRunner:
 
 
 async def main(*named: str) -> None:
-    """Serve the task queues that are named, or both, until told to stop.
+    """Serve the task queues that are named, or both, until SIGINT or SIGTERM.
 
     What is under way then gets a few seconds to finish.
     """
@@ -219,7 +222,7 @@ async def main(*named: str) -> None:
     async with open_clients(settings, "worker") as clients:
         await _require_schema(clients.engine)
         temporal = await connect_temporal(settings, runtime=metrics_runtime(settings))
-        workers = build_workers(temporal, clients, queues)
+        workers = build_workers(temporal, clients, platform_rules(settings), queues)
         running = [asyncio.create_task(worker.run()) for worker in workers]
         log.info("worker is running", queues=queues, namespace=settings.temporal_namespace)
         await asyncio.wait(
@@ -230,7 +233,7 @@ async def main(*named: str) -> None:
 
 
 async def _require_schema(engine: AsyncEngine) -> None:
-    """Refuse a schema that this code does not know; wait for a database that is away."""
+    """Raise UnknownSchema for a schema that this code does not know; wait for the database."""
     while True:
         try:
             async with engine.connect() as connection:

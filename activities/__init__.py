@@ -1,1 +1,1 @@
-"""Every side effect: one class per outside thing, its client given by the constructor."""
+"""Every side effect: one class for each thing outside, with its client given to the constructor."""

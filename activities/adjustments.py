@@ -6,8 +6,8 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
-from activities.postings import books
-from billing.adjustment import (
+from activities.ledger.postings import books
+from billing.adjustments import (
     Adjustment,
     AdjustmentState,
     Decision,
@@ -16,13 +16,15 @@ from billing.adjustment import (
     posted,
     ruled,
 )
-from billing.adjustment_alerts import alert_about
-from billing.ledger import same_again
-from store import adjustments, alerts, ledger
+from billing.alerts.adjustments import alert_about
+from billing.ledger.entry import same_again
+from store import adjustments
+from store.alerts import alerts
+from store.ledger import ledger
 
 
 @dataclass(frozen=True, slots=True)
-class Opening:
+class AdjustmentOpening:
     """A proposal that was made `at` some time, and counts until it `expires_at`."""
 
     proposal: Proposal
@@ -46,7 +48,7 @@ class AdjustmentActivities:
         self._engine = engine
 
     @activity.defn
-    async def open_adjustment(self, opening: Opening) -> Adjustment:
+    async def open_adjustment(self, opening: AdjustmentOpening) -> Adjustment:
         """Keep what is asked for; the same again is answered with where it stands."""
         async with self._engine.begin() as connection:
             adjustment = await adjustments.create(

@@ -1,1 +1,1 @@
-"""HTTP: webhooks from providers, and one router per noun."""
+"""HTTP: webhooks from providers, and one router a noun."""

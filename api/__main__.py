@@ -9,29 +9,29 @@ import uvicorn
 import uvloop
 
 from api.app import create_app
-from api.problems import DATABASE_GONE
 from api.services import TwilioAccounts
-from billing.return_urls import origins_in
-from store import engine as store_engine
-from store import migrate
+from api.webhooks.stripe import livemode_of
+from store.database import engine as store_engine
+from store.database import migrate
+from store.database.errors import DATABASE_GONE
 from wiring import (
     Settings,
     connect_temporal,
-    gate_rules,
+    platform_rules,
     secrets_in,
     set_up_logging,
     tokens_in,
     workflows_url,
 )
 
-# Longer than a proxy keeps its connections (60 s, mostly): if the API closed one in the moment in
-# which the proxy sends a request on it, that request would be lost.
+# Longer than proxies keep connections (mostly 60 s). If the API closed a connection while a proxy
+# sends a request on it, that request would be lost.
 KEEP_ALIVE_SECONDS = 75
 log = structlog.get_logger()
 
 
 async def main() -> None:
-    """Refuse a schema that this code does not know; otherwise serve until told to stop."""
+    """Serve until told to stop; exit at once if this code does not know the schema."""
     settings = Settings()
     set_up_logging(settings)
     engine = store_engine.connect(settings.database_url, application_name="callwallet api")
@@ -45,16 +45,14 @@ async def main() -> None:
     app = create_app(
         engine,
         await connect_temporal(settings, lazy=True),
+        rules=platform_rules(settings),
         stripe_secrets=secrets_in(settings.stripe_webhook_secret),
         vapi_secrets=secrets_in(settings.vapi_webhook_secret),
         twilio=TwilioAccounts(
             settings.public_base_url or "", tokens_in(settings.twilio_auth_tokens)
         ),
-        return_origins=origins_in(settings.checkout_return_origins),
-        own_workflow_rate=settings.own_workflow_rate,
-        adjustment_approval_minor=settings.adjustment_approval_minor,
-        gate_rules=gate_rules(settings),
         workflows_url=workflows_url(settings),
+        stripe_livemode=livemode_of(settings.stripe_api_key.get_secret_value()),
     )
     config = uvicorn.Config(
         app,
@@ -73,7 +71,7 @@ async def main() -> None:
 
 
 def _keep_what_stays() -> None:
-    """Leave modules and schemas out of garbage collections: to look at them all stalls requests."""
+    """Take modules and schemas out of garbage collections, which would stall requests."""
     gc.collect()
     gc.freeze()
 

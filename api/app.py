@@ -1,4 +1,4 @@
-"""The HTTP application, out of its connections."""
+"""Make the HTTP application from its connections."""
 
 import time
 from collections.abc import AsyncIterator
@@ -9,7 +9,13 @@ from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
-from api import (
+from api.gate import Gate
+from api.http import problems
+from api.http.problems import Problem
+from api.intake.intake import Intake
+from api.monitoring.metrics import Metrics
+from api.monitoring.monitor import Monitor
+from api.routes import (
     adjustments,
     allowance,
     api_keys,
@@ -26,7 +32,6 @@ from api import (
     monitoring,
     organizations,
     parked,
-    problems,
     quotes,
     reconciliations,
     senders,
@@ -34,17 +39,11 @@ from api import (
     tariffs,
     webhook_events,
 )
-from api.fast_lane import FastLane
-from api.gate import Gate
-from api.intake import Intake
-from api.metrics import Metrics
-from api.monitor import Monitor
-from api.problems import Problem
 from api.services import Services, TwilioAccounts
 from api.webhooks import stripe, vapi
 from api.webhooks import twilio as twilio_webhook
-from api.webhooks.reading import LARGEST_BODY
-from billing.gate import GateRules
+from api.webhooks.exchange import LARGEST_BODY, FastLane
+from billing.platform_rules import PlatformRules
 
 _DESCRIPTION = """Prepaid wallets for voice-AI platforms.
 
@@ -87,7 +86,7 @@ _ROUTERS = (
 
 class _App(FastAPI):
     def openapi(self) -> dict[str, Any]:
-        """Add the schema that every problem refers to, and that FastAPI does not see."""
+        """Return the document, with the schema of problems, which FastAPI does not find itself."""
         document = super().openapi()
         document["components"]["schemas"]["Problem"] = Problem.model_json_schema(
             ref_template="#/components/schemas/Problem/$defs/{model}"
@@ -99,28 +98,27 @@ def create_app(
     engine: AsyncEngine,
     temporal: Client,
     *,
+    rules: PlatformRules,
     stripe_secrets: tuple[bytes, ...],
     vapi_secrets: tuple[bytes, ...],
     twilio: TwilioAccounts,
-    return_origins: frozenset[str],
-    own_workflow_rate: float,
-    adjustment_approval_minor: int,
-    gate_rules: GateRules,
     workflows_url: str | None = None,
+    stripe_livemode: bool | None = None,
 ) -> FastAPI:
-    """Make the application; it starts to accept with its lifespan."""
+    """Return the application. It accepts webhooks from the start of its lifespan."""
     metrics = Metrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with (
-            Intake(engine, temporal, metrics, own_workflow_rate) as intake,
-            Gate(engine, intake, metrics, gate_rules) as gate,
+            Intake(engine, temporal, metrics, rules.own_workflow_rate) as intake,
+            Gate(engine, intake, metrics, rules) as gate,
             Monitor(engine, temporal) as monitor,
         ):
             app.state.services = Services(
                 engine=engine,
                 temporal=temporal,
+                rules=rules,
                 intake=intake,
                 gate=gate,
                 metrics=metrics,
@@ -128,10 +126,9 @@ def create_app(
                 stripe_secrets=stripe_secrets,
                 vapi_secrets=vapi_secrets,
                 twilio=twilio,
-                return_origins=return_origins,
-                adjustment_approval_minor=adjustment_approval_minor,
                 started_at=time.monotonic(),
                 workflows_url=workflows_url,
+                stripe_livemode=stripe_livemode,
             )
             yield
 

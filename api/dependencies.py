@@ -1,4 +1,4 @@
-"""What routes ask for: a transaction, Temporal, and a key that may do what they do."""
+"""What routes depend on: a transaction, a client of Temporal, and a key with the right scope."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated
@@ -8,19 +8,18 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio.client import Client
 
-from api.pages import NAME
-from api.problems import Forbidden, Unauthorized
+from api.http.fields import NAME
+from api.http.problems import Forbidden, Unauthorized
 from api.services import Services
-from billing.organization import ApiKey, Scope
-from store import api_keys
+from billing.organizations import KEY_PREFIX, ApiKey, Scope
+from store.organizations import api_keys
 
-KEY_PREFIX = "cw"
 Id = Annotated[str, Path(pattern=NAME)]
 BEARER = HTTPBearer(auto_error=False, description="An API key: `cw_…`")
 
 
 async def transaction(request: Request) -> AsyncIterator[AsyncConnection]:
-    """Open a transaction for the request; it is committed before the answer is sent."""
+    """Open a transaction for the request, and commit it before the answer is sent."""
     async with Services.of(request).engine.begin() as connection:
         yield connection
 
@@ -29,7 +28,7 @@ Transaction = Annotated[AsyncConnection, Depends(transaction, scope="function")]
 
 
 async def engine(request: Request) -> AsyncEngine:
-    """Give the route connections, for when something outside is asked between two transactions."""
+    """Return the engine, for routes that ask something outside between two transactions."""
     return Services.of(request).engine
 
 
@@ -37,7 +36,7 @@ Engine = Annotated[AsyncEngine, Depends(engine)]
 
 
 async def temporal(request: Request) -> Client:
-    """Give the route the client of Temporal."""
+    """Return the client of Temporal."""
     return Services.of(request).temporal
 
 
@@ -48,7 +47,7 @@ async def api_key(
     request: Request,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)],
 ) -> ApiKey:
-    """Authenticate the caller; raises Unauthorized."""
+    """Return the API key of the caller. Raise Unauthorized."""
     prefix, _, rest = (credentials.credentials if credentials else "").partition("_")
     key_id, _, secret = rest.partition("_")
     if prefix != KEY_PREFIX or not secret:
@@ -64,15 +63,15 @@ Key = Annotated[ApiKey, Depends(api_key)]
 
 
 async def operator(key: Key) -> ApiKey:
-    """Let operators pass; raises Forbidden."""
+    """Return the key if it is an operator's. Raise Forbidden."""
     if key.scope is not Scope.OPERATOR:
         raise Forbidden("this needs an operator's key")
     return key
 
 
 async def member(key: Key, org_id: Id) -> str:
-    """Let operators and the organisation itself pass; raises Forbidden."""
-    if key.scope is not Scope.OPERATOR and key.org_id != org_id:
+    """Return the organisation's id if the key is its own, or an operator's. Raise Forbidden."""
+    if not key.reaches(org_id):
         raise Forbidden("this key is of another organization")
     return org_id
 

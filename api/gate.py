@@ -11,15 +11,16 @@ from typing import Any, Self, TypeVar
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from api.intake import Intake
-from api.metrics import Metrics
-from api.problems import DATABASE_GONE
-from billing.gate import GateRules, NoCall, decide
-from billing.ongoing import OngoingCall, report_due_in_seconds
-from billing.webhook import WebhookEvent
-from store import engine as store_engine
-from store import gate as store
-from store.gate import Number
+from api.intake.intake import Intake
+from api.monitoring.metrics import Metrics
+from billing.calls.call_in_progress import OngoingCall, report_due_in_seconds
+from billing.calls.gate import NoCall, decide
+from billing.inbox.webhook_event import WebhookEvent
+from billing.platform_rules import PlatformRules
+from store.calls import gate as store
+from store.calls.gate import Number
+from store.database import engine as store_engine
+from store.database.errors import DATABASE_GONE
 
 # Vapi waits 7.5 s, all ways included, and a caller hears nothing meanwhile.
 ANSWER_WITHIN_SECONDS = 1.0
@@ -33,7 +34,7 @@ log = structlog.get_logger()
 Found = TypeVar("Found")
 
 
-class Refusal(StrEnum):
+class Rejection(StrEnum):
     """Why no call starts, besides what a wallet says."""
 
     UNKNOWN_NUMBER = "unknown_number"
@@ -44,16 +45,16 @@ class Refusal(StrEnum):
 _NOT_IN_SERVICE = "Sorry, this number is not in service. Goodbye."
 _NOT_NOW = "Sorry, this number cannot take calls at the moment. Please try again later. Goodbye."
 # A caller is told nothing of a tenant's money.
-SPOKEN: dict[NoCall | Refusal, str] = {
-    Refusal.UNKNOWN_NUMBER: _NOT_IN_SERVICE,
-    Refusal.NO_ASSISTANT: _NOT_IN_SERVICE,
-    Refusal.FAILED_CLOSED: _NOT_NOW,
+SPOKEN: dict[NoCall | Rejection, str] = {
+    Rejection.UNKNOWN_NUMBER: _NOT_IN_SERVICE,
+    Rejection.NO_ASSISTANT: _NOT_IN_SERVICE,
+    Rejection.FAILED_CLOSED: _NOT_NOW,
     **dict.fromkeys(NoCall, _NOT_NOW),
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class Admission:
     """A call is let in: who answers it, and when Vapi ends it."""
 
     assistant_id: str
@@ -64,7 +65,7 @@ class Gate:
     """An async context manager: what is under way behind the answers ends with it."""
 
     def __init__(
-        self, engine: AsyncEngine, intake: Intake, metrics: Metrics, rules: GateRules
+        self, engine: AsyncEngine, intake: Intake, metrics: Metrics, rules: PlatformRules
     ) -> None:
         self._own = store_engine.beside(
             engine, application_name="callwallet gate", pool_size=CONNECTIONS
@@ -74,7 +75,7 @@ class Gate:
         self._intake = intake
         self._metrics = metrics
         self._rules = rules
-        self._let_in: OrderedDict[str, Entry] = OrderedDict()
+        self._let_in: OrderedDict[str, Admission] = OrderedDict()
         self._behind: set[asyncio.Task[Any]] = set()
 
     async def __aenter__(self) -> Self:
@@ -85,11 +86,6 @@ class Gate:
             await asyncio.wait(self._behind, timeout=ANSWER_WITHIN_SECONDS)
         await self._own.dispose()
 
-    @property
-    def rules(self) -> GateRules:
-        """What the platform has decided."""
-        return self._rules
-
     async def answer(self, phone_number_id: str | None, event: WebhookEvent) -> dict[str, Any]:
         """Answer Vapi's `assistant-request` for a number, and record it behind the answer.
 
@@ -98,16 +94,16 @@ class Gate:
         """
         with self._metrics.gate_seconds.time():
             decided = await self._decide(phone_number_id or "")
-        if not isinstance(decided, Entry):
+        if not isinstance(decided, Admission):
             self._record(event)
             return {"error": SPOKEN[decided]}
-        self._record(replace(event, ongoing=_ongoing(event.subject, phone_number_id, decided)))
+        self._record(replace(event, facts=_ongoing(event.subject, phone_number_id, decided)))
         return {
             "assistantId": decided.assistant_id,
             "assistantOverrides": {"maxDurationSeconds": decided.max_duration_seconds},
         }
 
-    async def _decide(self, phone_number_id: str) -> Entry | NoCall | Refusal:
+    async def _decide(self, phone_number_id: str) -> Admission | NoCall | Rejection:
         try:
             found = await self._in_time(phone_number_id)
         except DATABASE_GONE as gone:
@@ -115,7 +111,7 @@ class Gate:
             return self._without_database(phone_number_id)
         decided = _judge(found, self._rules)
         self._remember(phone_number_id, decided)
-        self._count("accepted" if isinstance(decided, Entry) else decided)
+        self._count("accepted" if isinstance(decided, Admission) else decided)
         return decided
 
     async def _in_time(self, phone_number_id: str) -> Number | None:
@@ -139,15 +135,15 @@ class Gate:
             if not found.done():
                 found.set_result(number)
 
-    def _without_database(self, phone_number_id: str) -> Entry | Refusal:
+    def _without_database(self, phone_number_id: str) -> Admission | Rejection:
         """Open for whoever was let in last time, as long as then; who answers others is unknown."""
-        entry = self._let_in.get(phone_number_id) if self._rules.fails_open else None
-        self._count("failed_open" if entry else Refusal.FAILED_CLOSED)
-        return entry or Refusal.FAILED_CLOSED
+        entry = self._let_in.get(phone_number_id) if self._rules.gate_fails_open else None
+        self._count("failed_open" if entry else Rejection.FAILED_CLOSED)
+        return entry or Rejection.FAILED_CLOSED
 
-    def _remember(self, phone_number_id: str, decided: Entry | NoCall | Refusal) -> None:
+    def _remember(self, phone_number_id: str, decided: Admission | NoCall | Rejection) -> None:
         self._let_in.pop(phone_number_id, None)
-        if isinstance(decided, Entry):
+        if isinstance(decided, Admission):
             self._let_in[phone_number_id] = decided
         if len(self._let_in) > MOST_REMEMBERED:
             self._let_in.popitem(last=False)
@@ -178,17 +174,18 @@ def _pass_on(found: asyncio.Future[Number | None], reading: asyncio.Task[None]) 
         found.set_exception(error)
 
 
-def _judge(number: Number | None, rules: GateRules) -> Entry | NoCall | Refusal:
+def _judge(number: Number | None, rules: PlatformRules) -> Admission | NoCall | Rejection:
     if number is None:
-        return Refusal.UNKNOWN_NUMBER
+        return Rejection.UNKNOWN_NUMBER
     if number.assistant_id is None:
-        return Refusal.NO_ASSISTANT
+        return Rejection.NO_ASSISTANT
     seconds = decide(number.standing, rules)
-    return Entry(number.assistant_id, seconds) if isinstance(seconds, int) else seconds
+    return Admission(number.assistant_id, seconds) if isinstance(seconds, int) else seconds
 
 
-def _ongoing(call_id: str, phone_number_id: str | None, entry: Entry) -> OngoingCall | None:
+def _ongoing(call_id: str, phone_number_id: str | None, entry: Admission) -> OngoingCall | None:
     if not call_id:
         return None
     due = report_due_in_seconds(entry.max_duration_seconds)
-    return OngoingCall(call_id, entry.assistant_id, phone_number_id, due)
+    cap = entry.max_duration_seconds
+    return OngoingCall(call_id, entry.assistant_id, phone_number_id, due, cap)

@@ -1,7 +1,8 @@
-"""Requests that move money act once: the same request again gets the same answer again.
+"""Let requests that move money act once: a repeated request gets the first answer again.
 
-After the IETF's draft of the Idempotency-Key header (draft-ietf-httpapi-idempotency-key-header),
-with 409 where it says 422 for a key that was used for something else.
+This follows the IETF's draft of the Idempotency-Key header
+(draft-ietf-httpapi-idempotency-key-header), but answers 409, not 422, to a key that was used for
+another request.
 """
 
 import hashlib
@@ -15,17 +16,17 @@ from pydantic import BaseModel, TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.dependencies import Engine, Key
-from api.problems import IDEMPOTENCY_KEY, IdempotencyKeyInUse, IdempotencyKeyReused
+from api.http.problems import IDEMPOTENCY_KEY, IdempotencyKeyInUse, IdempotencyKeyReused
 from store import idempotency
 from store.idempotency import Answer
 
-# Longer than a request may take: whoever has not answered by then never will.
+# Longer than a request may take. A process that has not answered by then has died.
 LEASE = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Once:
-    """One caller's request under their `key`; `path` is what is asked to act on it."""
+    """One caller's request under their `key`, to the endpoint of `path`."""
 
     engine: AsyncEngine
     caller: str
@@ -33,11 +34,11 @@ class Once:
     path: str
 
     async def answer(self, body: BaseModel, act: Callable[[], Awaitable[Answer]]) -> Response:
-        """Act and keep the answer, or give the one that was kept.
+        """Act and keep the answer, or return the answer that was kept.
 
-        `act` must be able to go where it was before: a process that dies between the effect and
-        the answer leaves the same request to be acted on again, after a minute. What it raises is
-        not kept. Raises IdempotencyKeyReused and IdempotencyKeyInUse.
+        `act` must be safe to repeat: if the process dies between the effect and the answer, the
+        same request acts again after a minute. What `act` raises is not kept. Raise
+        IdempotencyKeyReused and IdempotencyKeyInUse.
         """
         request_sha256 = self._digest(body)
         async with self.engine.begin() as connection:
@@ -62,9 +63,13 @@ class Once:
         return answer
 
     def _digest(self, body: BaseModel) -> str:
-        """Tell requests apart by what they mean: not by spaces, order, or defaults written out."""
+        """Digest what a request means, whatever its spaces, its order, or defaults written out."""
         meant = f"{self.path}\n{body.model_dump_json(exclude_defaults=True)}"
         return hashlib.sha256(meant.encode()).hexdigest()
+
+
+def _header(description: str) -> Any:
+    return Header(alias=IDEMPOTENCY_KEY, pattern=r"^[\x21-\x7e]{1,255}$", description=description)
 
 
 async def once(
@@ -72,23 +77,34 @@ async def once(
     engine: Engine,
     key: Key,
     idempotency_key: Annotated[
-        str,
-        Header(
-            alias=IDEMPOTENCY_KEY,
-            pattern=r"^[\x21-\x7e]{1,255}$",
-            description="Of the caller's own making; the same for the same request sent again",
-        ),
+        str, _header("Of the caller's own making; the same for the same request sent again")
     ],
 ) -> Once:
-    """Take the key of a request that must act once."""
+    """Read the key of a request that must act once."""
+    return Once(engine, key.key_id, idempotency_key, request.url.path)
+
+
+async def once_if_asked(
+    request: Request,
+    engine: Engine,
+    key: Key,
+    idempotency_key: Annotated[
+        str | None,
+        _header("Of the caller's own making: the same request again is the same decision"),
+    ] = None,
+) -> Once | None:
+    """Read the key of a request that acts once if its sender gives a key; None without one."""
+    if idempotency_key is None:
+        return None
     return Once(engine, key.key_id, idempotency_key, request.url.path)
 
 
 ActsOnce = Annotated[Once, Depends(once)]
+MayActOnce = Annotated[Once | None, Depends(once_if_asked)]
 
 
 def answer(status: int, value: Any) -> Answer:
-    """Write an answer as it will be sent, now and again."""
+    """Return an answer in the form in which it is sent and kept."""
     return Answer(status, TypeAdapter(type(value)).dump_json(value).decode())
 
 

@@ -1,1 +1,1 @@
-"""What callwallet promises about speed, measured; `make bench` runs all of it in one go."""
+"""Measure what callwallet promises about speed; `make bench` measures everything."""

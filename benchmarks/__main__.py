@@ -12,14 +12,14 @@ from rich.table import Table
 
 from benchmarks import gate, one_workflow_lane, reconciliation, webhooks
 from benchmarks.one_workflow_lane import Lane
-from benchmarks.webhooks import Figures
+from benchmarks.webhooks import WebhookFigures
 from devstack.stack import Stack
 
 Measure = Callable[[Stack], Awaitable[list[Table]]]
 
 
 async def main(only: str | None, rounds: int, listed: int) -> None:
-    """Measure one part or all, in one run, each on a stack of its own."""
+    """Measure one part or all, each on a stack of its own."""
     parts: dict[str, Measure] = {
         "speed": lambda stack: _speed(stack, rounds),
         "gate": lambda stack: _gate(stack, rounds),
@@ -88,11 +88,13 @@ def _pace(seconds: float, count: int, what: str) -> str:
     return f"{seconds:.0f} s, {count / seconds:.0f} {what}/s"
 
 
-async def _repeat(rounds: int, measure: Callable[[], Awaitable[Figures]]) -> list[Figures]:
+async def _repeat(
+    rounds: int, measure: Callable[[], Awaitable[WebhookFigures]]
+) -> list[WebhookFigures]:
     return [await measure() for _ in range(rounds)]
 
 
-def _webhooks(bursts: list[Figures], steadies: list[Figures]) -> Table:
+def _webhooks(bursts: list[WebhookFigures], steadies: list[WebhookFigures]) -> Table:
     table = Table(title="Webhooks (median, and all rounds)")
     for column in ("load", "acknowledged/s", "p50 ms", "p99 ms", "settled/s"):
         table.add_column(column, justify="left" if column == "load" else "right")

@@ -1,4 +1,4 @@
-"""The least that Temporal can do: a workflow with one activity that does nothing."""
+"""The smallest workflow, to compare with: one activity, which does nothing."""
 
 import asyncio
 import sys
@@ -15,24 +15,24 @@ NAMESPACE = "billing"
 
 @activity.defn
 async def do_nothing(argument: str) -> str:
-    """Answer."""
+    """Return the argument."""
     return argument
 
 
 @workflow.defn
 class Bare:
-    """One activity."""
+    """A workflow of one activity."""
 
     @workflow.run
     async def run(self, argument: str) -> str:
-        """Run it."""
+        """Run the activity; return its result."""
         return await workflow.execute_activity(
             do_nothing, argument, start_to_close_timeout=timedelta(seconds=15)
         )
 
 
 async def main(address: str) -> None:
-    """Serve until ended."""
+    """Serve the bare task queue until the process is ended."""
     client = await Client.connect(
         address, namespace=NAMESPACE, data_converter=pydantic_data_converter
     )

@@ -1,4 +1,4 @@
-"""The gate while webhooks pour in: how long callers wait to be let in."""
+"""Measure the gate during a burst of webhooks: how long calls wait to be let in."""
 
 import asyncio
 import json
@@ -15,20 +15,20 @@ import uvloop
 
 from benchmarks import organizations, webhooks
 from devstack.load import Shot, fire, percentile, post_request
-from devstack.providers.vapi_messages import assistant_request, auth_headers
+from devstack.providers.vapi.messages import assistant_request, auth_headers
 from devstack.stack import Stack
 
 ASKED_PER_SECOND = 100
 ASKED_SECONDS = 6
-# More than can be acknowledged in that time, so that there is no quiet end to it.
+# More than can be acknowledged in that time, so that the burst lasts longer than the asking.
 BURST = 25_000
 _AHEAD_SECONDS = 0.5
 _QUIET_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
-    """How long calls waited to be let in, alone and in a burst, and how that burst went."""
+class GateFigures:
+    """How long calls waited to be let in, alone (quiet) and in a burst, and how the burst went."""
 
     quiet_p50_milliseconds: float
     quiet_p99_milliseconds: float
@@ -39,10 +39,10 @@ class Figures:
     webhooks_per_second: float
 
 
-async def measure(stack: Stack) -> Figures:
-    """Have 100 calls a second ask, for six seconds: first alone, then in a burst of webhooks.
+async def measure(stack: Stack) -> GateFigures:
+    """Ask for 100 calls a second, for six seconds: first alone, then in a burst of webhooks.
 
-    Who sends the burst is busy, so it is another process than the one that asks.
+    Another process sends the burst, for sending it keeps a process busy.
     """
     url, secret = f"{stack.api_url}/webhooks/vapi", stack.settings()["VAPI_WEBHOOK_SECRET"]
     assistants = await organizations.create(stack, webhooks.ORGANIZATIONS)
@@ -52,7 +52,7 @@ async def measure(stack: Stack) -> Figures:
     quiet = await _ask(url, secret, numbers)
     with ProcessPoolExecutor(1, get_context("spawn")) as sender:
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(sender, int)  # it takes a moment to start
+        await loop.run_in_executor(sender, int)  # wait until the process has started
         began = time.perf_counter()
         burst = loop.run_in_executor(sender, _send, url, reports)
         await asyncio.sleep(_AHEAD_SECONDS)
@@ -60,7 +60,7 @@ async def measure(stack: Stack) -> Figures:
         if burst.done():
             raise RuntimeError("the burst was over before all calls had asked")
         shots = await burst
-    return Figures(
+    return GateFigures(
         quiet_p50_milliseconds=percentile(quiet, 0.50),
         quiet_p99_milliseconds=percentile(quiet, 0.99),
         p50_milliseconds=percentile(asked, 0.50),
@@ -76,7 +76,7 @@ def _send(url: str, requests: Sequence[bytes]) -> list[Shot]:
 
 
 async def _ask(url: str, secret: str, numbers: Sequence[str]) -> list[Shot]:
-    """Ask at a steady rate; a stall counts for every call that it kept waiting."""
+    """Ask at a steady rate. A stall counts for every call that it keeps waiting."""
     now = datetime.fromtimestamp(time.time(), UTC)
     count = ASKED_PER_SECOND * ASKED_SECONDS
     bodies = [
@@ -91,7 +91,7 @@ async def _ask(url: str, secret: str, numbers: Sequence[str]) -> list[Shot]:
 
 
 async def _give_numbers(stack: Stack, assistants: Sequence[str]) -> list[str]:
-    """Register a number for each assistant; answers with the numbers, all of which are let in."""
+    """Register a number for each assistant; return the numbers, all of which may start calls."""
     headers = {"Authorization": f"Bearer {stack.operator_key}"}
     async with httpx.AsyncClient(
         base_url=stack.api_url, headers=headers, trust_env=False, timeout=30

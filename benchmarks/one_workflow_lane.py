@@ -1,4 +1,4 @@
-"""A workflow for each call, against the least that Temporal can do: one workflow, one activity."""
+"""Measure a workflow for each call, in comparison with the smallest workflow (`bare`)."""
 
 import asyncio
 import sys
@@ -14,12 +14,12 @@ from temporalio.client import Client
 
 from benchmarks import organizations
 from benchmarks.bare import QUEUE, Bare
-from billing.call import EndedCall
+from billing.calls.call import EndedCall
 from devstack.programs import NAMESPACE
 from devstack.stack import Stack
 from workflows import bill_call
 from workflows.bill_call import BillCall
-from workflows.payloads import DATA_CONVERTER
+from workflows.shared.data_converter import DATA_CONVERTER
 
 WORKFLOWS = 150
 IN_FLIGHT = 24
@@ -28,7 +28,7 @@ ROUNDS = 5
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """Workflows a second, the median of the rounds; and BillCall's part of bare, round by round."""
+    """Workflows a second, as the median of the rounds, and the ratio of each round."""
 
     bill_call_per_second: float
     bare_per_second: float
@@ -36,7 +36,7 @@ class Lane:
 
 
 async def measure(stack: Stack) -> Lane:
-    """Run both in turn on one server, so that a slow moment of the machine slows both."""
+    """Run both in turn on one server, so that a slow phase of the machine slows both."""
     client = await Client.connect(
         stack.temporal.address, namespace=NAMESPACE, data_converter=DATA_CONVERTER
     )
@@ -59,7 +59,7 @@ async def measure(stack: Stack) -> Lane:
 
 
 async def _rate(run: Callable[[], Awaitable[object]], count: int = WORKFLOWS) -> float:
-    """Run a number of workflows, some at the same time; answers how many ended a second."""
+    """Run a number of workflows, 24 at a time; return how many ended a second."""
     room = asyncio.Semaphore(IN_FLIGHT)
 
     async def one() -> None:
@@ -88,7 +88,7 @@ async def _bill_call(client: Client, assistant_id: str) -> None:
 
 @asynccontextmanager
 async def _bare_worker(stack: Stack) -> AsyncIterator[None]:
-    """Run the bare workflow as callwallet's are run: a worker process of its own, sandboxed."""
+    """Run a worker for the bare workflow as callwallet's runs: sandboxed, in its own process."""
     worker = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "benchmarks.bare", stack.temporal.address
     )

@@ -1,4 +1,4 @@
-"""Organisations to measure with: their wallets never refuse a call."""
+"""Create organisations to measure with, whose wallets never refuse a call."""
 
 import uuid
 
@@ -10,7 +10,7 @@ _HUGE_DEBT_LIMIT_MINOR = 100_000_000
 
 
 async def create(stack: Stack, count: int) -> list[str]:
-    """Create organisations with an assistant each; answers with the assistants."""
+    """Create organisations with an assistant each; return the assistants' ids."""
     run = uuid.uuid4().hex[:8]
     headers = {"Authorization": f"Bearer {stack.operator_key}"}
     async with httpx.AsyncClient(

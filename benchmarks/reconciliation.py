@@ -1,4 +1,4 @@
-"""A night: a long list of calls at Vapi, 3 % of which the ledger has never heard of."""
+"""Measure a nightly run: Vapi lists many calls, and 3 % of them are not in the ledger."""
 
 import asyncio
 import time
@@ -15,24 +15,24 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowHistoryEventFilterType
 
 from benchmarks import organizations
-from billing.call import EndedCall
-from billing.reconciliation import Reconciliation, Report
-from billing.vapi import call_from_api
-from billing.webhook import Source
+from billing.calls.call import EndedCall
+from billing.calls.vapi import call_from_api
+from billing.inbox.webhook_event import Source
+from billing.reconciliation.reconciliation import Reconciliation, Report
 from devstack.programs import NAMESPACE
-from devstack.providers.vapi_control import Generated
+from devstack.providers.vapi.control import Generated
 from devstack.stack import Stack
-from store import calls
-from store import engine as store_engine
+from store.calls import calls
+from store.database import engine as store_engine
 from store.schema import reconciliation_findings as findings
-from workflows import reconciling
-from workflows.payloads import DATA_CONVERTER
+from workflows import reconciliation
 from workflows.reconcile_vapi import ReconcileVapi
+from workflows.shared.data_converter import DATA_CONVERTER
 
 LISTED = 100_000
 MISSING_OF_A_HUNDRED = 3
 ORGANIZATIONS = 20
-# The last call of the list ended ten minutes after this, and its grace period is over.
+# The youngest call began this long ago. It took ten minutes at most, so its grace period is over.
 _ENDED_BEFORE = timedelta(minutes=21)
 _BILLED_AT_ONCE = 2000
 _LOOK_EVERY_SECONDS = 0.2
@@ -50,7 +50,7 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Night:
-    """What a run took, and how long its history was, from one continue-as-new to the next."""
+    """What a run took. Its history lengths are those between one continue-as-new and the next."""
 
     report: Report
     comparing_seconds: float
@@ -60,7 +60,7 @@ class Night:
 
 
 async def measure(stack: Stack, listed: int) -> Night:
-    """Fill Vapi's list, bill 97 % of it, and let a run find the rest."""
+    """Fill Vapi's list, bill 97 % of it, and run a reconciliation, which must find the rest."""
     engine = store_engine.connect(stack.postgres.url(), application_name="benchmark", pool_size=1)
     client = await Client.connect(
         stack.temporal.address, namespace=NAMESPACE, data_converter=DATA_CONVERTER
@@ -87,7 +87,7 @@ async def _list(stack: Stack, generated: Generated) -> None:
 
 
 async def _bill(engine: AsyncEngine, generated: Generated) -> None:
-    """Bill the calls whose webhooks arrived, as the drain does in a flood, in large sets."""
+    """Bill the calls whose webhooks arrived, in large sets, as the drain does in a flood."""
     arrived = _arrived(generated)
     while some := list(islice(arrived, _BILLED_AT_ONCE)):
         async with engine.begin() as connection:
@@ -95,7 +95,7 @@ async def _bill(engine: AsyncEngine, generated: Generated) -> None:
 
 
 def _arrived(generated: Generated) -> Iterator[EndedCall]:
-    """Make the listed calls once more: the same seed makes the same calls."""
+    """Yield the listed calls but the missing ones. The same seed makes the same calls again."""
     now = datetime.fromtimestamp(time.time(), UTC)
     for number, call in enumerate(generated.calls(now)):
         if not _is_missing(number):
@@ -110,7 +110,7 @@ async def _run(client: Client, engine: AsyncEngine, worker: int) -> Night:
     wanted = Reconciliation(Source.VAPI)
     before = _memory(worker, "VmRSS")
     handle = await client.start_workflow(
-        ReconcileVapi.run, wanted, **reconciling.start_options(wanted)
+        ReconcileVapi.run, wanted, **reconciliation.start_options(wanted)
     )
     ended = asyncio.create_task(handle.result())
     samples = await _sample(worker, ended)
@@ -143,7 +143,7 @@ async def _sample(worker: int, ended: asyncio.Task[Report | None]) -> list[tuple
 
 
 async def _compared_at(engine: AsyncEngine, run_id: str) -> datetime:
-    """When the first findings were handed on: the list had been read to its end."""
+    """Read when the first findings were handed on: the list had been read to its end by then."""
     query = select(func.min(findings.c.handed_on_at)).where(findings.c.run_id == run_id)
     async with engine.connect() as connection:
         moment: datetime = (await connection.execute(query)).scalar_one()
@@ -151,7 +151,7 @@ async def _compared_at(engine: AsyncEngine, run_id: str) -> datetime:
 
 
 async def _history_lengths(client: Client, workflow_id: str, run_id: str) -> tuple[int, ...]:
-    """Follow a run from one continue-as-new to the next; answers with how many events each took."""
+    """Follow a run from one continue-as-new to the next; return how many events each part has."""
     lengths = []
     while run_id:
         handle = client.get_workflow_handle(workflow_id, run_id=run_id)
@@ -169,7 +169,7 @@ async def _history_lengths(client: Client, workflow_id: str, run_id: str) -> tup
 
 
 def _memory(pid: int, name: str) -> float:
-    """Read what the kernel says of a process's resident memory: VmRSS now, VmHWM at most, in MB."""
+    """Read a process's resident memory from the kernel, in MB: VmRSS is now, VmHWM the peak."""
     status = Path(f"/proc/{pid}/status").read_text()
     [line] = [line for line in status.splitlines() if line.startswith(f"{name}:")]
     return int(line.split()[1]) / 1024

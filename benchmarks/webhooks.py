@@ -1,4 +1,4 @@
-"""Acknowledging and settling: a steady rate, and a burst."""
+"""Measure how fast webhooks are acknowledged and settled: at a steady rate, and in a burst."""
 
 import asyncio
 import json
@@ -13,10 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from benchmarks import organizations
 from devstack.load import fire, percentile, post_request
-from devstack.providers.vapi_messages import auth_headers, end_of_call_report
+from devstack.providers.vapi.messages import auth_headers, end_of_call_report
 from devstack.stack import Stack
-from store import engine as store_engine
-from store import inbox
+from store.database import engine as store_engine
+from store.inbox import inbox
 
 ORGANIZATIONS = 20
 CONNECTIONS = 32
@@ -28,8 +28,8 @@ _LOOK_EVERY_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
-    """One run: how fast webhooks were acknowledged, and how fast the calls were settled."""
+class WebhookFigures:
+    """How fast webhooks were acknowledged in one run, and how fast the calls were settled."""
 
     acknowledged_per_second: float
     p50_milliseconds: float
@@ -37,17 +37,17 @@ class Figures:
     settled_per_second: float
 
 
-async def burst(stack: Stack) -> Figures:
+async def burst(stack: Stack) -> WebhookFigures:
     """Send 4,000 reports on 32 connections, as fast as they are answered."""
     return await _measure(stack, BURST, per_second=None)
 
 
-async def steady(stack: Stack) -> Figures:
-    """Send 200 reports a second, each at its own time, for ten seconds."""
+async def steady(stack: Stack) -> WebhookFigures:
+    """Send 200 reports a second, evenly spaced, for ten seconds."""
     return await _measure(stack, STEADY_PER_SECOND * STEADY_SECONDS, STEADY_PER_SECOND)
 
 
-async def _measure(stack: Stack, count: int, per_second: float | None) -> Figures:
+async def _measure(stack: Stack, count: int, per_second: float | None) -> WebhookFigures:
     url = f"{stack.api_url}/webhooks/vapi"
     engine = store_engine.connect(stack.postgres.url(), application_name="benchmark", pool_size=1)
     assistants = await organizations.create(stack, ORGANIZATIONS)
@@ -61,7 +61,7 @@ async def _measure(stack: Stack, count: int, per_second: float | None) -> Figure
     await engine.dispose()
     if any(shot.status != httpx.codes.OK for shot in shots):
         raise RuntimeError("not every webhook was answered with 200")
-    return Figures(
+    return WebhookFigures(
         acknowledged_per_second=count / acknowledged,
         p50_milliseconds=percentile(shots, 0.50),
         p99_milliseconds=percentile(shots, 0.99),
@@ -70,7 +70,7 @@ async def _measure(stack: Stack, count: int, per_second: float | None) -> Figure
 
 
 def reports(url: str, secret: str, assistants: Sequence[str], count: int) -> list[bytes]:
-    """Prepare reports of one-minute calls, so that preparing them takes no time later."""
+    """Return reports of one-minute calls as requests, so that making them takes no time later."""
     ended = datetime.fromtimestamp(time.time(), UTC)
     started = ended - timedelta(seconds=60)
     prepared = []
@@ -83,7 +83,7 @@ def reports(url: str, secret: str, assistants: Sequence[str], count: int) -> lis
 
 
 async def _settled(engine: AsyncEngine) -> None:
-    """Wait until nothing waits in the inbox: then every call is in the ledger."""
+    """Wait until the inbox is empty: then every call is in the ledger."""
     while True:
         async with engine.connect() as connection:
             if (await inbox.backlog(connection)).waiting == 0:

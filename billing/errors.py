@@ -1,4 +1,4 @@
-"""Refusals: what callwallet answers "no" to, for good, with a stable code and an HTTP status."""
+"""Refusals: final answers of "no", each with a stable code and an HTTP status."""
 
 from typing import ClassVar
 
@@ -48,7 +48,21 @@ class ChangesThePast(BillingError):
     title = "That would change what is charged already"
 
 
-class CallMissing(NotFound):
+class LengthUnknown(BillingError):
+    """Nobody says how long the call took, or only what cannot be."""
+
+    code = "length_unknown"
+    title = "Nobody says how long the call took"
+
+
+class MissingAtProvider(NotFound):
+    """A provider does not know what was asked for. What was made just now it may know in a moment.
+
+    So this one is not final at once: it is asked for a few times, and then ever more slowly.
+    """
+
+
+class CallMissing(MissingAtProvider):
     """Vapi does not know the call."""
 
     code = "call_missing"
@@ -62,11 +76,19 @@ class CallNotEnded(Conflict):
     title = "The call has not ended"
 
 
-class PaymentMissing(NotFound):
+class PaymentMissing(MissingAtProvider):
     """Stripe does not know the payment."""
 
     code = "payment_missing"
     title = "Stripe does not know the payment"
+
+
+class KeyRefused(BillingError):
+    """Stripe does not accept our key, or not for this: it says nothing about what was asked."""
+
+    code = "key_refused"
+    status = 503
+    title = "Stripe does not accept the API key"
 
 
 class InvalidWindow(BillingError):
@@ -77,14 +99,14 @@ class InvalidWindow(BillingError):
 
 
 class ListingStuck(BillingError):
-    """A full page of the provider's list is of one instant, and there is no way past it."""
+    """A full page of the provider's list has one timestamp, and no next page can be asked for."""
 
     code = "listing_stuck"
     title = "The provider's list cannot be walked any further"
 
 
 class SameOperator(BillingError):
-    """Whoever asks for an adjustment cannot approve it: four eyes see more than two."""
+    """The operator who asks for an adjustment cannot approve it: that takes a second person."""
 
     code = "same_operator"
     status = 403
@@ -92,21 +114,21 @@ class SameOperator(BillingError):
 
 
 class AlreadyDecided(Conflict):
-    """The adjustment waits no more, and what became of it is something else."""
+    """The adjustment no longer waits: it was decided another way."""
 
     code = "already_decided"
     title = "It has been decided otherwise"
 
 
 class NoSavedCard(BillingError):
-    """There is no card to charge automatically: the customer saves one at a checkout."""
+    """There is no card to charge automatically. The customer can save one at a checkout."""
 
     code = "no_saved_card"
     status = 409
     title = "There is no saved card"
 
 
-class MessageMissing(NotFound):
+class MessageMissing(MissingAtProvider):
     """Twilio does not know the message."""
 
     code = "message_missing"

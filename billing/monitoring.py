@@ -1,4 +1,4 @@
-"""How well it goes: the share that was delivered, processed and billed, and what waits."""
+"""How well billing goes: the shares that were delivered, processed and billed, and what waits."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,19 +6,19 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 
-from billing.attempt import AttemptState
-from billing.parked import ParkedTotal
-from billing.reconciliation import RunStatus
-from billing.reliability import reliability
-from billing.webhook import Source
+from billing.inbox.webhook_event import Source
+from billing.parking.parked_work import ParkedTotal
+from billing.recharges.attempt import AttemptState
+from billing.reconciliation.reconciliation import RunStatus
+from billing.reconciliation.reliability import reliability
 
 QUARTER = timedelta(minutes=15)
 HOUR = timedelta(hours=1)
 DAY = timedelta(hours=24)
 WINDOWS = {"15m": QUARTER, "1h": HOUR, "24h": DAY}
-# Over how many days, today included, reconciliation is asked how well webhooks arrive.
+# The reliability of webhooks is measured over this many days, today included.
 RELIABILITY_DAYS = 7
-# What has just arrived is under way, and neither good nor bad yet.
+# What arrived this recently is still under way. It counts neither as good nor as bad.
 GRACE = timedelta(seconds=60)
 
 
@@ -64,7 +64,7 @@ class Rates:
     unowned: int = 0
 
 
-# The rates of each of `WINDOWS`, by its name.
+# The rates of each window, by its name in `WINDOWS`.
 RatesByWindow = Mapping[str, Rates]
 
 
@@ -77,7 +77,7 @@ class OrganizationRates:
 
     @property
     def worst_first(self) -> tuple[Decimal, int, str]:
-        """What to sort by: the day's share that was billed; of two alike the busier is first."""
+        """The sort key: the lowest billing rate of the day first, then the busier organisation."""
         day = self.rates["24h"].billing
         return day.percent, -day.total, self.org_id
 

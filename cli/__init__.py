@@ -5,10 +5,11 @@ from typing import Any
 import typer
 from pydantic import ValidationError
 
-from cli import explain, keys, parked, reconcile, showing, system
+from cli import explain, keys, recharges, system
+from cli.output import BAD_INPUT, complain
+from cli.parked import commands as parked
+from cli.reconcile import commands as reconcile
 from wiring import Settings
-
-_BAD_INPUT = 2
 
 
 class _Command(typer.Typer):
@@ -19,8 +20,8 @@ class _Command(typer.Typer):
         except ValidationError as error:
             if error.title != Settings.__name__:
                 raise
-            showing.complain(_what_is_wrong(error))
-            raise SystemExit(_BAD_INPUT) from error
+            complain(_what_is_wrong(error))
+            raise SystemExit(BAD_INPUT) from error
 
 
 def _what_is_wrong(error: ValidationError) -> str:
@@ -42,4 +43,5 @@ app.command()(system.demo)
 app.command()(explain.explain)
 app.add_typer(reconcile.commands, name="reconcile")
 app.add_typer(parked.commands, name="parked")
+app.add_typer(recharges.commands, name="recharges")
 app.add_typer(keys.commands, name="keys")

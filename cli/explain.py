@@ -1,25 +1,19 @@
 """`callwallet explain`: where a penny came from, or went."""
 
-import asyncio
 from collections.abc import Iterator
 from typing import Annotated
 from urllib.parse import quote
 
 import typer
-from pydantic import TypeAdapter
 from rich.console import Console
 from rich.table import Table
 
-from api.problems import DATABASE_GONE
-from billing.errors import NotFound
-from billing.explanation import Explanation
-from billing.tariff import Tariff
-from cli import showing
-from store import engine as store_engine
+from billing.explanations import Explanation
+from billing.tariffs.tariff import Tariff
+from cli.output import NOTHING_CHANGED, print_json, run
 from store import explanations
+from store.database import engine as store_engine
 from wiring import Settings, workflows_url
-
-_FAILED, _BAD_INPUT = 1, 2
 
 
 def explain(
@@ -27,19 +21,11 @@ def explain(
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
     """Explain an entry: what for, what was heard of it, by which tariff, and where to look."""
-    settings = Settings()
-    try:
-        found = asyncio.run(_read(settings, key))
-    except NotFound as missing:
-        showing.complain(f"{missing}.")
-        raise typer.Exit(_BAD_INPUT) from missing
-    except DATABASE_GONE as gone:
-        showing.complain(f"PostgreSQL does not answer ({type(gone).__name__}).")
-        raise typer.Exit(_FAILED) from gone
+    found = run(lambda settings: _read(settings, key), NOTHING_CHANGED)
     if as_json:
-        typer.echo(TypeAdapter(Explanation).dump_json(found, indent=2))
+        print_json(found)
     else:
-        _show(found, workflows_url(settings))
+        _show(found, workflows_url(Settings()))
 
 
 async def _read(settings: Settings, key: str) -> Explanation:
@@ -60,7 +46,7 @@ def _show(found: Explanation, ui: str | None) -> None:
 
 
 def _entry(found: Explanation) -> Iterator[tuple[str, str]]:
-    """Say what moved, and how it was computed."""
+    """Yield what moved, and how it was computed."""
     entry = found.entry
     yield "entry", f"{entry.key} (number {entry.entry_id}, {entry.kind})"
     yield "money", f"{entry.amount} from {entry.debit_account} to {entry.credit_account}"
@@ -75,7 +61,7 @@ def _entry(found: Explanation) -> Iterator[tuple[str, str]]:
 
 
 def _course(found: Explanation, ui: str | None) -> Iterator[tuple[str, str]]:
-    """Say what was heard of it, who acted, and where to look."""
+    """Yield what was heard of it, who acted, and where to look."""
     for one in found.related:
         yield "see also", f"{one.key}: {one.amount} from {one.debit_account}"
     for event in found.events:

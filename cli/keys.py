@@ -1,12 +1,12 @@
 """`callwallet keys`: keys to the API, for whoever has none yet."""
 
-import asyncio
 from typing import Annotated
 
 import typer
 
-from api.api_keys import issue
-from store import engine as store_engine
+from cli.output import run
+from store.database import engine as store_engine
+from store.organizations import api_keys
 from wiring import Settings
 
 commands = typer.Typer(help="Keys to the API.", no_args_is_help=True)
@@ -21,12 +21,12 @@ def create(
     """Make a key and print it: this once, it is kept nowhere."""
     if operator == (org is not None):
         raise typer.BadParameter("give either --operator or --org")
-    typer.echo(asyncio.run(_create(Settings(), label, org)))
+    typer.echo(run(lambda settings: _create(settings, label, org), "No key was made."))
 
 
 async def _create(settings: Settings, label: str, org_id: str | None) -> str:
     engine = store_engine.connect(settings.database_url, application_name="callwallet keys")
     async with engine.begin() as connection:
-        issued = await issue(connection, label, org_id)
+        _, secret = await api_keys.issue(connection, label, org_id)
     await engine.dispose()
-    return issued.secret
+    return secret

@@ -4,13 +4,17 @@ import asyncio
 from pathlib import Path
 from typing import Annotated
 
+import structlog
 import typer
 
-from store import engine as store_engine
-from store import migrate
-from wiring import Settings, connect_temporal, set_up_logging
-from workflows import namespace
+from processes import namespace
+from store.database import engine as store_engine
+from store.database import migrate
+from store.payments import payments
+from store.recharges import recharge_settings
+from wiring import Settings, connect_temporal, platform_rules, set_up_logging
 
+log = structlog.get_logger()
 State = Annotated[
     Path, typer.Option("--state", help="Where everything is kept between two starts.")
 ]
@@ -69,6 +73,22 @@ async def _setup(settings: Settings) -> None:
     set_up_logging(settings)
     engine = store_engine.connect(settings.database_url, application_name="callwallet setup")
     await migrate.upgrade(engine)
+    async with engine.connect() as connection:
+        ours = await payments.untyped_are_ours(connection, settings.untyped_payments)
+    log.info(
+        "payments without a type that name an organisation",
+        are="credited" if ours else "ignored",
+        by=f"UNTYPED_PAYMENTS={settings.untyped_payments}",
+    )
+    async with engine.connect() as connection:
+        keeping = await recharge_settings.keeping_more(connection, platform_rules(settings))
+    for org_id, caps in keeping.items():
+        log.info(
+            "a card keeps caps above those by default",
+            org_id=org_id,
+            charge_minor=caps.charge_minor,
+            day_minor=caps.day_minor,
+        )
     await engine.dispose()
     await namespace.prepare(await connect_temporal(settings))
     # A client that goes away in the same breath can crash the interpreter's exit.

@@ -1,1 +1,1 @@
-"""An offline world on one machine: real servers, stand-in providers, and who keeps them running."""
+"""An offline world on one machine: real servers, stand-in providers, and their supervisor."""

@@ -1,11 +1,11 @@
-"""The secrets of one state directory: made once, kept private."""
+"""The secrets of one state directory: made once, and readable by their owner only."""
 
 import json
 import secrets
 from pathlib import Path
 
 from devstack.files import read_json, write_private
-from devstack.providers.twilio_messages import ACCOUNT_SID
+from devstack.providers.twilio.messages import ACCOUNT_SID
 
 PREFIXES = {
     "STRIPE_API_KEY": "sk_test_",
@@ -24,7 +24,7 @@ class Credentials:
         self._file = file
 
     def providers(self) -> dict[str, str]:
-        """The keys that we and the stand-in providers share."""
+        """Return the keys that callwallet shares with the stand-ins; make the missing ones."""
         known = self._known()
         made = {name: prefix + secrets.token_hex(16) for name, prefix in PREFIXES.items()}
         chosen = {name: known.get(name, key) for name, key in made.items()}
@@ -33,11 +33,11 @@ class Credentials:
         return chosen
 
     def operator(self) -> str:
-        """The operator's API key; empty until the state has one."""
+        """Return the operator's API key, or an empty text until there is one."""
         return self._known().get(OPERATOR, "")
 
     def keep_operator(self, key: str) -> None:
-        """Remember the operator's key: only its hash is in the database."""
+        """Store the operator's key, for the database has only its hash."""
         self._write({**self._known(), OPERATOR: key})
 
     def _known(self) -> dict[str, str]:

@@ -1,14 +1,14 @@
-"""What can go wrong when the offline world starts."""
+"""Errors of the offline world when it starts."""
 
 from pathlib import Path
 
 
 class StackError(Exception):
-    """A part could not start; the message is for the person at the terminal."""
+    """A part could not start. The message is for the person at the terminal."""
 
 
 class PortTaken(StackError):
-    """Another program listens on the port; the caller may choose another one."""
+    """Another program listens on the port. The caller may choose another port."""
 
     def __init__(self, port: int) -> None:
         super().__init__(f"port {port} is in use by another program")
@@ -16,7 +16,7 @@ class PortTaken(StackError):
 
 
 class AlreadyRunning(StackError):
-    """A running process holds the state directory."""
+    """Another process that runs holds the state directory."""
 
     def __init__(self, state: Path, holder: str) -> None:
         super().__init__(f"{state} is in use by {holder}")

@@ -1,4 +1,4 @@
-"""Small files of a state directory: private, and never seen half-written."""
+"""Read and write the small files of a state directory: private, and never seen half-written."""
 
 import json
 import os
@@ -15,7 +15,10 @@ def write_private(path: Path, text: str) -> None:
 
 
 def read_json(path: Path) -> dict[str, object]:
-    """The object in `path`; empty when there is no file yet."""
+    """Read the object in `path`; return an empty one if there is no file yet.
+
+    Raise TypeError if it holds no object.
+    """
     if not path.exists():
         return {}
     content = json.loads(path.read_text())

@@ -1,7 +1,8 @@
-"""Become another program that ends when its parent does; a script, run by `process.spawn`.
+"""Become another program that ends when its parent does: a script that `process` runs.
 
-It stands between fork and exec because Python code may not run there in a process with threads
-(`preexec_fn` can deadlock). It imports the standard library only and starts in 10 ms.
+It does what is to be done between fork and exec. In a process with threads no Python code may run
+there (`preexec_fn` can deadlock), so this is a program of its own. It imports the standard library
+only, and starts in 10 ms.
 """
 
 import ctypes
@@ -21,7 +22,7 @@ CAPABILITY_VERSION_3 = 0x20080522
 
 
 def main(arguments: list[str]) -> None:
-    """PARENT_PID ORPHAN_SIGNAL OWNED_DIRECTORY|'' PROGRAM [ARGUMENT …]."""
+    """Read PARENT_PID ORPHAN_SIGNAL OWNED_DIRECTORY|'' PROGRAM [ARGUMENT …], and become PROGRAM."""
     parent, orphan_signal, owned, *command = arguments
     if owned and os.geteuid() == 0:
         leave_root(Path(owned), Path(command[0]))
@@ -30,10 +31,10 @@ def main(arguments: list[str]) -> None:
 
 
 def end_with_parent(parent: int, orphan_signal: int) -> None:
-    """Ask the kernel for `orphan_signal` at the parent's death, even of a SIGKILL.
+    """Ask the kernel to send us `orphan_signal` when the parent dies, even by SIGKILL.
 
-    A change of credentials clears the wish, so this comes last. The parent may have died before
-    it: then nobody would ever signal, and another process is our parent by now.
+    A change of user clears this request, so it comes last. If the parent has died before it, the
+    kernel would never send the signal. Another process is our parent by then, which shows it.
     """
     if sys.platform != "linux":
         return
@@ -43,11 +44,11 @@ def end_with_parent(parent: int, orphan_signal: int) -> None:
 
 
 def leave_root(owned: Path, program: Path) -> None:
-    """Stop being root, which PostgreSQL refuses to be, and keep access to `owned`.
+    """Stop being root, for PostgreSQL refuses to run as root, and keep access to `owned`.
 
-    In a user namespace of our own root looks like nobody, and the files stay root's. Where a
-    container forbids namespaces, or other users' directories lie on the way, we become nobody
-    and give it the files; from then on they are not root's, and every start goes this way.
+    In a user namespace of our own, root appears as nobody, and the files stay root's. A container
+    may forbid namespaces, or directories of other users may lie on the path. Then we become nobody
+    and give nobody the files. They are no longer root's, so every later start does the same.
     """
     if _succeeds_in_a_fork(owned, program):
         _enter_user_namespace()
@@ -57,12 +58,15 @@ def leave_root(owned: Path, program: Path) -> None:
 
 
 def libc() -> ctypes.CDLL:
-    """The C library of this process (Python 3.11 has neither unshare nor prctl)."""
+    """Return the C library of this process, for Python 3.11 has neither unshare nor prctl."""
     return ctypes.CDLL(None, use_errno=True)
 
 
 def _succeeds_in_a_fork(owned: Path, program: Path) -> bool:
-    """Whether a user namespace can be had and reach both paths; tried where it costs nothing."""
+    """Return whether a user namespace is possible, and both paths are reachable from it.
+
+    A child process tries it, so that a failure leaves this one as it is.
+    """
     child = os.fork()
     if child == 0:
         reachable = False
@@ -84,14 +88,14 @@ def _enter_user_namespace() -> None:
 
 
 def _become_nobody() -> None:
-    """Change to nobody, keeping the one capability that opens directories only root can enter."""
+    """Become nobody, but keep the capability to enter directories that only root may enter."""
     libc().prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0)
     os.setgroups([])
     os.setresgid(NOBODY, NOBODY, NOBODY)
     os.setresuid(NOBODY, NOBODY, NOBODY)
     wanted = 1 << CAP_DAC_OVERRIDE
     header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
-    # effective, permitted, inheritable; then the same for capabilities above 31
+    # Effective, permitted and inheritable; then the same three for the capabilities above 31.
     data = (ctypes.c_uint32 * 6)(wanted, wanted, wanted, 0, 0, 0)
     if libc().capset(header, data) == 0:
         libc().prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_DAC_OVERRIDE, 0, 0)

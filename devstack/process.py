@@ -1,4 +1,4 @@
-"""Child programs that end when we do, are restarted when they die, and stop when told."""
+"""Run child programs: restart them when they die, and end them when this process ends."""
 
 import asyncio
 import os
@@ -18,7 +18,7 @@ from devstack.ports import is_free
 
 ROOT = Path(__file__).parents[1]
 LAUNCHER = Path(__file__).with_name("launch.py")
-# What configures our own parts, and must not leak into them from the user's shell.
+# Variables of the user's shell that would configure our own programs, and must not reach them.
 FOREIGN = ("PG", "TEMPORAL_", "STRIPE_", "VAPI_", "TWILIO_", "SLACK_", "DATABASE_", "API_")
 READY_SECONDS = 30.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
@@ -28,30 +28,30 @@ Note = Callable[[str, str], None]
 
 
 def silent(_name: str, _detail: str) -> None:
-    """The note that nobody reads."""
+    """Do nothing with a note."""
 
 
 @dataclass(frozen=True)
 class Program:
-    """What to run, and how it ends."""
+    """A program to run, and how to end it."""
 
     name: str
     command: tuple[str, ...]
     log: Path
     env: Mapping[str, str] = field(default_factory=dict)
     ports: tuple[int, ...] = ()
-    """The ports it binds; a failed start is blamed on one that is not free."""
+    """The ports that it binds. If it does not start, one that is not free is the reason."""
     stop_signal: signal.Signals = signal.SIGTERM
     stop_seconds: float = 5.0
     orphan_signal: signal.Signals = signal.SIGKILL
-    """Sent by the kernel when we die; nothing of it may outlive us."""
+    """The signal that the kernel sends it when we die. Nothing of it may outlive us."""
     inherits: tuple[int, ...] = ()
     owned: Path | None = None
-    """For a program that refuses to be root: the directory that it must own."""
+    """The directory that it must own, for a program that refuses to run as root."""
 
 
 class Child:
-    """A running program; it heads a process group of its own."""
+    """A running program, which leads a process group of its own."""
 
     def __init__(self, program: Program, process: Process) -> None:
         self.program = program
@@ -59,26 +59,26 @@ class Child:
 
     @classmethod
     async def spawn(cls, program: Program) -> Self:
-        """Start `program`, whose whole output goes to its log."""
+        """Start `program`. All its output goes to its log."""
         return cls(program, await _launch(program, stdout=None))
 
     @property
     def pid(self) -> int:
-        """The pid of the program itself: the launcher becomes it by exec."""
+        """The pid of the program itself, for the launcher becomes the program by exec."""
         return self._process.pid
 
     @property
     def is_alive(self) -> bool:
-        """Whether it has not ended yet."""
+        """Whether it still runs."""
         return self._process.returncode is None
 
     async def ended(self) -> str:
-        """Wait for its end and say how it came."""
+        """Wait until it has ended, and return its exit status or signal in words."""
         status = await self._process.wait()
         return f"signal {-status}" if status < 0 else f"exit status {status}"
 
     async def stop(self) -> None:
-        """End it, by SIGKILL to its group when it takes too long."""
+        """Send it its stop signal, and SIGKILL to its group if it takes too long."""
         if not self.is_alive:
             return
         self._process.send_signal(self.program.stop_signal)
@@ -90,7 +90,7 @@ class Child:
             await self._process.wait()
 
     def failure(self, what: str) -> StackError:
-        """Why it did not start: a port of another program, or the end of its log."""
+        """Return the error for a program that did not start: a taken port, or the log's end."""
         taken = [port for port in self.program.ports if not is_free(port)]
         if taken and not self.is_alive:
             return PortTaken(taken[0])
@@ -100,7 +100,7 @@ class Child:
 
 
 class Service:
-    """One program, kept running from `start` to `stop`."""
+    """A program that is kept running from `start` to `stop`."""
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class Service:
         is_ready: Callable[[int], Awaitable[bool]],
         note: Note = silent,
     ) -> None:
-        """`describe` is asked before every start; `is_ready` gets the pid until it agrees."""
+        """Call `describe` before every start, then `is_ready` with the pid until it is true."""
         self._describe = describe
         self._is_ready = is_ready
         self._note = note
@@ -123,7 +123,7 @@ class Service:
     async def start(self) -> None:
         """Start it and wait until it is ready, at most 30 s.
 
-        Raises PortTaken when another program has its port, StackError when it cannot start.
+        Raise PortTaken if another program has its port, StackError if it does not start.
         """
         async with AsyncExitStack() as undo:
             self._child = await Child.spawn(self._describe())
@@ -133,7 +133,7 @@ class Service:
         self._keeper = asyncio.create_task(self._keep())
 
     async def stop(self) -> None:
-        """Stop it: its signal first, SIGKILL when it does not end in its time."""
+        """Stop it: by its stop signal, then by SIGKILL if it does not end in time."""
         if self._keeper:
             self._keeper.cancel()
             await asyncio.wait([self._keeper])
@@ -152,7 +152,7 @@ class Service:
             await asyncio.sleep(0.02)
 
     async def _keep(self) -> None:
-        """Start it again whenever it dies, at once at first and ever more slowly."""
+        """Start it again whenever it dies: almost at once, then after pauses that double."""
         pause = FIRST_PAUSE
         while self._child:
             began = time.monotonic()
@@ -167,7 +167,7 @@ class Service:
 
 
 async def together(*starts: Awaitable[None]) -> None:
-    """Wait for all; at the first failure cancel the others, wait for their ends, and raise it."""
+    """Wait for all. At the first failure cancel the others, wait until they end, and raise it."""
     tasks = [asyncio.ensure_future(start) for start in starts]
     try:
         await asyncio.gather(*tasks)
@@ -178,9 +178,9 @@ async def together(*starts: Awaitable[None]) -> None:
 
 
 async def run(program: Program, seconds: float) -> str:
-    """Run `program` to its end and return what it printed; stderr goes to its log.
+    """Run `program` to its end and return its standard output; its errors go to its log.
 
-    Raises StackError when it fails or takes longer than `seconds`.
+    Raise StackError if it fails or takes longer than `seconds`.
     """
     process = await _launch(program, stdout=PIPE)
     try:
@@ -197,7 +197,10 @@ async def run(program: Program, seconds: float) -> str:
 
 
 async def _launch(program: Program, stdout: int | None) -> Process:
-    """Start `program` from the main thread: Linux takes the thread's end for the parent's."""
+    """Start `program`, from the main thread only. Raise StackError in another thread.
+
+    Linux sends the orphan signal when the thread that started a child ends, not the process.
+    """
     if threading.current_thread() is not threading.main_thread():
         raise StackError("servers must be started from the main thread")
     program.log.parent.mkdir(parents=True, exist_ok=True)
@@ -215,7 +218,7 @@ async def _launch(program: Program, stdout: int | None) -> Process:
 
 
 def launch_command(program: Program) -> tuple[str, ...]:
-    """The command line of the launcher that becomes `program`."""
+    """Return the command line of the launcher, which becomes `program`."""
     owned = str(program.owned) if program.owned else ""
     launcher = (sys.executable, "-I", "-S", str(LAUNCHER))
     orphan = str(int(program.orphan_signal))
@@ -223,11 +226,11 @@ def launch_command(program: Program) -> tuple[str, ...]:
 
 
 def environment(own: Mapping[str, str]) -> dict[str, str]:
-    """The user's environment without what configures the parts, and with `own`."""
+    """Return the user's environment with `own`, but without what would configure our programs."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(FOREIGN)}
     return {**inherited, **own}
 
 
 def tail(log: Path) -> str:
-    """The last lines of a log, for an error message."""
+    """Return the last lines of a log, for an error message."""
     return "\n".join(log.read_text(errors="replace").splitlines()[-12:])

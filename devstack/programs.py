@@ -1,4 +1,4 @@
-"""How our own processes are started: programs, settings, and when each is ready."""
+"""Describe our own processes: how each is started, with which settings, and when it is ready."""
 
 import asyncio
 import sys
@@ -15,12 +15,12 @@ STAND_INS = ("stripe", "vapi", "slack", "twilio")
 
 
 def base_url(ports: Ports, name: str) -> str:
-    """The address of one HTTP server of the stack."""
+    """Return the URL of one HTTP server of the stack."""
     return f"http://{HOST}:{ports[name]}"
 
 
 def provider_settings(ports: Ports) -> dict[str, str]:
-    """Where API and worker find the stand-in providers."""
+    """Return the settings by which API and worker find the stand-in providers."""
     return {
         "STRIPE_API_BASE": base_url(ports, "stripe"),
         "CHECKOUT_RETURN_ORIGINS": f"{base_url(ports, 'api')},http://localhost:3000",
@@ -33,7 +33,7 @@ def provider_settings(ports: Ports) -> dict[str, str]:
 
 
 def providers(state: Path, ports: Ports, keys: Mapping[str, str]) -> Program:
-    """The stand-ins of Stripe, Vapi, Slack and Twilio, which send their webhooks to our API."""
+    """Return the stand-ins of Stripe, Vapi, Slack and Twilio. They send webhooks to our API."""
     api = base_url(ports, "api")
     numbers = {name: ports[name] for name in STAND_INS}
     return Program(
@@ -53,13 +53,13 @@ def providers(state: Path, ports: Ports, keys: Mapping[str, str]) -> Program:
 
 
 def api(state: Path, port: int, env: Mapping[str, str]) -> Program:
-    """The HTTP API."""
+    """Return the HTTP API."""
     command = python("api")
     return Program("api", command, log(state, "api"), env, ports=(port,), stop_seconds=3.0)
 
 
 def worker(state: Path, env: Mapping[str, str], metrics_port: int | None = None) -> Program:
-    """The worker. What it has in hand when it must end is tried again after the next start."""
+    """Return the worker. Activities that its end cuts off are tried again after the next start."""
     if metrics_port is not None:
         env = {**env, "WORKER_METRICS_ADDRESS": f"{HOST}:{metrics_port}"}
     ports = () if metrics_port is None else (metrics_port,)
@@ -67,22 +67,22 @@ def worker(state: Path, env: Mapping[str, str], metrics_port: int | None = None)
 
 
 def command(state: Path, env: Mapping[str, str], *arguments: str) -> Program:
-    """One call of the `callwallet` command."""
+    """Return one run of the `callwallet` command."""
     return Program("callwallet", python("cli", *arguments), log(state, "setup"), env)
 
 
 def python(module: str, *arguments: str) -> tuple[str, ...]:
-    """A module run by the interpreter that runs us."""
+    """Return the command line of a module, run by the interpreter that runs us."""
     return (sys.executable, "-m", module, *arguments)
 
 
 def log(state: Path, name: str) -> Path:
-    """The log file of one process."""
+    """Return the log file of one process."""
     return state / "logs" / f"{name}.log"
 
 
 async def all_listen(ports: Iterable[int]) -> bool:
-    """Whether every port accepts connections."""
+    """Return whether every port accepts connections."""
     for port in ports:
         try:
             _, writer = await asyncio.open_connection(HOST, port)
@@ -94,7 +94,10 @@ async def all_listen(ports: Iterable[int]) -> bool:
 
 
 async def health(http: httpx.AsyncClient, api_url: str) -> dict[str, str] | None:
-    """What `/health` says of each service; None while it does not answer, empty when in trouble."""
+    """Read the status of each service from `/health`.
+
+    Return None while the API does not answer, and an empty dict if it answers with an error.
+    """
     try:
         answer = await http.get(f"{api_url}/health")
     except httpx.TransportError:

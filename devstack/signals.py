@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as an orderly end of a task."""
+"""End a task in order at SIGINT or SIGTERM."""
 
 import asyncio
 import signal
@@ -10,10 +10,10 @@ ENDINGS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def until_signalled() -> Iterator[None]:
-    """Run the body until SIGINT or SIGTERM cancels it; its cleanup runs, then we return normally.
+    """Run the body until SIGINT or SIGTERM cancels it. It cleans up, then we return normally.
 
-    Further signals are ignored: the cleanup has its own time limits, and an impatient second
-    Ctrl-C would cut PostgreSQL's shutdown short.
+    Further signals are ignored: the cleanup has time limits of its own, and a second Ctrl-C would
+    interrupt PostgreSQL's shutdown.
     """
     task, loop = asyncio.current_task(), asyncio.get_running_loop()
     received: list[signal.Signals] = []

@@ -1,4 +1,4 @@
-"""The whole system on one machine: started in order, kept running, stopped together."""
+"""Run the whole system on one machine: start it in order, keep it running, stop it together."""
 
 import json
 import os
@@ -23,30 +23,30 @@ from devstack.temporal import EmbeddedTemporal
 _LISTENERS = ("api", "worker_metrics", *programs.STAND_INS)
 PARTS = ("postgres", "temporal", "providers", "worker", "api")
 SETUP_SECONDS = 90.0
-# A worker that does not poll by then is reported and left to go on: it may only be slow.
+# The start does not wait longer for a worker to poll: it may only be slow.
 WORKER_SECONDS = 25.0
 
 
 class Part(Protocol):
-    """What the stack needs of each of its processes."""
+    """What the stack needs from each of its processes."""
 
     @property
     def pid(self) -> int | None:
-        """The pid while it runs."""
+        """The pid, or None while it does not run."""
 
     async def start(self) -> None:
         """Start it and wait until it is ready."""
 
     async def stop(self) -> None:
-        """Stop it; does nothing while it does not run."""
+        """Stop it; do nothing if it does not run."""
 
 
 class Stack:
     """PostgreSQL, Temporal, stand-in providers, API and worker over one state directory.
 
     `ports` fixes any of postgres, temporal, temporal_ui, stripe, vapi, slack, twilio,
-    worker_metrics and api. A fixture that needs less than everything names its `parts`.
-    `on_step(part, detail)` hears of every start, death and restart.
+    worker_metrics and api. `parts` names what to start, for tests that do not need everything.
+    `on_step(part, detail)` is called at every start, death and restart.
     """
 
     def __init__(
@@ -80,8 +80,8 @@ class Stack:
     async def __aenter__(self) -> Self:
         """Start everything.
 
-        Raises AlreadyRunning when another process serves the state, PortTaken when a fixed port
-        is in use, StackError when a part does not start; then nothing is left running.
+        Raise AlreadyRunning if another process serves the state, PortTaken if a fixed port is in
+        use, and StackError if a part does not start. Then nothing is left running.
         """
         self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = self._lock_state()
@@ -97,46 +97,46 @@ class Stack:
 
     @property
     def api_url(self) -> str:
-        """The API, known once the stack has started; so are the other addresses."""
+        """The URL of the API. Like the other URLs it is known once the stack has started."""
         return programs.base_url(self._ports, "api")
 
     @property
     def stripe_url(self) -> str:
-        """The stand-in of Stripe."""
+        """The URL of Stripe's stand-in."""
         return programs.base_url(self._ports, "stripe")
 
     @property
     def vapi_url(self) -> str:
-        """The stand-in of Vapi."""
+        """The URL of Vapi's stand-in."""
         return programs.base_url(self._ports, "vapi")
 
     @property
     def slack_url(self) -> str:
-        """The stand-in of Slack."""
+        """The URL of Slack's stand-in."""
         return programs.base_url(self._ports, "slack")
 
     @property
     def twilio_url(self) -> str:
-        """The stand-in of Twilio."""
+        """The URL of Twilio's stand-in."""
         return programs.base_url(self._ports, "twilio")
 
     @property
     def worker_metrics_url(self) -> str:
-        """Where Prometheus reads the worker's metrics."""
+        """The URL at which Prometheus reads the worker's metrics."""
         return programs.base_url(self._ports, "worker_metrics") + "/metrics"
 
     @property
     def operator_key(self) -> str:
-        """The operator's API key; empty without the API."""
+        """The operator's API key; empty if the API is not among the parts."""
         return self._credentials.operator()
 
     def pids(self) -> dict[str, int]:
-        """The pid of each part that runs."""
+        """Return the pid of each part that runs."""
         found = {name: self._parts[name].pid for name in self._names}
         return {name: pid for name, pid in found.items() if pid is not None}
 
     def settings(self) -> dict[str, str]:
-        """The configuration of the parts that run, as environment variables."""
+        """Return the settings of the parts that run, as environment variables."""
         found: dict[str, str] = {}
         if "postgres" in self._names:
             found["DATABASE_URL"] = self.postgres.url()
@@ -144,7 +144,7 @@ class Stack:
             found["TEMPORAL_ADDRESS"] = self.temporal.address
             found["TEMPORAL_NAMESPACE"] = programs.NAMESPACE
             found["TEMPORAL_UI_URL"] = self.temporal.ui_url
-            # The user's own profiles (an API key, TLS) are for other servers than this one.
+            # The user's own Temporal profiles (an API key, TLS) are for other servers.
             found["TEMPORAL_CONFIG_FILE"] = os.devnull
         if "providers" in self._names:
             found |= programs.provider_settings(self._ports) | self._credentials.providers()
@@ -153,7 +153,7 @@ class Stack:
         return found
 
     def _services(self) -> dict[str, Service]:
-        """Our own processes; each asks for ports and settings when it starts."""
+        """Return our own processes. Each reads its ports and settings when it starts."""
         listeners = programs.STAND_INS
         return {
             "providers": Service(
@@ -195,7 +195,7 @@ class Stack:
         self._note(name, f"ready, pid {self._parts[name].pid}, after {seconds:.1f} s")
 
     async def _start_books(self) -> None:
-        """Start PostgreSQL and Temporal, and prepare schema, namespace and schedules in them."""
+        """Start PostgreSQL and Temporal, and set up their schema, namespace and schedules."""
         await self._start_parts("postgres", "temporal")
         if "api" in self._names:
             self._note("setup", "starting")
@@ -203,7 +203,7 @@ class Stack:
             self._note("setup", f"done after {time.monotonic() - self._began:.1f} s")
 
     async def _ensure_operator_key(self) -> None:
-        """Make the operator's key at the first start: what it printed can never be read again."""
+        """Make the operator's key at the first start, and keep it: it is printed only once."""
         if "api" not in self._names or self.operator_key:
             return
         arguments = ("keys", "create", "--operator", "--label", "up")
@@ -217,7 +217,7 @@ class Stack:
         return await programs.health(self._http, self.api_url) is not None
 
     async def _worker_polls(self) -> bool:
-        """Whether the API sees the worker; assumed without an API, or after a long wait."""
+        """Return whether the API sees the worker; true without an API, or after a long wait."""
         if "api" not in self._names or time.monotonic() - self._began > WORKER_SECONDS:
             return True
         services = await programs.health(self._http, self.api_url)
@@ -231,7 +231,7 @@ class Stack:
         self._lock = ()
 
     async def _stop(self) -> None:
-        """Stop what asks before what answers: API, worker, stand-ins, Temporal, PostgreSQL."""
+        """Stop clients before their servers: API, worker, stand-ins, Temporal, PostgreSQL."""
         for name in reversed(self._names):
             if self._parts[name].pid:
                 self._note(name, "stopping")
@@ -244,13 +244,13 @@ class Stack:
         raise AlreadyRunning(self.state, file.read_text() or "another process")
 
     def _name_holder(self) -> None:
-        """Write into the lock who holds it, for the error of whoever comes second."""
+        """Write into the lock file who holds it, for the error of a second process."""
         address = self.api_url if "api" in self._names else "no API"
         holder = f"process {os.getpid()} ({address})"
         (self.state / "lock").write_text(holder)
 
     def _write_env(self) -> None:
-        """Write the settings for a shell: `set -a; . STATE/env`."""
+        """Write the settings to a file that a shell can read: `set -a; . STATE/env`."""
         values = self.settings()
         if "api" in self._names:
             values |= {"API_URL": self.api_url, "OPERATOR_API_KEY": self.operator_key}
@@ -263,7 +263,7 @@ class Stack:
         write_private(self.state / "pids.json", json.dumps(self.pids(), indent=1))
 
     def _note(self, name: str, detail: str) -> None:
-        """Tell the caller and the log; a restart also changes the pids."""
+        """Write to the log and call `on_step`. Write the pids too: a restart changes them."""
         now = time.strftime("%Y-%m-%d %H:%M:%S")
         log = programs.log(self.state, "up")
         log.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""A real Temporal server on a file, from the wheel, as a child of this process."""
+"""Run a real Temporal server, from its wheel, on a file and as a child of this process."""
 
 import signal
 import sysconfig
@@ -13,10 +13,10 @@ from devstack import lock
 from devstack.ports import HOST, Ports, on_free_ports
 from devstack.process import Note, Program, Service, silent
 
-# Write-ahead logging doubles the throughput and survives the death of the process.
+# Write-ahead logging doubles the throughput, and what was committed survives the process.
 PRAGMAS = ("journal_mode=WAL", "synchronous=1")
-# Short polling for latency, one partition for order and fairness between organisations, and a bug
-# in a workflow shows in the UI after two failures instead of five.
+# Frequent polling keeps latency low. One partition keeps order, and fairness between organisations.
+# A bug in a workflow shows in the UI after two failures instead of five.
 DYNAMIC_CONFIG = (
     "history.transferProcessorMaxPollRPS=2000",
     "history.timerProcessorMaxPollRPS=2000",
@@ -29,9 +29,9 @@ DYNAMIC_CONFIG = (
 
 
 class EmbeddedTemporal:
-    """Temporal with its UI over `directory`/temporal, restarted whenever it dies.
+    """Temporal with its UI over `directory`/temporal, which is started again whenever it dies.
 
-    It has the `default` namespace only; `callwallet setup` creates the one we work in.
+    It has the `default` namespace only. `callwallet setup` makes the one that we use.
     """
 
     def __init__(
@@ -57,24 +57,24 @@ class EmbeddedTemporal:
 
     @property
     def address(self) -> str:
-        """host:port of the gRPC frontend, known from `start` on."""
+        """host:port of its gRPC frontend, known after `start`."""
         return f"{HOST}:{self._ports['temporal']}"
 
     @property
     def ui_url(self) -> str:
-        """The web UI, known from `start` on."""
+        """The URL of its web UI, known after `start`."""
         return f"http://{HOST}:{self._ports['temporal_ui']}"
 
     @property
     def pid(self) -> int | None:
-        """The pid of the server, None while it does not run."""
+        """The pid of the server, or None while it does not run."""
         return self._service.pid
 
     async def start(self) -> None:
         """Start it and wait until it is healthy.
 
-        Raises AlreadyRunning when another process serves the directory: two servers on one file
-        break each other's locks.
+        Raise AlreadyRunning if another process serves the directory: two servers on one file break
+        each other's locks.
         """
         async with AsyncExitStack() as undo:
             undo.push_async_callback(self.stop)
@@ -84,7 +84,7 @@ class EmbeddedTemporal:
             undo.pop_all()
 
     async def stop(self) -> None:
-        """Shut it down; workflows go on at the next start."""
+        """Shut it down. Workflows go on after the next start."""
         await self._service.stop()
         self._ports.close()
         lock.release(self._lock)
@@ -112,7 +112,7 @@ class EmbeddedTemporal:
         )
 
     async def _is_ready(self, _pid: int) -> bool:
-        """Whether the frontend reports itself healthy over gRPC."""
+        """Return whether the frontend reports over gRPC that it is healthy."""
         client = await ServiceClient.connect(ConnectConfig(target_host=self.address, lazy=True))
         try:
             return await client.check_health(timeout=timedelta(seconds=1))

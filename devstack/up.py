@@ -1,4 +1,4 @@
-"""`callwallet up`: the whole stack, from the first process to Ctrl-C, shown to a person."""
+"""Run `callwallet up`: start the whole stack, show it to a person, and stay until Ctrl-C."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -16,15 +16,14 @@ from devstack.errors import StackError
 from devstack.signals import until_signalled
 from devstack.stack import Stack
 
-# Wide enough for a table in a log, where rich would assume 80 columns.
+# Wide enough for the tables. In a log rich would assume 80 columns.
 LOG_COLUMNS = 130
 
 
 class Steps:
-    """What happens, step by step: spinners that become ticks on a terminal, plain lines elsewhere.
+    """The steps of a start: spinners that become ticks on a terminal, plain lines elsewhere.
 
-    It is alive inside `with`. A note that comes later is a line of its own, or `quiet_later`
-    nothing.
+    It is shown inside `with`. A later note is printed as a line; with `quiet_later` it is dropped.
     """
 
     def __init__(self, console: Console, *, quiet_later: bool = False) -> None:
@@ -50,14 +49,14 @@ class Steps:
         self._is_alive = False
 
     def note(self, step: str, detail: str) -> None:
-        """Say where a step stands; one that is `ready …` or `done …` has its tick."""
+        """Show where a step stands. A detail of `ready …` or `done …` gives it its tick."""
         if self._is_alive and self._console.is_terminal:
             self.show(step, detail)
         elif self._is_alive or not self._quiet_later:
             self._console.print(escape(f"{step}: {detail}"), highlight=False, soft_wrap=True)
 
     def show(self, step: str, detail: str) -> None:
-        """Say where a step stands, but only to somebody who watches."""
+        """Show where a step stands, on a terminal only."""
         if step not in self._tasks:
             self._tasks[step] = self._progress.add_task(escape(step), total=1, detail="")
         finished = detail.startswith(("ready", "done"))
@@ -65,15 +64,15 @@ class Steps:
 
 
 def make_console() -> Console:
-    """Make a console that does not squeeze its tables when nobody watches."""
+    """Return a console which is wide enough for tables where there is no terminal."""
     console = Console()
     return console if console.is_terminal else Console(width=LOG_COLUMNS)
 
 
 async def up(state: Path, ports: Mapping[str, int]) -> int:
-    """Start the stack and stay until SIGINT or SIGTERM; answers with the exit status.
+    """Start the stack and stay until SIGINT or SIGTERM; return the exit status.
 
-    `ports` fixes some of Stack's ports. What cannot start is told to the person, with status 1.
+    `ports` fixes some of Stack's ports. If it cannot start, print why and return 1.
     """
     console = make_console()
     steps = Steps(console)
@@ -82,19 +81,19 @@ async def up(state: Path, ports: Mapping[str, int]) -> int:
         with until_signalled():
             await _serve(stack, console, steps)
     except StackError as error:
-        return tell(error, console)
+        return print_error(error, console)
     return 0
 
 
 async def _serve(stack: Stack, console: Console, steps: Steps) -> None:
-    async with started(stack, steps):
+    async with run_stack(stack, steps):
         console.print(addresses(stack))
         await asyncio.Event().wait()
 
 
 @asynccontextmanager
-async def started(stack: Stack, steps: Steps) -> AsyncIterator[Stack]:
-    """Run a stack whose start is shown by `steps`."""
+async def run_stack(stack: Stack, steps: Steps) -> AsyncIterator[Stack]:
+    """Run a stack, and show its start by `steps`."""
     async with AsyncExitStack() as running:
         with steps:
             await running.enter_async_context(stack)
@@ -102,7 +101,7 @@ async def started(stack: Stack, steps: Steps) -> AsyncIterator[Stack]:
 
 
 def addresses(stack: Stack) -> Panel:
-    """List where everything is, and how a shell gets at it."""
+    """Return a table of all addresses, and of the settings for a shell."""
     table = Table.grid(padding=(0, 2))
     for name, where in (
         ("API", stack.api_url),
@@ -113,20 +112,20 @@ def addresses(stack: Stack) -> Panel:
         ("Slack (stand-in)", stack.slack_url),
         ("Twilio (stand-in)", stack.twilio_url),
         ("Worker's metrics", stack.worker_metrics_url),
-        ("Settings for a shell", f"set -a; . {shown(stack.state)}/env"),
-        ("Logs", f"{shown(stack.state)}/logs/"),
+        ("Settings for a shell", f"set -a; . {path_from_here(stack.state)}/env"),
+        ("Logs", f"{path_from_here(stack.state)}/logs/"),
     ):
         table.add_row(name, f"[bold]{escape(where)}[/]")
     return Panel(table, title="callwallet is up", subtitle="Ctrl-C stops it", expand=False)
 
 
-def shown(path: Path) -> Path:
-    """Write a path the way it can be typed here."""
+def path_from_here(path: Path) -> Path:
+    """Return a path as it can be typed in this directory."""
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 
-def tell(error: StackError, console: Console) -> int:
-    """Say why nothing runs; answers with the exit status."""
+def print_error(error: StackError, console: Console) -> int:
+    """Print why nothing runs; return the exit status."""
     console.print(f"[red]callwallet:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
     return 1

@@ -8,11 +8,23 @@ from sqlalchemy import Select, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.adjustment import Adjustment, AdjustmentState, Decision, Direction, Proposal, Who
+from billing.adjustments import (
+    Adjustment,
+    AdjustmentState,
+    ApprovalVerdict,
+    Decision,
+    Direction,
+    Proposal,
+    Who,
+    workflow_id,
+)
 from billing.errors import NotFound
-from billing.ledger import Account, Entry, Outcome, Posting, Refusal, adjustment_key
-from billing.money import Currency, Money
-from store import ledger
+from billing.ledger.entry import Account, Entry, Outcome, Posting, Refusal, adjustment_key
+from billing.ledger.money import Currency, Money
+from billing.parking.adjustments import decision_record
+from store import parking
+from store.database.pages import newest_first
+from store.ledger import ledger
 from store.schema import adjustments as table
 
 _WHO = TypeAdapter(Who)
@@ -32,7 +44,7 @@ async def create(
 async def read(
     connection: AsyncConnection, adjustment_id: str, *, lock: bool = False
 ) -> Adjustment:
-    """Read an adjustment, if asked so under a lock; raises NotFound."""
+    """Read an adjustment, if asked so under a lock; raise NotFound."""
     found = await find(connection, adjustment_id, lock=lock)
     if found is None:
         raise NotFound(f"there is no adjustment {adjustment_id}")
@@ -49,7 +61,10 @@ async def find(
 
 
 async def settle(connection: AsyncConnection, adjustment: Adjustment) -> None:
-    """Record what became of an adjustment, whose entry is made in the same transaction."""
+    """Record what became of an adjustment, whose entry is made in the same transaction.
+
+    What a person has decided about it is recorded with it, and among all decisions.
+    """
     decision, posting = adjustment.decision, adjustment.posting
     refusal = posting and posting.refusal
     values = {
@@ -62,6 +77,9 @@ async def settle(connection: AsyncConnection, adjustment: Adjustment) -> None:
     await connection.execute(
         update(table).where(table.c.adjustment_id == adjustment.adjustment_id).values(values)
     )
+    record = decision_record(adjustment)
+    if record is not None and not await _is_discarded(connection, adjustment):
+        await parking.record(connection, [record])
 
 
 async def page(
@@ -69,9 +87,16 @@ async def page(
 ) -> list[Adjustment]:
     """List an organisation's adjustments, newest first, from the one before position `before`."""
     query = select(table).where(table.c.org_id == org_id)
-    if before is not None:
-        query = query.where(table.c.position < before)
-    return await _read(connection, query.order_by(table.c.position.desc()).limit(limit))
+    return await _read(connection, newest_first(query, table.c.position, before, limit))
+
+
+async def _is_discarded(connection: AsyncConnection, adjustment: Adjustment) -> bool:
+    """Whether it is rejected because its process was discarded: that is recorded already."""
+    decision = adjustment.decision
+    if decision is None or decision.verdict is not ApprovalVerdict.REJECTED or decision.by.key_id:
+        return False
+    process = workflow_id(adjustment.adjustment_id)
+    return await parking.is_discarded(connection, process, decision.note)
 
 
 async def _read(connection: AsyncConnection, query: Select[Any]) -> list[Adjustment]:

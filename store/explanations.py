@@ -6,15 +6,19 @@ from sqlalchemy import and_, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.errors import NotFound
-from billing.explanation import Explanation, HeardEvent, Subject, SubjectKind, subject_of
-from billing.ledger import Entry
-from billing.webhook import Source
-from store import adjustments, calls, ledger, message_records, sms_tariffs, tariffs
+from billing.explanations import Explanation, HeardEvent, Subject, SubjectKind, subject_of
+from billing.inbox.webhook_event import Source
+from billing.ledger.entry import Entry
+from store import adjustments
+from store.calls import call_records
+from store.ledger import ledger
+from store.messages import message_records
 from store.schema import messages, webhook_events
+from store.tariffs import call_tariffs, sms_tariffs
 
 
 async def explain(connection: AsyncConnection, name: str) -> Explanation:
-    """Explain the entry of this key, or of this number; raises NotFound."""
+    """Return everything about the entry of this key, or of this number; raise NotFound."""
     entry = await ledger.find(connection, name)
     if entry is None:
         raise NotFound(f"the ledger has no entry {name}")
@@ -41,16 +45,16 @@ async def _in_detail(
             case SubjectKind.PAYMENT:
                 return explanation
     except NotFound:
-        # An entry that nothing explains is still explained as far as it goes; the audit names it.
+        # What the entry is about is missing, which the audit reports. The rest is still worth it.
         return explanation
 
 
 async def _of_call(
     connection: AsyncConnection, explanation: Explanation, call_id: str
 ) -> Explanation:
-    call = await calls.read(connection, call_id)
+    call = await call_records.read(connection, call_id)
     tariff_id = call.charge.tariff_id if call.charge else None
-    rates = await tariffs.for_organizations(connection, [explanation.entry.org_id])
+    rates = await call_tariffs.for_organizations(connection, [explanation.entry.org_id])
     tariff = next((one for one in rates if one.tariff_id == tariff_id), None)
     return replace(explanation, call=call, tariff=tariff)
 
@@ -67,13 +71,16 @@ async def _of_message(
 
 
 async def _related(connection: AsyncConnection, entry: Entry) -> tuple[Entry, ...]:
-    """Read the entries that share its root: what was reversed or corrected, and by what."""
+    """Read the entry that this one reverses or corrects, and all that do so to the same entry."""
     family = await ledger.family(connection, entry.reverses or entry.key)
     return tuple(one for one in family if one.key != entry.key)
 
 
 async def _events(connection: AsyncConnection, subject: Subject) -> tuple[HeardEvent, ...]:
-    """Read the webhooks about the subject, by what there is an index for."""
+    """Read the webhooks about the subject.
+
+    Stripe's events have an index by subject, and the others one by key.
+    """
     table = webhook_events.c
     about = and_(table.source == Source.STRIPE, table.subject == subject.subject_id)
     if subject.kind is not SubjectKind.PAYMENT:

@@ -1,4 +1,4 @@
-"""What was answered to requests that must not act twice, by the caller's key and their own."""
+"""Requests that must act only once, by caller and `Idempotency-Key`, and their answers."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,7 +20,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Who acts on a request: the one whose claim `is_mine`. Another's may have an `answer`."""
+    """Who acts on a request: the caller, if it `is_mine`. Another's claim may have an `answer`."""
 
     is_mine: bool
     request_sha256: str
@@ -32,11 +32,13 @@ async def claim(
 ) -> Claim:
     """Claim a request, unless it is answered or being acted on.
 
-    A claim that is neither answered nor given back within its lease was its process's last: the
+    The process of a claim that is neither answered nor given back within its lease has died. The
     same request may then claim it again.
     """
     values = {"caller": caller, "key": key, "request_sha256": request_sha256}
     new = insert(table).values(**values, claimed_until=func.now() + lease)
+    # One statement takes a new claim or one that is left. Of requests that come at once, one gets a
+    # row back; the others wait for that row, find it taken, and get none.
     is_left = and_(
         table.c.status.is_(None),
         table.c.claimed_until <= func.now(),
@@ -57,7 +59,7 @@ async def claim(
 async def give_back(
     connection: AsyncConnection, caller: str, key: str, answer: Answer | None
 ) -> None:
-    """Keep the answer for whoever asks the same again; without one, let them act on it."""
+    """Keep the answer for whoever asks the same again. Without one, let them act at once."""
     values = {"status": answer and answer.status, "body": answer and answer.body}
     await connection.execute(
         update(table)

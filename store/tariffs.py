@@ -1,118 +1,163 @@
-"""The table of rates: read, and added to; a row that is there stays as it is."""
+"""The tables of prices, of calls and of messages: read, and added to; a row that is there stays."""
 
-from collections.abc import Collection
-from dataclasses import asdict
-from datetime import datetime
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, Generic, TypeVar
 
-from sqlalchemy import RowMapping, func, insert, or_, select, text
+from pydantic import TypeAdapter
+from sqlalchemy import Column, RowMapping, Select, Table, func, insert, or_, select
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.call import CallState
+from billing.calls.call import CallState, call_workflow_id
 from billing.errors import ChangesThePast, Conflict
-from billing.money import Currency
-from billing.tariff import Tariff, overtaken
-from store.schema import calls, tariffs, wallets
-from store.tariff_lists import listing
+from billing.ledger.money import Currency
+from billing.messages.message import MessageState, message_workflow_id
+from billing.tariffs.sms_tariff import SmsTariff
+from billing.tariffs.tariff import Tariff, overtaken
+from store import schema
+from store.database import additions, clock
+from store.database.additions import Addition
+from store.database.pages import in_order
+from store.schema import wallets
+
+Price = TypeVar("Price", Tariff, SmsTariff)
 
 
-async def for_organizations(connection: AsyncConnection, org_ids: Collection[str]) -> list[Tariff]:
-    """Read the default tariffs and the organisations' own, of all times."""
-    query = select(tariffs).where(
-        or_(tariffs.c.org_id.is_(None), tariffs.c.org_id == func.any(list(org_ids)))
-    )
-    return [of(row) for row in (await connection.execute(query)).mappings()]
+@dataclass(frozen=True)
+class Unpriced:
+    """What waits for a price: its table, the state it is in, since when, and its process."""
+
+    table: Table
+    state: str
+    since: Column[Any]
+    workflow_id: Callable[[str], str]
 
 
-async def lock(connection: AsyncConnection) -> None:
-    """Let one transaction at a time add to a table of prices; those who charge do not wait."""
-    await connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('tariffs'))"))
+@dataclass(frozen=True)
+class TariffTable(Generic[Price]):
+    """A table of prices. Of those with the same `scope` one is in effect at a time."""
 
+    table: Table
+    kind: TypeAdapter[Price]
+    scope: tuple[str, ...]
+    unpriced: Unpriced
 
-async def now(connection: AsyncConnection) -> datetime:
-    """Read the database's clock."""
-    moment: datetime | None = await connection.scalar(select(func.clock_timestamp()))
-    if moment is None:
-        raise ValueError("PostgreSQL does not know what time it is")
-    return moment
+    async def for_organizations(
+        self, connection: AsyncConnection, org_ids: Collection[str]
+    ) -> list[Price]:
+        """Read the default prices and the organisations' own, of all times."""
+        org_id = self.table.c.org_id
+        query = select(self.table).where(or_(org_id.is_(None), org_id == func.any(list(org_ids))))
+        return await self._read(connection, query)
 
+    async def add(self, connection: AsyncConnection, new: Price) -> bool:
+        """Add a price; False when it is there already, the very same.
 
-async def add(connection: AsyncConnection, new: Tariff) -> bool:
-    """Add a tariff; False when it is there already, the very same.
+        One at a time, for what is in effect decides what may be added; those who charge wait only
+        if they found none. Raise Conflict when its id or its place is taken, and ChangesThePast.
+        """
+        await additions.add(connection, Addition.TARIFF)
+        others = await self._read(connection, select(self.table))
+        if new in others:
+            return False
+        self._require_free(new, others)
+        changed = overtaken(new, others, await clock.now(connection))
+        if changed is not None:
+            raise ChangesThePast(
+                f"{self.id_of(changed)} was in effect then: let this one begin later than now"
+            )
+        await connection.execute(insert(self.table).values(asdict(new)))
+        return True
 
-    One at a time, for what is in effect decides what may be added. Raises Conflict when its id or
-    its place is taken, and ChangesThePast.
-    """
-    await lock(connection)
-    rows = (await connection.execute(select(tariffs))).mappings()
-    others = {row["tariff_id"]: of(row) for row in rows}
-    if others.get(new.tariff_id) == new:
-        return False
-    _require_free(new, others.values())
-    changed = overtaken(new, others.values(), await now(connection))
-    if changed is not None:
-        raise ChangesThePast(
-            f"{changed.tariff_id} was in effect then: let this one begin later than now"
+    async def page(
+        self,
+        connection: AsyncConnection,
+        after: str | None,
+        limit: int,
+        *,
+        org_id: str | None = None,
+        in_effect: bool = False,
+    ) -> list[Price]:
+        """List prices by id: all, or those that may ever be in effect for an organisation.
+
+        Those are its own and the defaults, in its wallet's currency. With `in_effect`, of each
+        scope the one that is now.
+        """
+        query, columns = select(self._key), self.table.c
+        if in_effect:
+            scope = [columns[name] for name in self.scope]
+            query = query.ext(distinct_on(*scope)).where(columns.effective_from <= func.now())
+            query = query.order_by(*scope, columns.effective_from.desc())
+        if org_id is not None:
+            its_own = select(wallets.c.currency).where(wallets.c.org_id == org_id)
+            query = query.where(or_(columns.org_id == org_id, columns.org_id.is_(None)))
+            query = query.where(columns.wallet_currency == its_own.scalar_subquery())
+        listed = select(self.table).where(self._key.in_(query))
+        return await self._read(connection, in_order(listed, self._key, after, limit))
+
+    async def waiting(
+        self, connection: AsyncConnection, org_id: str | None, currency: Currency, limit: int
+    ) -> list[tuple[str, str]]:
+        """Find the processes that wait for a price, as organisation and workflow id; oldest first.
+
+        Those of one organisation, or of all whose wallets are in this currency.
+        """
+        waits = self.unpriced
+        (key,) = waits.table.primary_key
+        owner = waits.table.c.org_id
+        query = (
+            select(owner, key)
+            .join(wallets, wallets.c.org_id == owner)
+            .where(waits.table.c.state == waits.state, wallets.c.currency == currency)
+            .order_by(waits.since, key)
+            .limit(limit)
         )
-    await connection.execute(insert(tariffs).values(asdict(new)))
-    return True
+        if org_id is not None:
+            query = query.where(owner == org_id)
+        found = await connection.execute(query)
+        return [(whose, waits.workflow_id(name)) for whose, name in found]
+
+    def of(self, row: RowMapping) -> Price:
+        """Make a price of a row that has the table's columns, whatever else it has."""
+        return self.kind.validate_python({one.name: row[one] for one in self.table.c})
+
+    def id_of(self, price: Price) -> str:
+        """Name a price."""
+        return str(getattr(price, self._key.name))
+
+    @property
+    def _key(self) -> Column[Any]:
+        (key,) = self.table.primary_key
+        return key
+
+    async def _read(self, connection: AsyncConnection, query: Select[Any]) -> list[Price]:
+        return [self.of(row) for row in (await connection.execute(query)).mappings()]
+
+    def _require_free(self, new: Price, others: Iterable[Price]) -> None:
+        """Raise Conflict for an id that is taken, or a second one that begins at that moment."""
+        for one in others:
+            name = self.id_of(one)
+            if name == self.id_of(new):
+                raise Conflict(f"tariff {name} exists with other figures, and stays as it is")
+            if self._place(one) == self._place(new):
+                raise Conflict(f"tariff {name} begins at the same moment")
+
+    def _place(self, price: Price) -> tuple[Any, ...]:
+        return (*(getattr(price, name) for name in self.scope), price.effective_from)
 
 
-async def page(
-    connection: AsyncConnection,
-    after: str | None,
-    limit: int,
-    *,
-    org_id: str | None = None,
-    in_effect: bool = False,
-) -> list[Tariff]:
-    """List tariffs by id: all, or those that are or may come to be in effect for an organisation.
-
-    With `in_effect`, of each organisation and wallet currency the one that is now.
-    """
-    scope = (tariffs.c.org_id, tariffs.c.wallet_currency)
-    query = listing(tariffs, scope, after, org_id=org_id, in_effect=in_effect).limit(limit)
-    return [of(row) for row in (await connection.execute(query)).mappings()]
-
-
-async def waiting(
-    connection: AsyncConnection, org_id: str | None, currency: Currency, limit: int
-) -> list[tuple[str, str]]:
-    """Of calls that wait for a tariff, the organisation and the call's id; oldest first.
-
-    Those of one organisation, or of all whose wallets are in this currency.
-    """
-    query = (
-        select(calls.c.org_id, calls.c.call_id)
-        .join(wallets, wallets.c.org_id == calls.c.org_id)
-        .where(calls.c.state == CallState.NO_TARIFF, wallets.c.currency == currency)
-        .order_by(calls.c.ended_at, calls.c.call_id)
-        .limit(limit)
-    )
-    if org_id is not None:
-        query = query.where(calls.c.org_id == org_id)
-    return [(row.org_id, row.call_id) for row in await connection.execute(query)]
-
-
-def of(row: RowMapping) -> Tariff:
-    """Make a tariff of a row that has the table's columns, whatever else it has."""
-    return Tariff(
-        tariff_id=row[tariffs.c.tariff_id],
-        currency=Currency(row[tariffs.c.currency]),
-        rate_minor_per_minute=row[tariffs.c.rate_minor_per_minute],
-        increment_seconds=row[tariffs.c.increment_seconds],
-        minimum_minor=row[tariffs.c.minimum_minor],
-        fx_rate=row[tariffs.c.fx_rate],
-        wallet_currency=Currency(row[tariffs.c.wallet_currency]),
-        effective_from=row[tariffs.c.effective_from],
-        org_id=row[tariffs.c.org_id],
-    )
-
-
-def _require_free(new: Tariff, others: Collection[Tariff]) -> None:
-    """Raise Conflict for an id that is taken, or a second one that begins at the same moment."""
-    for one in others:
-        place = (one.org_id, one.wallet_currency, one.effective_from)
-        if one.tariff_id == new.tariff_id:
-            raise Conflict(f"tariff {one.tariff_id} exists with other figures, and stays as it is")
-        if place == (new.org_id, new.wallet_currency, new.effective_from):
-            raise Conflict(f"tariff {one.tariff_id} begins at the same moment")
+call_tariffs = TariffTable(
+    schema.tariffs,
+    TypeAdapter(Tariff),
+    ("org_id", "wallet_currency"),
+    Unpriced(schema.calls, CallState.NO_TARIFF, schema.calls.c.ended_at, call_workflow_id),
+)
+sms_tariffs = TariffTable(
+    schema.sms_tariffs,
+    TypeAdapter(SmsTariff),
+    ("org_id", "wallet_currency", "prefix"),
+    Unpriced(
+        schema.messages, MessageState.NO_TARIFF, schema.messages.c.sent_at, message_workflow_id
+    ),
+)

@@ -1,22 +1,29 @@
 """Real servers for the tests, one set a pytest process: PostgreSQL, Temporal, the stand-ins.
 
-Nothing is cleaned between tests, for the ledger is append-only: each makes its own organisations.
+The ledger is append-only, so nothing is removed between tests. Each test makes organisations of its
+own.
 """
 
 import os
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
 
 import hypothesis
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
+from devstack import postgres
+from devstack import temporal as temporal_server
+from devstack.postgres import EmbeddedPostgres
 from devstack.stack import Stack
-from store import engine as store_engine
-from store.migrate import upgrade
-from tests.stand_ins import (
+from processes.namespace import prepare
+from store.database import engine as store_engine
+from store.database.migrate import upgrade
+from tests.support.stand_ins import (
     SlackStandIn,
     StripeStandIn,
     TwilioStandIn,
@@ -25,17 +32,21 @@ from tests.stand_ins import (
     open_stand_ins,
     open_twilio,
 )
-from wiring import Clients, Settings, connect_temporal, open_clients
+from wiring import Clients, Settings, connect_temporal, open_clients, platform_rules
 from worker import build_workers
-from workflows.namespace import prepare
+from workflows.shared import options
 
-# On a starved machine a workflow task can take the seconds after which the SDK suspects a deadlock.
+# On a busy machine a workflow task can take so many seconds that the SDK suspects a deadlock.
 os.environ.setdefault("TEMPORAL_DEBUG", "1")
 
-# An example may take as long as a busy machine needs.
+# On a busy machine an example may take any time.
 hypothesis.settings.register_profile("callwallet", deadline=None)
 hypothesis.settings.load_profile("callwallet")
 
+STORIES = Path(__file__).parent / "stories"
+FULL_SIZE_SECONDS = 3600
+SKIPPING = (*temporal_server.DYNAMIC_CONFIG, "frontend.WorkflowTimeSkippingEnabled=true")
+FIRST_RETRY, SHORT_RETRY = options._THREE_TRIES.initial_interval, timedelta(seconds=0.2)
 NewDatabase = Callable[[], Awaitable[AsyncEngine]]
 
 
@@ -48,16 +59,52 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Give proofs of the full size the time that they need."""
+    if config.getoption("--story") == "full":
+        config.option.timeout = FULL_SIZE_SECONDS
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what has two sizes, and begin with the stories: the long ones must not come last."""
+    for item in items:
+        if "story_is_full" in getattr(item, "fixturenames", ()):
+            item.add_marker("proof")
+    items.sort(key=lambda item: STORIES not in item.path.parents)
+
+
 @pytest.fixture(scope="session")
 def story_is_full(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--story") == "full")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def short_retries() -> Iterator[None]:
+    """Let a fault outlast its three tries within a second, in workers of this process.
+
+    `real_retries` is for tests of how long that takes.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(options._THREE_TRIES, "initial_interval", SHORT_RETRY)
+        yield
+
+
+@pytest.fixture
+def real_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(options._THREE_TRIES, "initial_interval", FIRST_RETRY)
+
+
 @pytest.fixture(scope="session")
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    """Servers that nobody kills, so they need not survive it; a test may skip time in them."""
     parts = ("postgres", "temporal", "providers")
-    async with Stack(tmp_path_factory.mktemp("stack"), parts=parts) as running:
-        yield running
+    async with AsyncExitStack() as running:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(postgres.SETTINGS, "fsync", "off")
+            patch.setattr(temporal_server, "DYNAMIC_CONFIG", SKIPPING)
+            servers = Stack(tmp_path_factory.mktemp("stack"), parts=parts)
+            await running.enter_async_context(servers)
+        yield servers
 
 
 @pytest.fixture(scope="session")
@@ -70,13 +117,31 @@ def settings(stack: Stack) -> Settings:
 
 @pytest.fixture(scope="session")
 async def new_database(stack: Stack) -> AsyncIterator[NewDatabase]:
-    """Make an empty database that nothing else uses, the worker least of all."""
+    """A function that makes an empty database, which nothing else uses, not even the worker."""
+    async with _databases(stack.postgres) as make:
+        yield make
+
+
+@pytest.fixture(scope="session")
+async def migrated_database(stack: Stack, new_database: NewDatabase) -> AsyncIterator[NewDatabase]:
+    """A function that makes a migrated database: a copy of one that was migrated once."""
+    engine = await new_database()
+    await upgrade(engine)
+    await engine.dispose()
+    async with _databases(stack.postgres, template=str(engine.url.database)) as make:
+        yield make
+
+
+@asynccontextmanager
+async def _databases(
+    server: EmbeddedPostgres, template: str = "template1"
+) -> AsyncIterator[NewDatabase]:
     async with AsyncExitStack() as engines:
 
         async def make() -> AsyncEngine:
             name = f"apart_{uuid.uuid4().hex}"
-            await stack.postgres.create_database(name)
-            engine = store_engine.connect(stack.postgres.url(name), application_name="tests")
+            await server.create_database(name, template)
+            engine = store_engine.connect(server.url(name), application_name="tests")
             engines.push_async_callback(engine.dispose)
             return engine
 
@@ -84,13 +149,12 @@ async def new_database(stack: Stack) -> AsyncIterator[NewDatabase]:
 
 
 @pytest.fixture
-async def engine_apart(new_database: NewDatabase) -> AsyncIterator[AsyncEngine]:
-    """A migrated database without a drain, for tests about everything that is in it.
+async def engine_apart(migrated_database: NewDatabase) -> AsyncIterator[AsyncEngine]:
+    """A migrated database that no drain works on, for tests about all rows of a table.
 
-    Its connections end with the test: PostgreSQL has two hundred for all of them.
+    Its connections are closed after the test: PostgreSQL has two hundred for all tests.
     """
-    engine = await new_database()
-    await upgrade(engine)
+    engine = await migrated_database()
     yield engine
     await engine.dispose()
 
@@ -106,10 +170,10 @@ async def engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
 
 @pytest.fixture(scope="session")
 async def temporal(settings: Settings) -> Client:
-    """A client of the prepared namespace; only `worker` makes something run in it."""
+    """A client of the prepared namespace. Nothing runs in it without `worker`."""
     client = await connect_temporal(settings)
     await prepare(client)
-    # It would tell of what tests leave behind, in the middle of others.
+    # It would send alerts about what other tests leave behind.
     await client.get_schedule_handle("watch-billing").pause(note="tests look for themselves")
     return client
 
@@ -121,10 +185,10 @@ async def clients(settings: Settings, engine: AsyncEngine) -> AsyncIterator[Clie
 
 
 @pytest.fixture(scope="session")
-async def worker(temporal: Client, clients: Clients) -> AsyncIterator[Client]:
-    """A client of the namespace in which the real worker runs, on both task queues."""
+async def worker(temporal: Client, clients: Clients, settings: Settings) -> AsyncIterator[Client]:
+    """A client of the namespace in which the real worker serves both task queues."""
     async with AsyncExitStack() as running:
-        for one in build_workers(temporal, clients):
+        for one in build_workers(temporal, clients, platform_rules(settings)):
             await running.enter_async_context(one)
         yield temporal
 
@@ -153,7 +217,7 @@ async def twilio(stack: Stack) -> AsyncIterator[TwilioStandIn]:
 
 @pytest.fixture
 async def slack(stack: Stack) -> AsyncIterator[SlackStandIn]:
-    """Slack, whose faults end with the test: every alert goes to the one webhook."""
+    """Slack's stand-in. Its faults end with the test, for all tests share the one webhook."""
     async with open_slack(stack) as opened:
         yield opened
         await opened.behave()

@@ -1,9 +1,13 @@
 """Settings: what may be left out, and that an error never shows a secret."""
 
+from dataclasses import fields
+from typing import get_type_hints
+
 import pytest
 from pydantic import ValidationError
 
-from wiring import Settings, metrics_runtime, tokens_in
+from billing.platform_rules import PlatformRules, UntypedPayments
+from wiring import Settings, metrics_runtime, platform_rules, tokens_in
 
 REQUIRED = {
     "DATABASE_URL": "postgresql://localhost/callwallet",
@@ -18,6 +22,20 @@ def settings(monkeypatch: pytest.MonkeyPatch, **given: str) -> Settings:
     for name, value in {**REQUIRED, **given}.items():
         monkeypatch.setenv(name, value)
     return Settings()
+
+
+def test_every_rule_of_the_platform_is_the_setting_of_its_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    known, types = settings(monkeypatch), get_type_hints(PlatformRules)
+    assert platform_rules(known) == PlatformRules()
+    for name in {rule.name for rule in fields(PlatformRules)} - {"checkout_return_origins"}:
+        assert Settings.model_fields[name].annotation == types[name]
+        changed = platform_rules(known.model_copy(update={name: "changed"}))
+        assert getattr(changed, name) == "changed"
+    origins = "https://app.example, http://localhost:3000"
+    named = platform_rules(settings(monkeypatch, CHECKOUT_RETURN_ORIGINS=origins))
+    assert named.checkout_return_origins == frozenset(origins.split(", "))
 
 
 def test_slack_and_the_ui_may_be_left_out_or_left_empty(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,6 +64,16 @@ def test_no_origin_is_allowed_until_one_is_named(monkeypatch: pytest.MonkeyPatch
     for wrong in ("app.example", "http://app.example", "https://app.example/wallet"):
         with pytest.raises(ValidationError):
             settings(monkeypatch, CHECKOUT_RETURN_ORIGINS=wrong)
+
+
+def test_what_becomes_of_payments_without_a_type_has_three_values(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert settings(monkeypatch).untyped_payments is UntypedPayments.AUTO
+    said = settings(monkeypatch, UNTYPED_PAYMENTS="credited")
+    assert said.untyped_payments is UntypedPayments.CREDITED
+    with pytest.raises(ValidationError):
+        settings(monkeypatch, UNTYPED_PAYMENTS="perhaps")
 
 
 def test_tokens_of_twilio_are_read_by_account_and_never_shown(

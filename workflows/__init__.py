@@ -1,1 +1,4 @@
-"""Sequence and waiting: one file per process. What touches the world is an activity."""
+"""The processes, one file each: what happens in which order, and what is waited for.
+
+Whatever touches the world outside is an activity.
+"""

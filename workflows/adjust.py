@@ -4,31 +4,32 @@ from temporalio import workflow
 from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError
 
-from activities.adjustments import AdjustmentActivities, Opening, Ruling
-from activities.attributes import ORG_ID, RUNNING, BillingState
-from billing.adjustment import (
+from activities.adjustments import AdjustmentActivities, AdjustmentOpening, Ruling
+from activities.temporal.search_attributes import ORG_ID, RUNNING, BillingState
+from billing.adjustments import (
     APPROVAL_WAITS,
     Adjustment,
     AdjustmentState,
+    ApprovalVerdict,
     Decision,
     Direction,
     Proposal,
-    Verdict,
     Who,
     Word,
     require_second,
     ruled,
-    waits_for_approval,
     workflow_id,
 )
-from billing.adjustment_alerts import alert_about
+from billing.alerts.adjustments import alert_about
 from billing.errors import SameOperator
-from billing.parking import Parked
-from workflows.collect import collect_waiting
-from workflows.deliver_alerts import deliver_alerts
-from workflows.options import BILLING_QUEUE, DATABASE, PATIENT, ActivityOptions, StartOptions
-from workflows.parking import Parking
-from workflows.recharging import recharge_short
+from billing.parking.adjustments import waits_for_approval
+from billing.parking.parked import Parked
+from billing.parking.parked_work import said
+from workflows.shared.alert_requests import deliver_alerts
+from workflows.shared.collection_requests import collect_waiting
+from workflows.shared.options import BILLING_QUEUE, DATABASE, PATIENT, ActivityOptions, StartOptions
+from workflows.shared.parking import Parking
+from workflows.shared.recharge_requests import recharge_short
 
 # Temporal does not tell who has sent a signal.
 SIGNALLED = "a signal in Temporal"
@@ -48,28 +49,28 @@ class Adjust(Parking):
     @workflow.signal(description="Post it. One string: who you are and why. No key is shown: told.")
     def approve(self, who_and_why: str) -> None:
         """Approve without a key; it is recorded so, and an alert."""
-        self._signalled(Verdict.APPROVED, who_and_why)
+        self._signalled(ApprovalVerdict.APPROVED, who_and_why)
 
     @workflow.signal(description="Do not post it. One string: who you are and why.")
     def reject(self, who_and_why: str) -> None:
         """Reject without a key."""
-        self._signalled(Verdict.REJECTED, who_and_why)
+        self._signalled(ApprovalVerdict.REJECTED, who_and_why)
 
     @workflow.update(name="approve", description="The API's way: by a key that was checked.")
     async def approve_now(self, word: Word) -> Adjustment:
-        """Approve; answers with what became of it, which may be what another has decided."""
-        self._decide(Verdict.APPROVED, word)
+        """Approve; return what became of it, which may be what another has decided."""
+        self._decide(ApprovalVerdict.APPROVED, word)
         return await self._settled()
 
     @workflow.update(name="reject", description="The API's way: by a key that was checked.")
     async def reject_now(self, word: Word) -> Adjustment:
-        """Reject; answers with what became of it, which may be what another has decided."""
-        self._decide(Verdict.REJECTED, word)
+        """Reject; return what became of it, which may be what another has decided."""
+        self._decide(ApprovalVerdict.REJECTED, word)
         return await self._settled()
 
     @workflow.update(description="Answers as soon as it is posted, or waits for a decision.")
     async def opened(self) -> Adjustment:
-        """Answer with the adjustment."""
+        """Return the adjustment."""
         if not self._proposal.needs_approval:
             return await self._settled()
         await workflow.wait_condition(lambda: self._adjustment is not None)
@@ -108,7 +109,7 @@ class Adjust(Parking):
         if self._adjustment is None:
             await self._open(PATIENT)
         by, now = Who(None, SIGNALLED), workflow.now()
-        self._decision = Decision(Verdict.REJECTED, by, self.discarded_by, now)
+        self._decision = Decision(ApprovalVerdict.REJECTED, by, self.discarded_by, now)
         return await self._settle(PATIENT)
 
     async def _open(self, options: ActivityOptions) -> Adjustment:
@@ -116,7 +117,7 @@ class Adjust(Parking):
         return await self._keep(
             await workflow.execute_activity_method(
                 AdjustmentActivities.open_adjustment,
-                Opening(self._proposal, now, now + APPROVAL_WAITS),
+                AdjustmentOpening(self._proposal, now, now + APPROVAL_WAITS),
                 summary="keep what is asked for",
                 **options,
             )
@@ -138,16 +139,16 @@ class Adjust(Parking):
             await deliver_alerts()
         return adjustment
 
-    def _signalled(self, verdict: Verdict, who_and_why: str) -> None:
+    def _signalled(self, verdict: ApprovalVerdict, who_and_why: str) -> None:
         """Decide without a key; who does not even say who they are decides nothing."""
-        if who_and_why.strip():
-            self._decide(verdict, Word(Who(None, SIGNALLED), who_and_why))
+        if who := said(who_and_why):
+            self._decide(verdict, Word(Who(None, SIGNALLED), who))
 
-    def _decide(self, verdict: Verdict, word: Word) -> None:
+    def _decide(self, verdict: ApprovalVerdict, word: Word) -> None:
         """Take the first decision; whether it came in time is seen when it is known until when."""
         if self._decision is None:
             self._decision = Decision(verdict, word.by, word.note, workflow.now())
-        self._wake = True
+        self.wake()
 
     async def _settled(self) -> Adjustment:
         await workflow.wait_condition(
@@ -174,7 +175,7 @@ async def _follow(proposal: Proposal) -> None:
 
 
 def start_options(proposal: Proposal) -> StartOptions:
-    """Say how an adjustment is started: one at a time; the row holds that it acts once."""
+    """Return how an adjustment is started: one at a time; the row holds that it acts once."""
     about = SearchAttributePair(ORG_ID, proposal.org_id)
     return StartOptions(
         id=workflow_id(proposal.adjustment_id),

@@ -1,20 +1,23 @@
-"""Every hour: is every balance proved, and has every charge its call and its entry?"""
+"""Every hour, check that the ledger agrees with itself and with what was charged."""
 
 from temporalio import workflow
 
-from activities.audit import AuditActivities
-from billing.audit import Audit
-from workflows.deliver_alerts import deliver_alerts
-from workflows.options import AUDIT
+from activities.ledger.audit import AuditActivities
+from billing.ledger.audit import Audit
+from workflows.shared.alert_requests import deliver_alerts
+from workflows.shared.options import AUDIT
 
 
 @workflow.defn
 class AuditLedger:
-    """Looks, records and tells. What does not agree is for a person to put right."""
+    """Audit the ledger, record the result, and send alerts.
+
+    It repairs nothing: what does not agree is for a person to put right.
+    """
 
     @workflow.run
     async def run(self) -> Audit:
-        """Audit everything there is."""
+        """Audit the whole ledger; return what was found."""
         audit = await workflow.execute_activity_method(
             AuditActivities.audit_ledger,
             workflow.now(),

@@ -4,12 +4,12 @@ from datetime import timedelta
 
 from temporalio import workflow
 from temporalio.common import WorkflowIDReusePolicy
-from temporalio.exceptions import ActivityError, FailureError, is_cancelled_exception
+from temporalio.exceptions import ActivityError, is_cancelled_exception
 
-from activities.attributes import RUNNING, BillingState
-from activities.messages import MessageActivities
-from activities.twilio import TwilioActivities
-from billing.message import (
+from activities.messages.messages import MessageActivities
+from activities.messages.twilio import TwilioActivities
+from activities.temporal.search_attributes import RUNNING, BillingState
+from billing.messages.message import (
     DiscardedMessage,
     MessageBill,
     MessageNews,
@@ -18,11 +18,13 @@ from billing.message import (
     SeenMessage,
     message_workflow_id,
 )
-from billing.parking import Parked, parked_message
-from workflows.options import AT_ONCE, BILLING_QUEUE, DATABASE, PATIENT, PROVIDER, StartOptions
-from workflows.parking import Parking
-from workflows.reach import start_or_tell
-from workflows.recharging import recharge_short
+from billing.parking.parked import Parked, parked_message
+from workflows.shared.collection_requests import collect_what_it_pays
+from workflows.shared.local_first import local_first
+from workflows.shared.options import BILLING_QUEUE, PATIENT, PROVIDER, StartOptions
+from workflows.shared.parking import Parking
+from workflows.shared.recharge_requests import recharge_short
+from workflows.shared.start_or_signal import start_or_signal
 
 # Some carriers send no receipt, and callbacks get lost: after so long a silence Twilio is asked.
 SILENCE = timedelta(days=1)
@@ -45,13 +47,22 @@ class BillMessage(Parking):
     def news(self, seen: SeenMessage) -> None:
         """Take another status into account."""
         self._heard.append(seen)
-        self._wake = True
+        self.wake()
 
     @workflow.run
     async def run(self, first: SeenMessage) -> MessageBill:
         """Charge, reverse or wait until nothing more can come; stop when a person gives it up."""
         self._heard.append(first)
         ref = MessageRef(first.sid, first.account_sid)
+        bill = await self._until_done(ref, first)
+        while self._heard and workflow.patched("hears-while-it-ends"):
+            self.go_on()
+            self.take_up_again()
+            bill = await self._until_done(ref, first)
+        return bill
+
+    async def _until_done(self, ref: MessageRef, first: SeenMessage) -> MessageBill:
+        """Charge, reverse and wait until it is over, or give it up; show which."""
         bill = await self._until_over(ref) or await self._discard(ref, first)
         given_up = bill.state is MessageState.DISCARDED
         state = BillingState.DISCARDED if given_up else BillingState.SETTLED
@@ -73,37 +84,21 @@ class BillMessage(Parking):
 
     async def _attempt(self, ref: MessageRef) -> MessageBill | Parked:
         bill = await self._bill(ref)
-        if bill.needs_facts:
+        if _is_to_be_asked_about(bill):
             await self._ask(ref)
             bill = await self._bill(ref)
         return parked_message(bill) if bill.state.waits else bill
 
     async def _bill(self, ref: MessageRef) -> MessageBill:
         news = MessageNews(ref, tuple(self._heard))
-        bill = await self._bill_at_once(news)
-        if bill is None:
-            bill = await workflow.execute_activity_method(
-                MessageActivities.bill_message, news, summary="post what is due", **DATABASE
-            )
+        bill = await local_first(MessageActivities.bill_message, news, "post what is due")
         self._heard = self._heard[len(news.heard) :]
         self.found_owner(bill.org_id)
         if bill.is_short and bill.org_id is not None:
             await recharge_short(bill.org_id)
+        if bill.posting is not None and bill.posting.gives and bill.org_id is not None:
+            await collect_what_it_pays(bill.org_id)
         return bill
-
-    async def _bill_at_once(self, news: MessageNews) -> MessageBill | None:
-        """Post without a way through the server; None when that did not work.
-
-        A local activity fails as what it failed with, not as an ActivityError around it.
-        """
-        try:
-            return await workflow.execute_local_activity_method(
-                MessageActivities.bill_message, news, **AT_ONCE
-            )
-        except FailureError as failure:
-            if is_cancelled_exception(failure):
-                raise
-            return None
 
     async def _ask(self, ref: MessageRef) -> None:
         await workflow.execute_activity_method(
@@ -114,7 +109,9 @@ class BillMessage(Parking):
         """Wait for news; False after a silence."""
         try:
             await workflow.wait_condition(
-                lambda: self._wake, timeout=SILENCE, timeout_summary="no final status; asks Twilio"
+                lambda: self.is_awake,
+                timeout=SILENCE,
+                timeout_summary="no final status; asks Twilio",
             )
         except TimeoutError:
             return False
@@ -131,10 +128,14 @@ class BillMessage(Parking):
         return True
 
     async def _discard(self, ref: MessageRef, first: SeenMessage) -> MessageBill:
-        """Record the decision; a charge that was made in the meantime stands, and is named."""
+        """Record the decision; a charge that was made in the meantime stands, and is named.
+
+        What was heard by now is given up with it.
+        """
+        self._heard = []
         discarded = await workflow.execute_activity_method(
             MessageActivities.discard_message,
-            DiscardedMessage(ref.sid, self.discarded_by),
+            DiscardedMessage(ref.sid, self.discarded_by, first),
             **PATIENT,
         )
         if discarded:
@@ -147,8 +148,19 @@ class BillMessage(Parking):
         )
 
 
+def _is_to_be_asked_about(bill: MessageBill) -> bool:
+    """Return whether Twilio is asked what is not known; not for what a person has given up.
+
+    It may have been given up because Twilio does not know it. Then it would park once more at each
+    status that is heard of late.
+    """
+    if bill.state is MessageState.DISCARDED and bill.needs_facts:
+        return not workflow.patched("leaves-what-is-discarded")
+    return bill.needs_facts
+
+
 def start_options(sid: str) -> StartOptions:
-    """Say how a message's process is started: again and again, but one at a time."""
+    """Return how a message's process is started: again and again, but one at a time."""
     return StartOptions(
         id=message_workflow_id(sid),
         task_queue=BILLING_QUEUE,
@@ -160,4 +172,4 @@ def start_options(sid: str) -> StartOptions:
 
 async def hear_of(seen: SeenMessage) -> None:
     """See to it that a status is taken into account by the message's own process."""
-    await start_or_tell(BillMessage.run, seen, start_options(seen.sid), BillMessage.news, seen)
+    await start_or_signal(BillMessage.run, seen, start_options(seen.sid), BillMessage.news, seen)

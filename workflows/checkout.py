@@ -5,14 +5,14 @@ from dataclasses import replace
 from temporalio import workflow
 from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDReusePolicy
 
-from activities.attributes import AMOUNT_MINOR, ORG_ID, RUNNING, BillingState
-from activities.stripe_checkout import SessionOrder, StripeCheckout
-from activities.stripe_customers import StripeCustomers
-from billing.checkout import CheckoutSession, CheckoutStatus, NewCheckout, look_after
-from billing.webhook import PaymentHint
-from workflows.options import BILLING_QUEUE, PROVIDER, StartOptions
-from workflows.parking import Parking
+from activities.payments.stripe_checkout import SessionOrder, StripeCheckout
+from activities.payments.stripe_customers import StripeCustomers
+from activities.temporal.search_attributes import AMOUNT_MINOR, ORG_ID, RUNNING, BillingState
+from billing.inbox.webhook_event import PaymentHint
+from billing.payments.checkout import CheckoutSession, CheckoutStatus, NewCheckout, look_after
 from workflows.settle_payment import look_again_at
+from workflows.shared.options import BILLING_QUEUE, PROVIDER, StartOptions
+from workflows.shared.parking import Parking
 
 WORKFLOW_PREFIX = "checkout/"
 
@@ -32,11 +32,11 @@ class Checkout(Parking):
 
         Then it is as Stripe had it last, and None if Stripe has not opened it yet.
         """
-        looks, answers = self._looks, self._answers
-        if self._session is not None or self._parked is not None:
-            self._wake = True
+        looks, answers = self._looks, self.answers
+        if self._session is not None or self.is_parked:
+            self.wake()
         await workflow.wait_condition(
-            lambda: self._looks > looks or self._answers > answers or self._is_over
+            lambda: self._looks > looks or self.answers > answers or self._is_over
         )
         return self._session
 
@@ -44,7 +44,7 @@ class Checkout(Parking):
     def look_again(self, event_key: str) -> None:
         """Look (again) at how far the session is."""
         workflow.logger.info("heard of %s", event_key)
-        self._wake = True
+        self.wake()
 
     @workflow.run
     async def run(self, wanted: NewCheckout) -> CheckoutSession | None:
@@ -62,13 +62,13 @@ class Checkout(Parking):
 
     @property
     def _is_over(self) -> bool:
-        return self._is_done or (self._session is not None and self._session.is_over)
+        return self.is_done or (self._session is not None and self._session.is_over)
 
     async def _opened(self, wanted: NewCheckout) -> CheckoutSession:
         """Open the session, unless it is open; then look at once, for what was heard meanwhile."""
         if wanted.session is None:
             return await self._open(wanted)
-        self._wake = True
+        self.wake()
         return self._seen(wanted.session)
 
     async def _open(self, wanted: NewCheckout) -> CheckoutSession:
@@ -90,13 +90,13 @@ class Checkout(Parking):
         """Wait until it is asked for, told of, or must have expired; then look at Stripe."""
         try:
             await workflow.wait_condition(
-                lambda: self._wake or self._discarded_by is not None,
+                lambda: self.is_awake or self.is_discarded,
                 timeout=look_after(session, workflow.now()),
                 timeout_summary=f"{session.status}; then it is looked up",
             )
         except TimeoutError:
             workflow.logger.info("nothing was heard of %s", session.session_id)
-        if self._discarded_by is not None:
+        if self.is_discarded:
             return None
         return await self.until_settled(lambda: self._look(session.session_id))
 
@@ -134,7 +134,7 @@ def checkout_workflow_id(wanted: NewCheckout) -> str:
 
 
 def start_options(wanted: NewCheckout) -> StartOptions:
-    """Say how a checkout is started: anew when the last one is over, but one at a time."""
+    """Return how a checkout is started: anew when the last one is over, but one at a time."""
     return StartOptions(
         id=checkout_workflow_id(wanted),
         task_queue=BILLING_QUEUE,

@@ -1,34 +1,30 @@
-"""Money has arrived, or a call or message has found its owner: charge what waited for it."""
+"""Charge what waited for an organisation, once money has arrived or an owner is known."""
 
 import asyncio
 from collections.abc import Sequence
 
 from temporalio import workflow
-from temporalio.common import (
-    SearchAttributePair,
-    TypedSearchAttributes,
-    WorkflowIDReusePolicy,
-)
 
-from activities.attributes import ORG_ID
-from activities.collecting import Collecting
-from billing.call import Collected, Collection, CollectionResult, call_workflow_id
-from billing.message import message_workflow_id
-from workflows.options import BILLING_QUEUE, PATIENT, StartOptions
-from workflows.parking import Parking
-from workflows.reach import start_or_tell, tell
-from workflows.recharging import recharge_short
+from activities.collection.collection import CollectionActivities
+from billing.calls.call import call_workflow_id
+from billing.collection import CollectedBatch, CollectionRequest, CollectionResult
+from billing.messages.message import message_workflow_id
+from workflows.shared.options import PATIENT
+from workflows.shared.parking import Parking
+from workflows.shared.recharge_requests import recharge_short
+from workflows.shared.start_or_signal import signal
 
-# A workflow may have 2,000 signals on their way.
-TOLD_AT_ONCE = 200
+# Temporal lets a workflow have 2,000 signals under way.
+SIGNALLED_AT_ONCE = 200
 
 
 @workflow.defn
 class Collect:
-    """The charges that wait for one organisation, oldest first.
+    """Charge the calls and messages that wait for one organisation, oldest first.
 
-    They are charged here, in one transaction a batch, so that the order is the ledger's and not
-    that of a thousand workflows waking up; each of those is then told, finds its charge, and ends.
+    They are charged here, one transaction a batch, so that the oldest come first: if a thousand
+    workflows woke up instead, their order would be chance. Each workflow is then signalled, finds
+    its charge, and ends.
     """
 
     def __init__(self) -> None:
@@ -37,41 +33,42 @@ class Collect:
 
     @workflow.signal(description="More money has arrived for this organisation.")
     def again(self, why: str) -> None:
-        """Look again: what was read so far may be older than what has just happened."""
+        """Look again: what was read so far may be older than this news."""
         workflow.logger.debug("asked to look again: %s", why)
         self._look = True
 
     @workflow.run
-    async def run(self, collection: Collection) -> CollectionResult:
-        """Charge all that can be charged, then tell.
+    async def run(self, collection: CollectionRequest) -> CollectionResult:
+        """Charge all that can be charged, then signal the workflows that waited.
 
-        Charging comes first, or the charges of the minutes that telling thousands takes would go
-        before those that have waited longest.
+        To signal thousands takes minutes. New charges of those minutes would be made before older
+        ones that still wait, so everything is charged before anything is signalled.
         """
         untold = _untold(collection)
         self._result = collection.so_far or self._result
         while True:
             untold += await self._charge(collection.org_id)
-            if not untold:
+            # It may have been told to look again while it asked for a recharge.
+            if not untold and not self._look:
                 return self._result
-            portion, untold = untold[:TOLD_AT_ONCE], untold[TOLD_AT_ONCE:]
-            await _tell(portion)
+            portion, untold = untold[:SIGNALLED_AT_ONCE], untold[SIGNALLED_AT_ONCE:]
+            await _signal_all(portion)
             self._result += CollectionResult(told=len(portion))
             if untold and workflow.info().is_continue_as_new_suggested():
                 workflow.continue_as_new(
-                    Collection(
+                    CollectionRequest(
                         collection.org_id, untold_workflows=tuple(untold), so_far=self._result
                     )
                 )
 
     async def _charge(self, org_id: str) -> list[str]:
-        """Charge batch by batch while there is reason to; answers whom to tell."""
+        """Charge batch by batch while there is reason to; return the workflows to signal."""
         changed: list[str] = []
         is_short = False
         while self._look:
             self._look = False
             batch = await workflow.execute_activity_method(
-                Collecting.collect, org_id, summary="charge what waits", **PATIENT
+                CollectionActivities.collect, org_id, summary="charge what waits", **PATIENT
             )
             changed += _changed(batch)
             self._result += CollectionResult(postings=batch.postings)
@@ -82,40 +79,15 @@ class Collect:
         return changed
 
 
-def _untold(collection: Collection) -> list[str]:
+def _untold(collection: CollectionRequest) -> list[str]:
     return [*map(call_workflow_id, collection.untold), *collection.untold_workflows]
 
 
-def _changed(batch: Collected) -> list[str]:
+def _changed(batch: CollectedBatch) -> list[str]:
     return [*map(call_workflow_id, batch.call_ids), *map(message_workflow_id, batch.sids)]
 
 
-async def _tell(workflow_ids: Sequence[str]) -> None:
-    """Wake workflows; a charge that was refused in a flood may have none yet, and needs none."""
+async def _signal_all(workflow_ids: Sequence[str]) -> None:
+    """Wake workflows up. A charge that was refused in a flood may have none yet; it needs none."""
     why = f"{workflow.info().workflow_id}: there is something new for it"
-    await asyncio.gather(*(tell(one, Parking.wake_up, why) for one in workflow_ids))
-
-
-async def collect_waiting(org_id: str) -> None:
-    """See to it that what waits for an organisation is looked at after this moment.
-
-    By name, for nobody reads what comes of it, and it was a number once.
-    """
-    await start_or_tell(
-        Collect.__name__,
-        Collection(org_id),
-        start_options(org_id),
-        Collect.again,
-        "something is new",
-    )
-
-
-def start_options(org_id: str) -> StartOptions:
-    """Say how a collection is started: again and again, but one at a time."""
-    return StartOptions(
-        id=f"collect/{org_id}",
-        task_queue=BILLING_QUEUE,
-        id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-        static_summary=f"Charge what waited for {org_id[:120]}",
-        search_attributes=TypedSearchAttributes([SearchAttributePair(ORG_ID, org_id)]),
-    )
+    await asyncio.gather(*(signal(one, Parking.wake_up, why) for one in workflow_ids))

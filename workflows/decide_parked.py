@@ -1,4 +1,4 @@
-"""One decision about many: every parked workflow that fits is told, at a bearable pace."""
+"""Signal a person's decision to every parked workflow that it is about, at a steady pace."""
 
 import asyncio
 from collections.abc import Sequence
@@ -6,22 +6,18 @@ from dataclasses import replace
 from datetime import timedelta
 
 from temporalio import workflow
-from temporalio.common import (
-    SearchAttributePair,
-    TypedSearchAttributes,
-    WorkflowIDReusePolicy,
-)
+from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDReusePolicy
 
-from activities.attributes import ORG_ID, RUNNING, BillingState
-from activities.visibility import ParkedNames, ParkedQuestion, Visibility
-from billing.parked import BulkDecision, BulkProgress, ParkedFilter, Verdict
-from workflows.attributes import show_done
-from workflows.options import BILLING_QUEUE, PATIENT, StartOptions
-from workflows.parking import Parking
-from workflows.reach import tell
+from activities.parking.visibility import ParkedNames, ParkedQuestion, Visibility
+from activities.temporal.search_attributes import ORG_ID, RUNNING, BillingState
+from billing.parking.parked_work import BulkDecision, BulkProgress, ParkedFilter, Verdict
+from workflows.shared.options import BILLING_QUEUE, PATIENT, StartOptions
+from workflows.shared.parking import Parking
+from workflows.shared.start_or_signal import signal
+from workflows.shared.visibility import show_done
 
 WORKFLOW_PREFIX = "decide/"
-# A list should be no older than this when the last of it is told.
+# A page is signalled within this time, so that little of what it names has ended by then.
 _SECONDS_A_PAGE = 10
 _SECOND = timedelta(seconds=1)
 _SIGNALS = {Verdict.REPROCESS: Parking.reprocess, Verdict.DISCARD: Parking.discard}
@@ -29,9 +25,9 @@ _SIGNALS = {Verdict.REPROCESS: Parking.reprocess, Verdict.DISCARD: Parking.disca
 
 @workflow.defn
 class DecideParked:
-    """Tells each once what a person has decided, as that person could have told it by hand.
+    """Signal each workflow once, as the person who decided could have done by hand.
 
-    It is never parked itself, so it is not among those that it tells.
+    It is never parked itself, so it does not signal itself.
     """
 
     @workflow.init
@@ -41,19 +37,19 @@ class DecideParked:
 
     @workflow.query(description="How many it is about, how many were told, how many were gone.")
     def progress(self) -> BulkProgress:
-        """Say how far it is."""
+        """Return how far it is."""
         return self._progress
 
     @workflow.run
     async def run(self, bulk: BulkDecision) -> BulkProgress:
-        """Tell page by page; a long history begins anew between two pages."""
+        """Signal page by page; continue as new between two pages when the history is long."""
         cursor = bulk.cursor
         if cursor is None:
             self._show(BulkProgress(matched=await self._count()))
         while True:
             named = await self._name(cursor)
             for portion in _portions(named.workflow_ids, self._bulk.pace):
-                await self._tell(portion)
+                await self._signal(portion)
             cursor = named.cursor
             if cursor is None:
                 return self._close()
@@ -74,13 +70,13 @@ class DecideParked:
             **PATIENT,
         )
 
-    async def _tell(self, portion: Sequence[str]) -> None:
-        """Tell as many as may be told in a second, and let that second pass."""
+    async def _signal(self, portion: Sequence[str]) -> None:
+        """Signal as many as the pace allows in a second, and let that second pass."""
         second_is_over = asyncio.create_task(workflow.sleep(_SECOND))
-        signal, words = _SIGNALS[self._bulk.verdict], self._bulk.said
-        were_there = await asyncio.gather(*(tell(one, signal, words) for one in portion))
-        so_far, told = self._progress, sum(were_there)
-        told, gone = so_far.told + told, so_far.gone + len(portion) - told
+        method, words = _SIGNALS[self._bulk.verdict], self._bulk.said
+        were_there = await asyncio.gather(*(signal(one, method, words) for one in portion))
+        so_far, signalled = self._progress, sum(were_there)
+        told, gone = so_far.told + signalled, so_far.gone + len(portion) - signalled
         self._show(BulkProgress(max(so_far.matched, told + gone), told, gone))
         await second_is_over
 
@@ -96,7 +92,7 @@ class DecideParked:
 
 
 def _page(bulk: BulkDecision, progress: BulkProgress) -> str:
-    """Write what an operator sees of it in the Temporal UI, in Markdown."""
+    """Write what an operator sees in the Temporal UI, in Markdown."""
     stop = "**To stop it:** *More Actions*, *Terminate*. What was told stays told."
     return "\n".join(
         (
@@ -115,7 +111,7 @@ def _page(bulk: BulkDecision, progress: BulkProgress) -> str:
 
 
 def title(bulk: BulkDecision) -> str:
-    """Say in a line what is decided, and about what."""
+    """Write in one line what is decided, and about what."""
     return f"{bulk.verdict.capitalize()} what is parked: {_which(bulk.which)}"
 
 
@@ -130,12 +126,12 @@ def _portions(ids: Sequence[str], size: int) -> list[Sequence[str]]:
 
 
 def workflow_id(bulk_id: str) -> str:
-    """Name the workflow of a bulk decision."""
+    """Return the id of the workflow of a bulk decision."""
     return f"{WORKFLOW_PREFIX}{bulk_id}"
 
 
 def start_options(bulk: BulkDecision) -> StartOptions:
-    """Say how a bulk decision is started: never twice."""
+    """Return how a bulk decision is started: never twice."""
     org_id = bulk.which.org_id
     about = [SearchAttributePair(ORG_ID, org_id)] if org_id else []
     return StartOptions(

@@ -1,22 +1,25 @@
-"""Every day: remove what webhooks told of people, and answers that nobody asks for any more."""
+"""Every day, remove old bodies of webhooks, and answers that nobody asks for any more."""
 
 from temporalio import workflow
 
-from activities.retention import RetentionActivities
-from billing.retention import Sweep, next_sweep
-from workflows.options import PRUNE
+from activities.inbox.retention import RetentionActivities
+from billing.inbox.retention import Sweep, next_sweep
+from workflows.shared.options import PRUNE
 
-# On the first of the month everything is looked at, whatever the last run says is clean.
+# On this day of the month everything is looked at, also what the last run has found clean.
 _WHOLE_ON_DAY = 1
 
 
 @workflow.defn
 class PruneInbox:
-    """Sweeps the inbox from where the last run of the schedule left nothing, oldest first."""
+    """Sweep the inbox, oldest event first, from where the schedule's last run left something."""
 
     @workflow.run
     async def run(self, sweep: Sweep | None = None) -> Sweep:
-        """Empty what is old; `sweep` is how far a run came that has continued as this one."""
+        """Remove bodies and answers that are old; return how far the sweep came.
+
+        `sweep` is how far a run came that continues as this one.
+        """
         sweep = sweep or _begin()
         while sweep.more:
             workflow.set_current_details(_page(sweep))

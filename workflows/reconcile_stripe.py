@@ -1,23 +1,25 @@
-"""Every payment, refund and dispute at Stripe is in the ledger, and every credit is paid."""
+"""Compare Stripe's payments, refunds and disputes with the ledger, and its credits with Stripe."""
 
 from temporalio import workflow
 
-from activities.reconciliation import Comparing
-from activities.stripe_reconciliation import StripeReconciliation
-from billing.reconciliation import Finding, Progress, Reconciliation, Report
-from billing.webhook import PaymentHint
-from workflows.options import LISTING
-from workflows.reconciling import Reconciling
+from activities.reconciliation.runs import Comparing
+from activities.reconciliation.stripe import StripeReconciliation
+from billing.inbox.webhook_event import PaymentHint
+from billing.reconciliation.card_comparison import is_about_card
+from billing.reconciliation.reconciliation import Finding, Progress, Reconciliation, Report
+from workflows.reconciliation import Reconciling
 from workflows.settle_payment import look_again_at
+from workflows.shared.options import LISTING
+from workflows.shared.recharge_requests import recharge_again
 
 
 @workflow.defn
 class ReconcileStripe(Reconciling):
-    """Daily over two weeks at least, or by hand over a window of one's own."""
+    """Reconcile with Stripe: daily over two weeks at least, or over a window a person names."""
 
     @workflow.run
     async def run(self, wanted: Reconciliation) -> Report | None:
-        """Walk down Stripe's lists, have what differs settled, and report."""
+        """Read Stripe's lists page by page, settle what differs, and return the report."""
         return await self.reconcile(wanted)
 
     async def compare(self, at: Comparing) -> Progress:
@@ -30,5 +32,8 @@ class ReconcileStripe(Reconciling):
         )
 
     async def put_right(self, finding: Finding) -> None:
-        """Have the payment looked at by its own process."""
+        """Start or signal the process that looks again: the payment's own, or the recharge."""
+        if is_about_card(finding) and finding.org_id is not None:
+            await recharge_again(finding.org_id, f"{workflow.info().workflow_id}: {finding.detail}")
+            return
         await look_again_at(PaymentHint(finding.subject, key=workflow.info().workflow_id))

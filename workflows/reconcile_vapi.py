@@ -1,25 +1,25 @@
-"""Every ended call that Vapi lists is in the ledger, or on its way there."""
+"""Compare the ended calls that Vapi lists with the ledger, and bill what is missing."""
 
 from temporalio import workflow
 from temporalio.common import WorkflowIDReusePolicy
 
-from activities.reconciliation import Comparing
-from activities.vapi_reconciliation import VapiReconciliation
-from billing.reconciliation import Finding, Progress, Reconciliation, Report
+from activities.reconciliation.runs import Comparing
+from activities.reconciliation.vapi import VapiReconciliation
+from billing.reconciliation.reconciliation import Finding, Progress, Reconciliation, Report
 from workflows import bill_call
-from workflows.bill_call import BillCall
-from workflows.options import LISTING
-from workflows.reach import start_or_tell
-from workflows.reconciling import Reconciling
+from workflows.bill_call import BillCall, bill_or_tell
+from workflows.reconciliation import Reconciling
+from workflows.shared.options import LISTING
+from workflows.shared.start_or_signal import start_or_signal
 
 
 @workflow.defn
 class ReconcileVapi(Reconciling):
-    """Daily over all calls since the last success, or by hand over a window of one's own."""
+    """Reconcile with Vapi: daily since the last success, or over a window a person names."""
 
     @workflow.run
     async def run(self, wanted: Reconciliation) -> Report | None:
-        """Walk down Vapi's list, bill what is missing, and report."""
+        """Read Vapi's list page by page, bill what is missing, and return the report."""
         return await self.reconcile(wanted)
 
     async def compare(self, at: Comparing) -> Progress:
@@ -32,14 +32,17 @@ class ReconcileVapi(Reconciling):
         )
 
     async def put_right(self, finding: Finding) -> None:
-        """Have the call billed by its own process, with Vapi's facts.
+        """Start or tell the call's own process, which bills it with Vapi's facts.
 
-        A process that ended without an entry in the ledger (terminated, or forgotten with a backup)
-        is started again.
+        A process that ended without an entry in the ledger is started again: it was terminated, or
+        the entry was lost when a backup was restored.
         """
         if finding.call is None:
             raise ValueError(f"finding {finding.subject} is of a call, and has none")
+        why = f"{workflow.info().workflow_id}: Vapi lists it"
+        if workflow.patched("better-facts"):
+            await bill_or_tell(finding.call, why)
+            return
         options = bill_call.start_options(finding.call)
         options["id_reuse_policy"] = WorkflowIDReusePolicy.ALLOW_DUPLICATE
-        why = f"{workflow.info().workflow_id}: Vapi lists it"
-        await start_or_tell(BillCall.run, finding.call, options, BillCall.wake_up, why)
+        await start_or_signal(BillCall.run, finding.call, options, BillCall.wake_up, why)

@@ -4,17 +4,19 @@ from temporalio import workflow
 from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import ActivityError
 
-from activities.attributes import RUNNING, BillingState
-from activities.payments import DiscardedPayment, FetchedPayment, PaymentActivities
-from activities.stripe import StripeActivities
-from billing.parking import Parked, parked_payment
-from billing.payment import Payment, Settlement, payment_workflow_id, received
-from billing.webhook import PaymentHint
-from workflows.collect import collect_waiting
-from workflows.options import BILLING_QUEUE, DATABASE, PATIENT, PROVIDER, StartOptions
-from workflows.parking import Parking
-from workflows.reach import start_or_tell
-from workflows.recharging import recharge_again
+from activities.payments.payments import DiscardedPayment, FetchedPayment, PaymentActivities
+from activities.payments.stripe import StripeActivities
+from activities.payments.stripe_saved_cards import SavedCards
+from activities.temporal.search_attributes import RUNNING, BillingState
+from billing.inbox.webhook_event import PaymentHint
+from billing.parking.parked import Parked, parked_payment
+from billing.payments.payment import Payment, Settlement, payment_workflow_id
+from workflows.shared.alert_requests import deliver_alerts
+from workflows.shared.collection_requests import collect_waiting
+from workflows.shared.options import BILLING_QUEUE, DATABASE, PATIENT, PROVIDER, StartOptions
+from workflows.shared.parking import Parking
+from workflows.shared.recharge_requests import recharge_again
+from workflows.shared.start_or_signal import start_or_signal
 
 
 @workflow.defn
@@ -29,24 +31,40 @@ class SettlePayment(Parking):
     def look_again(self, hint: PaymentHint) -> None:
         """Look (again): what was fetched so far may be older than this event."""
         self._hints.append(hint.key)
-        self._wake = True
+        self.wake()
 
     @workflow.run
     async def run(self, hint: PaymentHint) -> Settlement | None:
-        """Fetch and post until nothing new was heard meanwhile; park on what does not fit."""
-        self._hints.append(hint.key)
-        settlement = await self.until_settled(lambda: self._look(hint.payment_id))
+        """Fetch and post until nothing new was heard meanwhile; park on what does not fit.
+
+        A webhook starts it with a signal, which has the hint. A process cannot: then the argument
+        has it.
+        """
+        if hint.key:
+            self._hints.append(hint.key)
+        settlement = await self._until_done(hint.payment_id)
+        while self._hints and workflow.patched("hears-while-it-ends"):
+            self.go_on()
+            self.take_up_again()
+            settlement = await self._until_done(hint.payment_id)
+        return settlement
+
+    async def _until_done(self, payment_id: str) -> Settlement | None:
+        """Post what is due, or give it up; show which."""
+        settlement = await self.until_settled(lambda: self._look(payment_id))
         while settlement is not None and self._hints:
-            settlement = await self.until_settled(lambda: self._look(hint.payment_id))
+            settlement = await self.until_settled(lambda: self._look(payment_id))
         if settlement is None:
+            self._hints = []  # what was heard by now is given up with it
             await workflow.execute_activity_method(
                 PaymentActivities.discard_payment,
-                DiscardedPayment(hint.payment_id, self.discarded_by),
+                DiscardedPayment(payment_id, self.discarded_by),
                 **PATIENT,
             )
             await self.close(BillingState.DISCARDED)
             return None
-        await self.close(BillingState.SETTLED, settlement.org_id, received(settlement.payment))
+        state = BillingState.DISCARDED if settlement.given_up else BillingState.SETTLED
+        await self.close(state, settlement.org_id, settlement.amount)
         return settlement
 
     async def _look(self, payment_id: str) -> Settlement | Parked:
@@ -61,10 +79,20 @@ class SettlePayment(Parking):
             **DATABASE,
         )
         self._hints = self._hints[len(heard) :]
+        self.found_owner(settlement.org_id)
+        if settlement.alerted:
+            await deliver_alerts()
         if settlement.postings and settlement.org_id is not None:
             await collect_waiting(settlement.org_id)
         if settlement.recharges and settlement.org_id is not None:
             await recharge_again(settlement.org_id, f"{payment_id} was settled")
+        if settlement.saves_card and settlement.org_id is not None:
+            await workflow.execute_activity_method(
+                SavedCards.find_card,
+                settlement.org_id,
+                summary="make the card that was saved the default",
+                **PROVIDER,
+            )
         if settlement.mismatch is not None:
             return parked_payment(settlement, settlement.mismatch)
         return settlement
@@ -84,7 +112,7 @@ class SettlePayment(Parking):
 
 
 def start_options(payment_id: str) -> StartOptions:
-    """Say how a payment's process is started: again and again, but one at a time."""
+    """Return how a payment's process is started: again and again, but one at a time."""
     return StartOptions(
         id=payment_workflow_id(payment_id),
         task_queue=BILLING_QUEUE,
@@ -97,4 +125,4 @@ def start_options(payment_id: str) -> StartOptions:
 async def look_again_at(hint: PaymentHint) -> None:
     """See to it that a payment is looked at after this moment."""
     options = start_options(hint.payment_id)
-    await start_or_tell(SettlePayment.run, hint, options, SettlePayment.look_again, hint)
+    await start_or_signal(SettlePayment.run, hint, options, SettlePayment.look_again, hint)

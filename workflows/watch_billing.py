@@ -1,4 +1,4 @@
-"""Look every minute whether what should happen does happen."""
+"""Look every minute whether what should happen does happen, and send alerts if it does not."""
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -6,17 +6,17 @@ from datetime import timedelta
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
-from activities.alerts import AlertActivities
-from activities.reconciliation import ReconciliationActivities
-from activities.watch import WatchActivities
-from billing.alarms.outage import Outage, away
-from workflows.deliver_alerts import deliver_alerts
-from workflows.options import ALERTS, PATIENT, WATCH, WATCH_AGAIN
+from activities.alerts.outbox import AlertActivities
+from activities.monitoring.watch import WatchActivities
+from activities.reconciliation.runs import ReconciliationActivities
+from billing.alerts.outage import Outage, away
+from workflows.shared.alert_requests import deliver_alerts
+from workflows.shared.options import ALERTS, PATIENT, WATCH, WATCH_AGAIN
 
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """How long a watch is: as many rounds, with this much time between them."""
+    """How long a watch is: the number of rounds, and the time between them."""
 
     rounds: int = 10
     every: timedelta = timedelta(minutes=1)
@@ -27,26 +27,26 @@ ONE_WATCH = Watch()
 
 @workflow.defn
 class WatchBilling:
-    """The watchman's rounds: nothing that is missing raises an alarm by itself."""
+    """Watch over billing, for what fails to happen raises no error of its own."""
 
     @workflow.run
     async def run(self, watch: Watch = ONE_WATCH) -> int:
-        """Make the rounds, and have what is to be told delivered; answers how much that was.
+        """Make the rounds and deliver the alerts; return how many alerts there were.
 
-        A round that could not look does not count, and after it there is a pause: at the end of an
-        outage everything is late, and a minute later no longer.
+        A round that could not look does not count. After it there is a pause: at the end of an
+        outage everything is late, and a minute later nothing is.
         """
-        looked = told = 0
+        looked = alerted = 0
         while True:
             news = await self._look(first=not looked)
             looked += news is not None
-            told += news or 0
+            alerted += news or 0
             if looked == watch.rounds:
-                return told
+                return alerted
             await workflow.sleep(watch.every)
 
     async def _look(self, *, first: bool) -> int | None:
-        """Look once; answers how many alerts that gave, or None when it could not."""
+        """Look once. Return how many alerts there were, or None if it could not look."""
         began = workflow.now()
         try:
             news = await workflow.execute_activity_method(
@@ -69,7 +69,10 @@ class WatchBilling:
         return news
 
     async def _be_blind(self, outage: Outage) -> None:
-        """Tell that nobody can look, past the outbox; wait until somebody can; tell that too."""
+        """Send Slack an alert that nobody can look; when a look succeeds, alert that it is over.
+
+        The first alert does not go through the outbox: its database may be what is away.
+        """
         telling = workflow.start_activity_method(
             AlertActivities.tell_now,
             away(outage, workflow.info().workflow_id),
@@ -87,6 +90,9 @@ class WatchBilling:
 
 
 def _why(failure: ActivityError) -> str:
-    """Name what a look failed with; its words stay in the history, where they may name anything."""
+    """Name the kind of error with which a look failed.
+
+    Its message stays in the history, for it may contain anything.
+    """
     cause = failure.cause
     return cause.type or "" if isinstance(cause, ApplicationError) else "it takes too long"

@@ -1,17 +1,29 @@
 """Stripe's events: hints that something happened to a payment, which is then fetched."""
 
+import re
 import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from api.problems import Malformed
+from api.http.problems import Malformed
 from api.services import Services
-from api.webhooks import signatures
-from api.webhooks.reading import answer, name_at, parse_object, read_body
-from api.webhooks.receiving import WEBHOOK_RESPONSES, body_like, counted
-from billing.webhook import EventStatus, Source, WebhookEvent
+from api.webhooks.documentation import WEBHOOK_RESPONSES, body_like
+from api.webhooks.exchange import (
+    answer,
+    counted,
+    hex_signatures,
+    name_at,
+    parse_object,
+    read_body,
+    require_one_of,
+    require_recent,
+)
+from billing.alerts.payments import other_mode_alert
+from billing.inbox.webhook_event import EventStatus, PaymentHint, SessionHint, Source, WebhookEvent
 from workflows.checkout import WORKFLOW_PREFIX
 
 router = APIRouter(tags=["webhooks"])
@@ -47,6 +59,11 @@ _TELL_THEIR_CHECKOUT = frozenset(
     }
 )
 
+_KEY_MODE = re.compile(r"[sr]k_(live|test)_")
+# As what events are counted that are ignored for these reasons.
+OTHER_ACCOUNT = "other_account"
+OTHER_MODE = "other_mode"
+
 _EXAMPLE = {
     "id": "evt_1QvYh2",
     "object": "event",
@@ -61,22 +78,55 @@ async def receive(request: Request) -> Response:
     services = Services.of(request)
     with counted(services.metrics, Source.STRIPE):
         body = await read_body(request)
-        signatures.verify_stripe(request.headers, body, services.stripe_secrets, time.time())
-        event = event_from(body)
-    return answer(await services.intake.accept(event), event.key)
+        verify_stripe(request.headers, body, services.stripe_secrets, time.time())
+        event = event_from(body, services.stripe_livemode)
+    accepted = await services.intake.accept(event)
+    if event.outcome == OTHER_MODE and services.stripe_livemode is not None:
+        today = datetime.fromtimestamp(time.time(), UTC).date()
+        services.intake.tell(other_mode_alert(today, live=services.stripe_livemode))
+    return answer(accepted, event.key)
 
 
-def event_from(body: bytes) -> WebhookEvent:
-    """Read an event; raises Malformed.
+def verify_stripe(
+    headers: Mapping[str, str], body: bytes, secrets: Sequence[bytes], now: float
+) -> None:
+    """Check `Stripe-Signature: t=…,v1=…[,v1=…]`, HMAC-SHA256 of `{t}.{body}`; raise Unauthorized.
+
+    Source: Stripe's "Verify webhook signatures manually".
+    """
+    fields = [part.partition("=") for part in headers.get("stripe-signature", "").split(",")]
+    times = [value for name, _, value in fields if name.strip() == "t"]
+    signatures = [value for name, _, value in fields if name.strip() == "v1"]
+    timestamp = times[0] if times else ""
+    require_recent(timestamp, now)
+    require_one_of(signatures, hex_signatures(timestamp, body, secrets))
+
+
+def event_from(body: bytes, livemode: bool | None = None) -> WebhookEvent:
+    """Read an event; raise Malformed.
 
     One that names no payment of interest is ignored, as one about a charge without PaymentIntent.
+    So is one of another account or, unless `livemode` is None, of another mode than that of our
+    API key: with that key Stripe would not know its payment.
     """
     event = parse_object(body)
     key, event_type = name_at(event, "id"), name_at(event, "type")
     if key is None or event_type is None:
         raise Malformed("an event needs an id and a type")
+    if outcome := _none_of_ours(event, livemode):
+        return WebhookEvent(
+            Source.STRIPE,
+            key,
+            event_type,
+            subject="",
+            body=body.decode(),
+            status=EventStatus.IGNORED,
+            outcome=outcome,
+        )
     where = _PAYMENT_AT.get(event_type)
     payment_id = where and name_at(event, "data", "object", where)
+    hint = PaymentHint(payment_id, key) if payment_id else None
+    checkout_id = _checkout_of(event) if event_type in _TELL_THEIR_CHECKOUT else None
     return WebhookEvent(
         source=Source.STRIPE,
         key=key,
@@ -84,8 +134,28 @@ def event_from(body: bytes) -> WebhookEvent:
         subject=payment_id or "",
         body=body.decode(),
         status=EventStatus.WAITING if payment_id else EventStatus.IGNORED,
-        checkout_id=_checkout_of(event) if event_type in _TELL_THEIR_CHECKOUT else None,
+        facts=SessionHint(checkout_id, hint) if checkout_id else hint,
     )
+
+
+def livemode_of(api_key: str) -> bool | None:
+    """Return whether an API key is of live mode; None for a key that does not say.
+
+    Secret and restricted keys say so by their prefix (docs.stripe.com/keys).
+    """
+    mode = _KEY_MODE.match(api_key)
+    return mode and mode[1] == "live"
+
+
+def _none_of_ours(event: dict[str, Any], livemode: bool | None) -> str | None:
+    """Return as what an event is counted that is of another account or mode; None for ours.
+
+    Only an event of a connected account names its `account` (stripe 16.1, `Event.account`).
+    """
+    if event.get("account") is not None:
+        return OTHER_ACCOUNT
+    is_live = event.get("livemode")
+    return OTHER_MODE if isinstance(is_live, bool) and livemode is (not is_live) else None
 
 
 def _checkout_of(event: dict[str, Any]) -> str | None:

@@ -4,20 +4,30 @@ asked for an answer; status-updates tell that a report is to be expected, and th
 
 import hashlib
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from api.gate import SPOKEN
-from api.problems import Malformed
+from api.http.problems import Malformed
 from api.services import Services
-from api.webhooks import signatures
-from api.webhooks.reading import answer, json_answer, name_at, parse_object, read_body
-from api.webhooks.receiving import WEBHOOK_RESPONSES, counted, examples
-from billing.gate import NoCall
-from billing.vapi import call_from_report, ongoing_call, phone_number_of
-from billing.webhook import (
+from api.webhooks.documentation import WEBHOOK_RESPONSES, examples
+from api.webhooks.exchange import (
+    answer,
+    counted,
+    hex_signatures,
+    json_answer,
+    name_at,
+    parse_object,
+    read_body,
+    require_one_of,
+    require_recent,
+)
+from billing.calls.gate import NoCall
+from billing.calls.vapi import call_from_report, ongoing_call, phone_number_of
+from billing.inbox.webhook_event import (
     ASSISTANT_REQUEST,
     END_OF_CALL,
     STATUS_UPDATE,
@@ -85,16 +95,39 @@ async def receive(request: Request) -> Response:
     services = Services.of(request)
     with counted(services.metrics, Source.VAPI):
         body = await read_body(request)
-        signatures.verify_vapi(request.headers, body, services.vapi_secrets, time.time())
+        verify_vapi(request.headers, body, services.vapi_secrets, time.time())
         message = message_in(body)
-        event = event_from(message, body, services.gate.rules.longest_call_seconds)
+        event = event_from(message, body, services.rules.longest_call_seconds)
     if event.type == ASSISTANT_REQUEST:
         return json_answer(await services.gate.answer(phone_number_of(message), event))
     return answer(await services.intake.accept(event), event.key)
 
 
+def verify_vapi(
+    headers: Mapping[str, str], body: bytes, secrets: Sequence[bytes], now: float
+) -> None:
+    """Check whichever of Vapi's three credentials was configured there; raise Unauthorized.
+
+    HMAC (`x-signature` over `{x-timestamp}.{body}`, the time in seconds or milliseconds), the
+    `X-Vapi-Secret` header, or a bearer token. A signature, once sent, must be right.
+    Source: Vapi's "Server authentication".
+    """
+    signature = headers.get("x-signature")
+    if signature is not None:
+        timestamp = headers.get("x-timestamp", "")
+        require_recent(timestamp, now)
+        require_one_of(
+            [signature.removeprefix("sha256=")], hex_signatures(timestamp, body, secrets)
+        )
+        return
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    bearer = token if scheme.lower() == "bearer" else ""
+    shown = headers.get("x-vapi-secret") or bearer
+    require_one_of([shown] if shown else [], [secret.decode() for secret in secrets])
+
+
 def message_in(body: bytes) -> dict[str, Any]:
-    """Read a server message; raises Malformed."""
+    """Read a server message; raise Malformed."""
     message = parse_object(body).get("message")
     if not isinstance(message, dict) or name_at(message, "type") is None:
         raise Malformed("there is no message.type")
@@ -102,7 +135,7 @@ def message_in(body: bytes) -> dict[str, Any]:
 
 
 def event_from(message: dict[str, Any], body: bytes, longest_call_seconds: int) -> WebhookEvent:
-    """Make an event of a server message; raises Malformed.
+    """Make an event of a server message; raise Malformed.
 
     There is no event id: the key is the call *and* the type of message (and, where one type comes
     many times in a call, a digest), so that no message can stand in the way of another.
@@ -118,7 +151,7 @@ def event_from(message: dict[str, Any], body: bytes, longest_call_seconds: int) 
         subject=call_id or "",
         body=body.decode(),
         status=EventStatus.IGNORED,
-        ongoing=ongoing_call(message, call_id, longest_call_seconds)
+        facts=ongoing_call(message, call_id, longest_call_seconds)
         if call_id is not None and message_type == STATUS_UPDATE
         else None,
     )
@@ -133,5 +166,5 @@ def _ended(message: dict[str, Any], call_id: str | None, body: bytes) -> Webhook
         type=END_OF_CALL,
         subject=call_id,
         body=body.decode(),
-        call=call_from_report(message, call_id),
+        facts=call_from_report(message, call_id),
     )

@@ -1,1 +1,1 @@
-"""The demo: real signed traffic through the whole system, and every figure checked."""
+"""The demo: real signed traffic goes through the whole system, and every figure is checked."""

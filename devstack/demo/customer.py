@@ -1,4 +1,4 @@
-"""A customer at Stripe's checkout page, and what the stand-in can be told about its webhooks."""
+"""A customer at Stripe's checkout page, and control over the stand-in's webhooks and faults."""
 
 import json
 import secrets
@@ -10,25 +10,25 @@ import httpx
 
 from devstack.demo.platform import Tenant
 
-# The events of a payment that tell callwallet to look; the others are recorded and ignored.
+# The events of a payment that make callwallet look. The others are recorded and ignored.
 HINTS = ("payment_intent.succeeded", "checkout.session.completed")
 
 
 @dataclass(frozen=True)
 class Customer:
-    """Pays; `stripe` knows the stand-in's address and the platform's secret key."""
+    """A customer who pays. `stripe` has the stand-in's address and the platform's secret key."""
 
     stripe: httpx.AsyncClient
 
     async def tops_up(self, tenant: Tenant, amount_minor: int) -> str:
-        """Pay a new checkout session by card; answers with the payment's id."""
+        """Pay a new checkout session by card; return the payment's id."""
         session_id = await self._open_checkout(tenant, amount_minor)
         path = f"/_control/checkout/sessions/{session_id}/complete"
         paid = (await self.stripe.post(path, json={})).raise_for_status()
         return str(paid.json()["payment_intent"])
 
     async def _open_checkout(self, tenant: Tenant, amount_minor: int) -> str:
-        """Create the session as the platform does, with all that names the wallet."""
+        """Create the session as the platform does, with everything that names the wallet."""
         names = {
             "type": "wallet_topup",
             "org_id": tenant.org_id,
@@ -50,16 +50,16 @@ class Customer:
         return str(made.raise_for_status().json()["id"])
 
     async def webhooks_travel(self, **policy: Any) -> None:
-        """Change how Stripe's events travel: `copies`, `reverse`, `paused`."""
+        """Change how Stripe's events are sent: `copies`, `reverse`, `paused`."""
         (await self.stripe.post("/_control/deliveries", json=policy)).raise_for_status()
 
     async def reading_fails(self, payment_id: str, **fault: Any) -> None:
-        """Let reads of this payment fail."""
+        """Make reads of this payment fail."""
         wanted = {"method": "GET", "path": f"/v1/payment_intents/{payment_id}", **fault}
         (await self.stripe.post("/_control/faults", json=wanted)).raise_for_status()
 
     async def failures(self, payment_id: str) -> tuple[int, ...]:
-        """The statuses with which reads of this payment have failed, in order."""
+        """Return the statuses with which reads of this payment have failed, in order."""
         answer = (await self.stripe.get("/_control/faults")).raise_for_status()
         return tuple(
             fault["status"]
@@ -68,7 +68,7 @@ class Customer:
         )
 
     async def answers(self, payment_ids: list[str]) -> Counter[str]:
-        """Count what callwallet has answered to the events that say one of these was paid."""
+        """Count callwallet's answers to the events that say that one of these was paid."""
         answer = (await self.stripe.get("/_control/deliveries")).raise_for_status()
         return Counter(
             json.loads(one["last_answer"])["status"]

@@ -1,9 +1,9 @@
-"""The figures that several scenes look at."""
+"""The figures that several scenes have."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
-from billing.ledger import wallet_account
+from billing.ledger.entry import wallet_account
 from devstack.demo.check import Figure, becomes
 from devstack.demo.platform import Tenant
 from devstack.demo.traffic import PhoneCall
@@ -15,14 +15,14 @@ DONE = "COMPLETED, settled"
 
 
 async def balance(world: World, tenant: Tenant, why: str) -> Figure:
-    """The wallet comes to what is due by now."""
+    """Wait until the balance is what is due by now; return the figure."""
     return await becomes(
         f"{tenant.name}: {why}", tenant.due_balance, lambda: world.platform.balance(tenant)
     )
 
 
 async def charges(world: World, tenant: Tenant, tariff: Mapping[int, int]) -> Figure:
-    """Each call of so many seconds costs so many minor units."""
+    """Wait until the calls cost what `tariff` says (minor units by seconds); return the figure."""
 
     async def found() -> str:
         settled = [call.charge for call in await world.platform.calls(tenant) if call.charge]
@@ -34,7 +34,7 @@ async def charges(world: World, tenant: Tenant, tariff: Mapping[int, int]) -> Fi
 
 
 async def parked(world: World, call: PhoneCall, reason: str) -> Figure:
-    """Temporal lists the call among the parked, under the reason."""
+    """Wait until Temporal lists the call as parked for this reason; return the figure."""
     return await becomes(
         f"a call of {call.seconds} s, listed as parked",
         reason,
@@ -43,7 +43,7 @@ async def parked(world: World, call: PhoneCall, reason: str) -> Figure:
 
 
 async def settled(world: World, call: PhoneCall) -> Figure:
-    """The call's workflow has ended well."""
+    """Wait until the call's workflow has settled it and ended; return the figure."""
     return await becomes(
         f"the workflow of the call of {call.seconds} s",
         DONE,
@@ -52,7 +52,7 @@ async def settled(world: World, call: PhoneCall) -> Figure:
 
 
 async def signed_entries(world: World, tenant: Tenant) -> list[int]:
-    """What each entry did to the wallet, oldest first."""
+    """Return by how much each entry changed the wallet, oldest first."""
     mine = wallet_account(tenant.org_id)
     return [
         entry.amount.amount_minor * (-1 if entry.debit_account == mine else 1)
@@ -61,7 +61,10 @@ async def signed_entries(world: World, tenant: Tenant) -> list[int]:
 
 
 async def stripe_answers(world: World) -> Figure:
-    """Each payment has two events that count, and each of them came twice."""
+    """Wait until all events of the payments are answered; return the figure.
+
+    Each payment has two events that count, and each of them came twice.
+    """
     events = 2 * len(world.payments)
 
     async def found() -> str:
@@ -72,7 +75,7 @@ async def stripe_answers(world: World) -> Figure:
 
 
 def counted(answers: Counter[str]) -> str:
-    """Write a count of answers, always the same way."""
+    """Write a count of answers, sorted, so that two can be compared."""
     return ", ".join(f"{count} {answer}" for answer, count in sorted(answers.items()))
 
 

@@ -1,4 +1,4 @@
-"""Messages in the demo: what Twilio sends for a tenant, and what that costs."""
+"""The demo's messages: what Twilio sends for a tenant, and what it costs."""
 
 import secrets
 from dataclasses import dataclass
@@ -9,34 +9,35 @@ from devstack.demo.check import exactly
 from devstack.demo.figures import Figures, balance
 from devstack.demo.platform import Tenant
 from devstack.demo.world import World
-from devstack.providers.twilio_messages import ACCOUNT_SID, FORM
+from devstack.providers.twilio.messages import ACCOUNT_SID, FORM
 
-# Two segments, and one, to the United Kingdom: 6 US cents each at 0.79 to the pound, rounded up.
+# What two segments and one segment to the United Kingdom cost in pence: 6 US cents each, at 0.79
+# pounds to the dollar, rounded up.
 TWO_SEGMENTS, ONE_SEGMENT = 10, 5
 
 
 @dataclass(frozen=True)
 class Texting:
-    """A number at Twilio's stand-in, which tells callwallet of what becomes of its messages."""
+    """A number at Twilio's stand-in, which reports to callwallet what becomes of its messages."""
 
     twilio: httpx.AsyncClient
     number: str
 
     async def sends(self, segments: int) -> str:
-        """Send a message; answers with its id."""
+        """Send a message; return its id."""
         message = {"from": self.number, "segments": segments}
         made = await self.twilio.post("/_control/messages", json=message)
         return str(made.raise_for_status().json()["sids"][0])
 
     async def becomes(self, sid: str, status: str, copies: int = 1) -> None:
-        """Let a message get further, and the callback go out."""
+        """Give a message a status, and send the callback."""
         told = {"status": status, "copies": copies}
         moved = await self.twilio.post(f"/_control/messages/{sid}/status", json=told)
         moved.raise_for_status()
 
 
 async def messages(world: World) -> Figures:
-    """A message is charged when Twilio has taken it, and given back when it fails."""
+    """Show that a message is charged when Twilio has taken it, and given back when it fails."""
     tenant, forged = world.acme, {"MessageSid": "SM", "AccountSid": ACCOUNT_SID}
     headers = {"content-type": FORM, "x-twilio-signature": "bm90IGEgc2lnbmF0dXJl"}
     path = "/webhooks/twilio/sms-status"
@@ -60,7 +61,7 @@ async def messages(world: World) -> Figures:
 
 
 async def _number(world: World, tenant: Tenant) -> str:
-    """Register a number of this run's."""
+    """Register a new number as the tenant's; return it."""
     number = f"+1555{secrets.randbelow(10**7):07}"
     path = f"/v1/organizations/{tenant.org_id}/senders"
     made = await world.platform.http.post(path, json={"phone_number": number})

@@ -1,10 +1,10 @@
-"""A night's reconciliation: a report that was lost is found at Vapi, and its call billed once."""
+"""The nightly reconciliation: it finds a call whose report was lost, and bills it once."""
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from decimal import Decimal
 
-from billing.reconciliation import Report
+from billing.reconciliation.reconciliation import Report
 from devstack.demo.check import Figure, exactly
 from devstack.demo.figures import Figures, balance
 from devstack.demo.platform import Tenant
@@ -12,12 +12,12 @@ from devstack.demo.traffic import PhoneCall
 from devstack.demo.world import World
 
 CALLS = 20
-# Cents for a minute, from the tariff's published examples.
+# US cents for a minute, from the tariff's published examples.
 MINUTE = 70
 
 
 async def lost_report(world: World) -> Figures:
-    """Of twenty reports one is lost; exactly 95 % arrive, and all twenty calls are paid."""
+    """Show that of twenty calls, one of whose reports is lost, 95 % arrive and all are charged."""
     tenant = world.globex
     *reported, lost = (_an_hour_ago(tenant, number) for number in range(CALLS))
     for call in (*reported, lost):
@@ -51,7 +51,7 @@ async def _found(report: Report, *, missing: int, percent: Decimal) -> AsyncIter
 
 
 def _an_hour_ago(tenant: Tenant, number: int) -> PhoneCall:
-    """A minute's call; reconciliation leaves alone what ended just now."""
+    """Return a call of a minute, an hour ago: reconciliation skips what has just ended."""
     call = PhoneCall(tenant.assistant_id, 60)
     earlier = timedelta(hours=1, minutes=number)
     return PhoneCall(tenant.assistant_id, 60, ended_at=call.ended_at - earlier)

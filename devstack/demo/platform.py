@@ -1,4 +1,4 @@
-"""The voice-AI platform: callwallet's API, used with the operator's key."""
+"""The voice-AI platform of the demo, which uses callwallet's API with the operator's key."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -7,23 +7,24 @@ from typing import TypeVar
 import httpx
 from pydantic import TypeAdapter
 
-from api.pages import Page
-from billing.call import CallRecord
-from billing.ledger import Entry
-from billing.money import Currency, Money
-from billing.reconciliation import Report, Run
-from billing.wallet import Wallet
+from api.http.pages import Page
+from billing.calls.call_record import CallRecord
+from billing.ledger.entry import Entry
+from billing.ledger.money import Currency, Money
+from billing.ledger.wallet import Wallet
+from billing.reconciliation.reconciliation import Report, Run
 from devstack.demo.check import POLL_SECONDS
 
 Item = TypeVar("Item")
 _LARGEST_PAGE = 200
-_NOT_FOUND = 404
 
 
 @dataclass(frozen=True)
 class Tenant:
-    """An organisation of this run. `due` are the entries that its ledger should come to hold:
-    minor units, oldest first, a charge below zero.
+    """An organisation of this run.
+
+    `due` are the entries that its ledger should come to have: in minor units, oldest first, a
+    charge below zero.
     """
 
     org_id: str
@@ -33,18 +34,18 @@ class Tenant:
     due: list[int] = field(default_factory=list)
 
     def money(self, amount_minor: int) -> Money:
-        """An amount in the wallet's currency."""
+        """Return an amount in the wallet's currency."""
         return Money(amount_minor, self.currency)
 
     @property
     def due_balance(self) -> Money:
-        """What the balance should come to."""
+        """The balance that the wallet should come to have."""
         return self.money(sum(self.due))
 
 
 @dataclass(frozen=True)
 class Platform:
-    """What the platform does and asks; `http` knows the API's address and the operator's key."""
+    """The platform's requests. `http` has the API's address and the operator's key."""
 
     http: httpx.AsyncClient
 
@@ -69,16 +70,8 @@ class Platform:
         """Read all calls of an organisation, the first seen first."""
         return await self._all(f"/v1/organizations/{tenant.org_id}/calls", Page[CallRecord])
 
-    async def call_state(self, call_id: str) -> str:
-        """Where a call stands; `unheard of` while it has not been looked at."""
-        answer = await self.http.get(f"/v1/calls/{call_id}")
-        if answer.status_code == _NOT_FOUND:
-            return "unheard of"
-        record = TypeAdapter(CallRecord).validate_json(answer.raise_for_status().content)
-        return record.state.value
-
     async def reconciled(self, tenant: Tenant) -> Report:
-        """Reconcile an organisation's calls with Vapi, and read the report when it is done."""
+        """Reconcile an organisation's calls with Vapi; return the report when it is done."""
         wanted = {"source": "vapi", "org_id": tenant.org_id}
         started = await self.http.post("/v1/reconciliations", json=wanted)
         run = TypeAdapter(Run).validate_json(started.raise_for_status().content)
@@ -90,7 +83,7 @@ class Platform:
         return report
 
     async def _all(self, path: str, model: type[Page[Item]]) -> list[Item]:
-        """Walk the pages of a list that is newest first."""
+        """Read all pages of a list that is newest first; return it oldest first."""
         found: list[Item] = []
         query: dict[str, str | int] = {"limit": _LARGEST_PAGE}
         while True:

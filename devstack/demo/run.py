@@ -1,4 +1,4 @@
-"""`callwallet demo`: start everything, play the scenes, show the table, and be honest about it."""
+"""Run `callwallet demo`: start everything, play the scenes, and show whether all figures agree."""
 
 import asyncio
 import time
@@ -15,7 +15,7 @@ from devstack.demo.world import World, open_world
 from devstack.errors import StackError
 from devstack.signals import until_signalled
 from devstack.stack import Stack
-from devstack.up import Steps, addresses, make_console, started, tell
+from devstack.up import Steps, addresses, make_console, print_error, run_stack
 
 SCENES: dict[str, Scene] = {
     "top-ups credited": scenes.topups,
@@ -33,18 +33,18 @@ INTERRUPTED = 130
 
 
 async def demo(state: Path, *, stay: bool) -> int:
-    """Run the demo; answers with the exit status: 1 when a figure is wrong or nothing starts."""
+    """Run the demo; return the exit status: 1 if a figure is wrong or the stack does not start."""
     console, status = make_console(), INTERRUPTED
     stack = Stack(state, on_step=(steps := Steps(console, quiet_later=True)).note)
     try:
         with until_signalled():
-            async with started(stack, steps):
+            async with run_stack(stack, steps):
                 status = await _perform(stack, console)
                 if stay:
                     console.print(addresses(stack))
                     await asyncio.Event().wait()
     except StackError as error:
-        return tell(error, console)
+        return print_error(error, console)
     return status
 
 
@@ -60,7 +60,7 @@ async def _perform(stack: Stack, console: Console) -> int:
 
 
 async def play(world: World, played: dict[str, Scene], console: Console) -> list[show.Act]:
-    """Play scenes one after another, up to the first figure that is not what it should be."""
+    """Play scenes one after another, up to the first figure that is wrong."""
     acts: list[show.Act] = []
     with Steps(console) as steps:
         for name, scene in played.items():
@@ -72,7 +72,7 @@ async def play(world: World, played: dict[str, Scene], console: Console) -> list
 
 
 def verdict(acts: Iterable[show.Act], console: Console, seconds: float) -> int:
-    """Say whether every figure is right; answers with the exit status."""
+    """Print which figures are wrong, or that all are right; return the exit status."""
     figures = [figure for _, shown in acts for figure in shown]
     wrong = [figure for figure in figures if not figure.agrees]
     for figure in wrong:

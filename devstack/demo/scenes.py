@@ -1,14 +1,14 @@
-"""What the demo shows, scene by scene; each yields figures, and stops where one is wrong.
+"""The scenes of the demo. Each yields figures; `run` stops at the first that is wrong.
 
-The expected figures are written out here: they come from the tariff's published examples, not from
-the code that is being shown.
+The expected figures are constants: they come from the tariff's published examples, not from the
+code that the demo shows.
 """
 
 from collections import Counter
 from itertools import cycle, islice
 
-from billing.call import CallState
-from billing.payment import payment_workflow_id
+from billing.calls.call import CallState
+from billing.payments.payment import payment_workflow_id
 from devstack.demo.check import at_least, becomes, exactly
 from devstack.demo.figures import (
     DONE,
@@ -23,7 +23,7 @@ from devstack.demo.traffic import AUTH_MODES, TWICE, PhoneCall
 from devstack.demo.world import World
 from workflows.drain_inbox import WORKFLOW_ID as DRAIN
 
-# Seconds -> pence and seconds -> US cents: 70 cents a minute, each step rounded up.
+# Pence and US cents by seconds: 70 cents a minute, each step of the computation rounded up.
 PENCE = {
     1: 2, 15: 15, 30: 28, 59: 55, 60: 56, 61: 57, 90: 83, 91: 85, 120: 111, 180: 166, 210: 194,
     300: 277, 600: 553, 1800: 1659, 3600: 3318,
@@ -35,7 +35,7 @@ FLOOD_SECONDS = (15, 30, 60, 90, 120)
 
 
 async def topups(world: World) -> Figures:
-    """Top-ups are credited, in whatever order and however often Stripe's events come."""
+    """Show that top-ups are credited, in whatever order and however often Stripe's events come."""
     await world.customer.webhooks_travel(copies=2, reverse=False, paused=False)
     payment_id = await world.tops_up(world.acme, 7500)
     world.exhibits["a settled payment"] = world.operator.page(payment_workflow_id(payment_id))
@@ -52,7 +52,7 @@ async def topups(world: World) -> Figures:
 
 
 async def calls(world: World) -> Figures:
-    """Calls are charged by the tariff, once, whichever way Vapi signs its reports."""
+    """Show that calls are charged by the tariff, once, whichever way Vapi signs its reports."""
     gbp = [PhoneCall(world.acme.assistant_id, seconds) for seconds in PENCE]
     usd = [PhoneCall(world.globex.assistant_id, seconds) for seconds in CENTS]
     yield exactly("a report with a wrong secret", "401", await world.vapi.forge(gbp[0]))
@@ -76,7 +76,7 @@ async def calls(world: World) -> Figures:
 
 
 async def flood(world: World) -> Figures:
-    """In a flood calls go through the inbox in batches, and nothing is lost or charged twice."""
+    """Show that a flood of calls is charged in batches, and none is lost or charged twice."""
     quiet = PhoneCall(world.hooli.assistant_id, FLOOD_SECONDS[0])
     await world.vapi.report_twice(quiet)
     world.hooli.due.append(-PENCE[quiet.seconds])
@@ -104,7 +104,7 @@ async def flood(world: World) -> Figures:
 
 
 async def totals(world: World) -> Figures:
-    """Each balance is the sum of its entries, and both are what the scenes come to."""
+    """Show that each balance is the sum of its entries, and what the scenes come to."""
     for tenant in world.tenants:
         entries = await signed_entries(world, tenant)
         yield exactly(f"{tenant.name}: entries in the ledger", len(tenant.due), len(entries))

@@ -1,4 +1,4 @@
-"""The table of what happened, and where to look at it."""
+"""Show what happened in a table, and where to look at it."""
 
 from collections.abc import Sequence
 
@@ -9,14 +9,14 @@ from rich.table import Table
 from devstack.demo.check import Figure
 from devstack.demo.world import World
 from devstack.stack import Stack
-from devstack.up import shown
+from devstack.up import path_from_here
 
 Act = tuple[str, Sequence[Figure]]
 """The name of a scene, and its figures."""
 
 
 def table(acts: Sequence[Act]) -> Table:
-    """Lay out every figure beside what it should be."""
+    """Return the table of all figures, each beside what was expected."""
     drawn = Table(title="What happened", title_justify="left")
     for heading in ("Scene", "Figure", "Expected", "Found", ""):
         drawn.add_column(heading, overflow="fold")
@@ -43,7 +43,7 @@ def links(console: Console, world: World, stack: Stack) -> None:
 
 
 def how_to_return(console: Console, stack: Stack) -> None:
-    """Say how to have the same stack, with the same addresses, again."""
-    command = f"callwallet up --state {shown(stack.state)}"
+    """Print how to start the same stack again, with the same addresses."""
+    command = f"callwallet up --state {path_from_here(stack.state)}"
     kept = f"\nEverything is kept: [bold]{escape(command)}[/] makes these links work again."
     console.print(kept, highlight=False, soft_wrap=True)

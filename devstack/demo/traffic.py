@@ -1,4 +1,4 @@
-"""Vapi's side of a call: signed server messages, sent to the public endpoint."""
+"""Vapi's side of a call: signed server messages, sent to callwallet's public endpoint."""
 
 import asyncio
 import time
@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import orjson
 
-from billing.call import call_workflow_id
-from devstack.providers.vapi_messages import (
+from billing.calls.call import call_workflow_id
+from devstack.providers.vapi.messages import (
     AuthMode,
     auth_headers,
     call_object,
@@ -41,17 +41,17 @@ class PhoneCall:
 
     @property
     def workflow_id(self) -> str:
-        """The workflow that sees to it."""
+        """The id of the workflow that bills it."""
         return call_workflow_id(self.call_id)
 
     def report(self, omit: Collection[str] = ()) -> dict[str, Any]:
-        """Vapi's report of its end; `omit` leaves facts out, as Vapi sometimes does."""
+        """Return Vapi's report of its end. `omit` leaves facts out, as Vapi sometimes does."""
         told = end_of_call_report(self.call_id, self.assistant_id, self.started_at, self.ended_at)
         facts = told["message"].items()
         return {"message": {name: value for name, value in facts if name not in omit}}
 
     def status(self, status: str) -> dict[str, Any]:
-        """Vapi's message that the call has this status now."""
+        """Return Vapi's message that the call now has this status."""
         call = call_object(
             self.call_id,
             self.assistant_id,
@@ -64,8 +64,10 @@ class PhoneCall:
 
 @dataclass(frozen=True)
 class Vapi:
-    """Sends messages to the API, whose address `http` knows; `answers` counts what it said to
-    reports. `stand_in` is where Vapi's own API is played.
+    """Vapi as callwallet sees it.
+
+    `http` has the address of callwallet's API, `stand_in` that of Vapi's stand-in. `answers` counts
+    callwallet's answers to reports.
     """
 
     http: httpx.AsyncClient
@@ -74,11 +76,11 @@ class Vapi:
     answers: Counter[str] = field(default_factory=Counter)
 
     async def send(self, message: dict[str, Any], auth: AuthMode = "bearer") -> str:
-        """Send a message once; answers with its status, or the HTTP status when it was refused."""
+        """Send a message once; return the answer's `status`, or the HTTP status of a refusal."""
         return await send_signed(self.http, self.secret, message, auth)
 
     async def knows(self, call: PhoneCall) -> None:
-        """Let Vapi's API show the call from now on."""
+        """Make Vapi's API show the call from now on."""
         told = {
             "id": call.call_id,
             "assistantId": call.assistant_id,
@@ -88,18 +90,18 @@ class Vapi:
         (await self.stand_in.post("/_control/calls", json=told)).raise_for_status()
 
     async def forge(self, call: PhoneCall) -> str:
-        """Report a call as somebody would who does not know the secret."""
+        """Report a call with a wrong secret; return the answer's status."""
         return await send_signed(self.http, "a guess", call.report(), "hmac")
 
     async def report_twice(
         self, call: PhoneCall, auth: AuthMode = "bearer", omit: Collection[str] = ()
     ) -> None:
-        """Report the end of a call in two copies at the same time."""
+        """Report the end of a call twice, at the same time."""
         copies = (self.send(call.report(omit), auth) for _ in range(TWICE))
         self.answers.update(await asyncio.gather(*copies))
 
     async def flood(self, calls: Iterable[PhoneCall], connections: int) -> None:
-        """Report calls as fast as that many connections can; each call twice, one after another."""
+        """Report calls as fast as the connections can, each call twice, one after the other."""
         waiting = iter([call for call in calls for _ in range(TWICE)])
 
         async def connection() -> list[str]:
@@ -112,7 +114,7 @@ class Vapi:
 async def send_signed(
     http: httpx.AsyncClient, secret: str, message: dict[str, Any], auth: AuthMode
 ) -> str:
-    """Sign a Vapi message and post it; answers with the answer's `status`, or the HTTP status."""
+    """Sign a Vapi message and post it; return the answer's `status`, or the HTTP status."""
     body = orjson.dumps(message)
     answer = await http.post(
         "/webhooks/vapi", content=body, headers=auth_headers(auth, secret, body)

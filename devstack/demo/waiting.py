@@ -1,23 +1,23 @@
-"""What cannot be finished now waits, visibly: for money, for Stripe, or for a person."""
+"""Scenes in which work waits, where operators see it: for money, for Stripe, or for a person."""
 
 import dataclasses
 from datetime import timedelta
 from http import HTTPStatus
 
-from billing.call import CallState
-from billing.payment import payment_workflow_id
+from billing.calls.call import CallState
+from billing.payments.payment import payment_workflow_id
 from devstack.demo.check import becomes, exactly
 from devstack.demo.figures import DONE, Figures, balance, parked, settled, signed_entries
 from devstack.demo.traffic import PhoneCall
 from devstack.demo.world import World
 
-# Pence for these many seconds, from the tariff's published examples.
+# Pence for a call of this length, from the tariff's published examples.
 MINUTE, TEN_MINUTES, HALF_AN_HOUR, AN_HOUR = 56, 553, 1659, 3318
 FAULTS = (HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.TOO_MANY_REQUESTS)
 
 
 async def debt(world: World) -> Figures:
-    """What the wallet cannot pay waits, and settles by itself when money arrives, oldest first."""
+    """Show that calls over the debt limit wait, and settle when money arrives, oldest first."""
     tenant = world.initech
     first, small = (PhoneCall(tenant.assistant_id, seconds) for seconds in (1800, 600))
     younger = _ended_earlier(PhoneCall(tenant.assistant_id, 1800), minutes=1)
@@ -45,7 +45,7 @@ async def debt(world: World) -> Figures:
 
 
 async def stripe_trouble(world: World) -> Figures:
-    """A fault at Stripe is retried until it is over, and the payment is credited once."""
+    """Show that a fault at Stripe is retried until it is over, and the payment credited once."""
     await world.customer.webhooks_travel(paused=True)
     payment_id = await world.tops_up(world.acme, 3000)
     error, too_many = FAULTS
@@ -63,7 +63,7 @@ async def stripe_trouble(world: World) -> Figures:
 
 
 async def reprocess(world: World) -> Figures:
-    """A call of unknown duration waits until a person has mended the cause and says so."""
+    """Show that a call of unknown duration waits until a person has repaired the cause."""
     call = PhoneCall(world.acme.assistant_id, 60)
     await world.vapi.report_twice(call, omit=("startedAt", "durationSeconds"))
     yield await parked(world, call, "call_missing")
@@ -76,7 +76,7 @@ async def reprocess(world: World) -> Figures:
 
 
 async def left_for_you(world: World) -> Figures:
-    """A call of an assistant that nobody has registered stays parked, to be looked at."""
+    """Leave a call of an unregistered assistant parked, for the viewer to look at."""
     call = PhoneCall("assistant-of-nobody", 60)
     await world.vapi.report_twice(call)
     yield await parked(world, call, CallState.UNKNOWN_ASSISTANT)

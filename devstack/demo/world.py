@@ -1,4 +1,4 @@
-"""Who takes part in the demo: the platform, its tenants, a customer, providers, an operator."""
+"""The participants of the demo: the platform, its tenants, a customer, providers, an operator."""
 
 import secrets
 import uuid
@@ -9,21 +9,24 @@ from dataclasses import dataclass, field
 import httpx
 from temporalio.client import Client
 
-from billing.money import Currency
+from billing.ledger.money import Currency
 from devstack.demo.customer import Customer
 from devstack.demo.platform import Platform, Tenant
 from devstack.demo.temporal import Operator
 from devstack.demo.traffic import Vapi
 from devstack.programs import NAMESPACE
 from devstack.stack import Stack
-from workflows.payloads import DATA_CONVERTER
+from workflows.shared.data_converter import DATA_CONVERTER
 
 _TIMEOUT_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
 class World:
-    """One run. `payments` are what was paid; `exhibits` are pages worth looking at."""
+    """One run of the demo.
+
+    `payments` are the ids of what was paid. `exhibits` are the pages worth looking at, by name.
+    """
 
     platform: Platform
     customer: Customer
@@ -39,11 +42,11 @@ class World:
 
     @property
     def tenants(self) -> tuple[Tenant, ...]:
-        """Everybody with a wallet."""
+        """All organisations that have a wallet."""
         return (self.acme, self.globex, self.hooli, self.initech)
 
     async def tops_up(self, tenant: Tenant, amount_minor: int) -> str:
-        """Let a customer pay, and expect the credit; answers with the payment's id."""
+        """Make a customer pay, and expect the credit; return the payment's id."""
         payment_id = await self.customer.tops_up(tenant, amount_minor)
         tenant.due.append(amount_minor)
         self.payments.append(payment_id)
@@ -52,7 +55,7 @@ class World:
 
 @asynccontextmanager
 async def open_world(stack: Stack) -> AsyncIterator[World]:
-    """Make the run's organisations, which nobody had before, so that it can be run again."""
+    """Create organisations that no other run has, so that the demo can be run again."""
     settings, run = stack.settings(), secrets.token_hex(3)
     client = await Client.connect(
         stack.temporal.address, namespace=NAMESPACE, data_converter=DATA_CONVERTER

@@ -1,5 +1,5 @@
-"""Stand-ins for Stripe, Vapi and Slack over real HTTP, so that everything runs offline.
+"""Stand-ins for Stripe, Vapi, Twilio and Slack over real HTTP, so that everything runs offline.
 
-They keep the providers' contracts, quirks included, and misbehave when told to
-(`/_control/faults`).
+They keep the providers' contracts, quirks included. They fail as they are told to by
+`/_control/faults`.
 """

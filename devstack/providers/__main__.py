@@ -24,19 +24,19 @@ from devstack.providers.clock import Clock
 from devstack.providers.faults import ResettableProtocol
 from devstack.providers.slack import create_slack
 from devstack.providers.storage import Storage
-from devstack.providers.stripe import create_stripe
-from devstack.providers.twilio import create_twilio
-from devstack.providers.twilio_messages import ACCOUNT_SID
-from devstack.providers.vapi import create_vapi
+from devstack.providers.stripe.app import create_stripe
+from devstack.providers.twilio.app import create_twilio
+from devstack.providers.twilio.messages import ACCOUNT_SID
+from devstack.providers.vapi.app import create_vapi
 
 _HOST = "127.0.0.1"
 _NAMES = ("stripe", "vapi", "slack", "twilio")
-# Longer than clients keep theirs: only a fault that was set breaks a connection.
+# Longer than clients keep connections, so that none breaks unless a fault breaks it.
 _KEEP_ALIVE_SECONDS = 75
 
 
 class _Server(uvicorn.Server):
-    """A uvicorn server that leaves signals to the process it shares, and tells when it serves."""
+    """A server that leaves signals to the process that it shares, and sets `up` when it serves."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -114,7 +114,7 @@ def _apps(arguments: argparse.Namespace, storage: Storage, stripe_url: str) -> d
 
 
 def _tokens(written: str) -> dict[str, str]:
-    """The token of each account; of several the first, which is the one that is to stay."""
+    """Return the token of each account: of several the first, which is the one that stays."""
     pairs = [pair.strip().partition(":") for pair in written.split(",")]
     return {account: token for account, _, token in reversed(pairs)}
 

@@ -19,17 +19,17 @@ class Clock:
         self.offset_seconds: float = stored.get("seconds", 0.0)
 
     def milliseconds(self) -> int:
-        """Milliseconds since 1970 on this clock."""
+        """Return the milliseconds since 1970 on this clock."""
         return int((time.time() + self.offset_seconds) * 1000)
 
     def seconds(self) -> int:
-        """Whole seconds since 1970 on this clock, the unit of Stripe's `created`."""
+        """Return the whole seconds since 1970 on this clock, the unit of Stripe's `created`."""
         return self.milliseconds() // 1000
 
     def advance(self, seconds: float) -> None:
-        """Move the clock forward, for this process and every later one on the same file.
+        """Move the clock forward, for this process and for every later one on the same file.
 
-        Raises ValueError for a step back.
+        Raise ValueError for a step back.
         """
         if seconds < 0:
             raise ValueError("the clock cannot go back")

@@ -1,4 +1,4 @@
-"""The control surface that every stand-in has: clock, deliveries and faults. It asks for no key."""
+"""The control routes that every stand-in has: clock, deliveries and faults. They need no key."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -26,12 +26,12 @@ class Advance(BaseModel):
 
 
 async def read(request: Request, model: type[Body]) -> Body:
-    """Parse a control request; an empty body means every default. Raises ValidationError."""
+    """Parse a control request. An empty body means all defaults. Raise ValidationError."""
     return model.model_validate_json(await request.body() or b"{}")
 
 
 async def refuse(_: Request, error: Exception) -> Response:
-    """Answer a control request that does not parse, naming the field."""
+    """Answer a control request that cannot be parsed, and name the field."""
     assert isinstance(error, ValidationError)  # noqa: S101 - Starlette passes only what is registered
     return JSONResponse(
         {"error": error.errors(include_url=False, include_context=False)}, status_code=400
@@ -39,7 +39,7 @@ async def refuse(_: Request, error: Exception) -> Response:
 
 
 def clock_routes(clock: Clock, on_advance: Callable[[], None]) -> list[BaseRoute]:
-    """Routes to read and push the clock; `on_advance` makes the passing time take effect."""
+    """Return routes to read and advance the clock; `on_advance` is called after each advance."""
 
     def shown() -> JSONResponse:
         return JSONResponse({"now": clock.seconds(), "offset_seconds": clock.offset_seconds})
@@ -57,7 +57,7 @@ def clock_routes(clock: Clock, on_advance: Callable[[], None]) -> list[BaseRoute
 
 
 def fault_routes(faults: Faults) -> list[BaseRoute]:
-    """Routes to set, read (with hits) and clear faults."""
+    """Return routes to set, read (with their hits) and clear faults."""
 
     def shown() -> JSONResponse:
         return JSONResponse({"faults": [fault.model_dump() for fault in faults.all]})
@@ -82,9 +82,10 @@ def fault_routes(faults: Faults) -> list[BaseRoute]:
 
 
 def delivery_routes(courier: Courier) -> list[BaseRoute]:
-    """Routes to read deliveries and to change how they travel.
+    """Return routes to read deliveries, and to change how they are made.
 
-    A POST changes what it names; a DELETE restores the start's policy and drops the backlog.
+    A POST changes the fields that it names. A DELETE restores the policy of the start, and drops
+    what waits.
     """
 
     async def show(_: Request) -> Response:
@@ -109,7 +110,7 @@ def delivery_routes(courier: Courier) -> list[BaseRoute]:
 
 
 def health_route() -> BaseRoute:
-    """A route that answers as soon as the stand-in serves."""
+    """Return a route that answers as soon as the stand-in serves."""
 
     async def health(_: Request) -> Response:
         return JSONResponse({"status": "ok"})
@@ -120,7 +121,7 @@ def health_route() -> BaseRoute:
 def lifespan(
     courier: Courier,
 ) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
-    """Send what was left waiting when the app starts, and stop sending when it ends."""
+    """Return a lifespan that sends what waits when the app starts, and stops when it ends."""
 
     @asynccontextmanager
     async def run(_: Starlette) -> AsyncIterator[None]:

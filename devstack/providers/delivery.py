@@ -1,7 +1,7 @@
-"""Send webhooks as the provider would: signed, at least once or exactly once, late, twice, lost.
+"""Send webhooks as providers do: signed, with or without retries, and late, twice or never.
 
-Every delivery is stored with the change that caused it and sent afterwards, so a stand-in that is
-killed between the two still sends it when it is started again.
+Every delivery is stored in the transaction of the change that caused it, and sent afterwards. So a
+stand-in that is killed between the two sends it after its next start.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from devstack.providers.storage import Filter, JsonObject, Row, Storage
-from devstack.providers.vapi_messages import AuthMode
+from devstack.providers.vapi.messages import AuthMode
 
 _TIMEOUT_SECONDS = 20.0
 _LONGEST_RETRY_SECONDS = 60.0
@@ -25,7 +25,7 @@ _LONGEST_ANSWER = 500
 
 
 class Policy(BaseModel):
-    """How webhooks travel. `POST /_control/deliveries` changes the fields it names."""
+    """How webhooks are delivered. `POST /_control/deliveries` changes the fields that it names."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -40,9 +40,9 @@ class Policy(BaseModel):
 
 @dataclass(frozen=True)
 class Delivery:
-    """One copy of one message on its way; `next_attempt` and `since` are real seconds since 1970.
+    """One copy of one message; `next_attempt` and `since` are real seconds since 1970.
 
-    `state` is waiting, sending, delivered, failed, dropped or lost; `auth` is Vapi's mode.
+    `state` is waiting, sending, delivered, failed, dropped or lost. `auth` is Vapi's mode.
     """
 
     id: str
@@ -91,9 +91,9 @@ class Courier:
         copies: int | None = None,
         drop: bool = False,
     ) -> None:
-        """Store the copies of a message; call inside the transaction that it reports.
+        """Store the copies of a message. Call it in the transaction of the change that it reports.
 
-        A body that is a text is sent as it is, any other as JSON.
+        A text is sent as it is, any other body as JSON.
         """
         if self.policy.url is None:
             return
@@ -113,18 +113,18 @@ class Courier:
                 self._fresh.append(delivery)
 
     def release(self) -> None:
-        """Send what the transactions so far have posted; call after they are committed."""
+        """Send what the transactions so far have posted. Call it after they are committed."""
         fresh, self._fresh = self._fresh, []
         self._launch(fresh)
 
     def forget(self) -> None:
-        """Drop what a transaction posted; call when it was rolled back."""
+        """Drop what a transaction posted. Call it after it is rolled back."""
         self._fresh = []
 
     def resume(self) -> None:
-        """Send everything still waiting: after a start, or when a pause ends.
+        """Send everything that waits, after a start or when a pause ends.
 
-        What a killed process was sending is sent again by a provider that retries, lost otherwise.
+        What a killed process was sending is sent again if the provider retries, and lost if not.
         """
         interrupted = self._stored("sending")
         for delivery in interrupted:
@@ -134,14 +134,14 @@ class Courier:
         self._launch([delivery for delivery in waiting if delivery.id not in self._active])
 
     def change(self, policy: Policy) -> None:
-        """Use and remember another policy."""
+        """Use another policy, and store it."""
         self.policy = policy
         data = policy.model_dump()
         self._storage.save(Row(kind="policy", id=self._policy_id, created=0, updated=0, data=data))
         self.resume()
 
     def reset(self) -> None:
-        """Go back to the configured policy and drop what is still waiting or on its way."""
+        """Go back to the configured policy, and drop what waits or is being sent."""
         for task in self._tasks:
             task.cancel()
         self._active.clear()
@@ -154,7 +154,7 @@ class Courier:
         return self._storage.select(Filter(self._kind))[::-1]
 
     async def close(self) -> None:
-        """Stop sending; what is unsent stays stored."""
+        """Stop sending. What is not sent stays stored."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -176,7 +176,7 @@ class Courier:
         task.add_done_callback(self._tasks.discard)
 
     async def _deliver(self, deliveries: Sequence[Delivery]) -> None:
-        """Send in order; one that fails goes its own way and holds up nobody."""
+        """Send in order. One that fails is retried apart, so that the others do not wait for it."""
         for delivery in deliveries:
             if self.policy.paused:
                 self._active.discard(delivery.id)
@@ -229,6 +229,6 @@ class Courier:
         self._storage.save(row)
 
     def _unlucky(self, event: str) -> bool:
-        """Decide by the event's id, so that the same seed loses the same messages."""
+        """Return whether to drop an event. Its id decides, so a seed always drops the same."""
         share = zlib.crc32(f"{self.policy.seed}:{event}".encode()) / 2**32
         return share < self.policy.drop_fraction

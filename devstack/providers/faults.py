@@ -1,10 +1,12 @@
-"""Make a stand-in misbehave: errors, silence and broken connections, before or after the work."""
+"""Make a stand-in fail: errors, silence and broken connections, before or after the work."""
 
 import asyncio
 import socket
 import struct
 from collections.abc import Callable, MutableMapping
+from contextlib import suppress
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,19 +16,20 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from devstack.providers.storage import Filter, Row, Storage
 
 TRANSPORT = "stand_in.transport"
-DELAY = "stand_in.delay_seconds"
+DELAY = "stand_in.delay"
 STORED_STATUS = "stand_in.stored_status"
 
 Kind = Literal["status", "status_after", "timeout_after", "hang", "reset", "reset_after", "delay"]
 
 
 class Fault(BaseModel):
-    """What goes wrong, where and how often.
+    """What goes wrong, where, and how often.
 
-    `*_after` does the work first. `delay` holds the request for `seconds` while it is in flight.
-    It spares the first `spare` requests; `times` null means until deleted. `stored` makes a Stripe
-    `status_after` the answer that the idempotency key replays, as Stripe does with its own 500s;
-    otherwise only the answer is lost.
+    The kinds `*_after` do the work first. `delay` holds the request for `seconds` while it is in
+    flight, or until the faults are deleted. The first `spare` requests do not fail. `times` is how
+    many fail; null means until the fault is deleted. With `stored`, Stripe's idempotency key
+    replays the error of `status_after`, as Stripe does with its own 500s. Without it only the
+    answer is lost.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -44,32 +47,35 @@ class Fault(BaseModel):
     hits: int = 0
 
     def matches(self, method: str, path: str) -> bool:
-        """Tell whether this request is to fail; `path` may hold `*`."""
+        """Return whether this request is to fail. The fault's path may contain `*`."""
         spent = self.times is not None and self.hits >= self.times
         return not spent and self.method in ("*", method) and fnmatchcase(path, self.path)
 
 
 class Faults:
-    """The faults set for one stand-in, oldest first; stored, so that a restart keeps them."""
+    """The faults of one stand-in, oldest first. They are stored, so a restart keeps them."""
 
     def __init__(self, storage: Storage, name: str) -> None:
         self._storage = storage
         self._kind = f"{name}.fault"
         stored = storage.select(Filter(self._kind))
         self.all = [Fault.model_validate(data) for data in reversed(stored)]
+        self._cleared = asyncio.Event()
 
     def add(self, fault: Fault) -> None:
-        """Set one more fault."""
+        """Add a fault."""
         self.all.append(fault)
         self._save(len(self.all) - 1)
 
     def clear(self) -> None:
-        """Behave again."""
+        """Remove all faults."""
         self.all.clear()
         self._storage.delete(self._kind)
+        self._cleared.set()
+        self._cleared = asyncio.Event()
 
     def take(self, method: str, path: str) -> Fault | None:
-        """Return the first fault for this request and count the hit."""
+        """Return the first fault for this request, and count the hit; None if it is not to fail."""
         for number, fault in enumerate(self.all):
             if fault.matches(method, path):
                 spared = fault.spare > 0
@@ -78,6 +84,11 @@ class Faults:
                 return None if spared else fault
         return None
 
+    async def hold(self, seconds: float) -> None:
+        """Wait for so long, or until all is to be well again."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._cleared.wait(), seconds)
+
     def _save(self, number: int) -> None:
         data = self.all[number].model_dump()
         row = Row(kind=self._kind, id=f"{number:09}", created=0, updated=0, data=data)
@@ -85,13 +96,13 @@ class Faults:
 
 
 class ResettableProtocol(HttpToolsProtocol):
-    """Uvicorn's HTTP protocol that also hands the app its transport, so a fault can cut it."""
+    """Uvicorn's HTTP protocol, which also gives the app its transport, so a fault can cut it."""
 
     def on_message_begin(self) -> None:
-        """Put the connection into the scope of the request that begins."""
+        """Put the transport into the scope of the request that begins."""
         super().on_message_begin()
         extensions: MutableMapping[str, dict[object, object]] = {TRANSPORT: {0: self.transport}}
-        # uvicorn declares ASGI's own extensions only, and the specification allows any.
+        # uvicorn declares only ASGI's own extensions, but the specification allows any.
         self.scope["extensions"] = extensions  # type: ignore[typeddict-item]
 
 
@@ -100,7 +111,7 @@ ErrorBody = Callable[[int], tuple[str, bytes]]
 
 
 class Misbehaving:
-    """ASGI middleware that applies the faults. Control requests never fail."""
+    """ASGI middleware that applies the faults. Requests to `/_control` never fail."""
 
     def __init__(self, app: ASGIApp, faults: Faults, error_body: ErrorBody) -> None:
         self._app = app
@@ -108,14 +119,15 @@ class Misbehaving:
         self._error_body = error_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve the request, or fail it as told."""
+        """Serve the request, or make it fail as its fault says."""
         fault = None
         if scope["type"] == "http" and not scope["path"].startswith("/_control"):
             fault = self._faults.take(scope["method"], scope["path"])
         if fault is None:
             await self._app(scope, receive, send)
         elif fault.kind == "delay":
-            await self._app({**scope, DELAY: fault.seconds}, receive, send)
+            held = partial(self._faults.hold, fault.seconds)
+            await self._app({**scope, DELAY: held}, receive, send)
         else:
             await self._fail(fault, scope, receive, send)
 
@@ -141,12 +153,13 @@ class Misbehaving:
 
 
 async def pause(scope: MutableMapping[str, Any]) -> None:
-    """Hold a request that a `delay` fault has hit; apps call it while the request is in flight."""
-    await asyncio.sleep(scope.get(DELAY, 0))
+    """Hold a request that has a `delay` fault. Apps call it while the request is in flight."""
+    if held := scope.get(DELAY):
+        await held()
 
 
 async def _discard(message: Message) -> None:
-    """Swallow an answer that the client is never to see."""
+    """Drop a part of an answer, which the client must not get."""
 
 
 async def _until_disconnected(receive: Receive) -> None:
@@ -155,7 +168,7 @@ async def _until_disconnected(receive: Receive) -> None:
 
 
 def _cut(scope: Scope) -> None:
-    """Close the connection with a TCP reset: no answer, no goodbye."""
+    """Close the connection by a TCP reset, without an answer."""
     transport = scope["extensions"][TRANSPORT][0]
     linger_off = struct.pack("ii", 1, 0)
     connection = transport.get_extra_info("socket")

@@ -1,7 +1,7 @@
-"""The Slack sink: an incoming webhook that checks the shape of a message and keeps it.
+"""The stand-in for Slack: an incoming webhook that checks the shape of a message and keeps it.
 
-Answers as docs.slack.dev/messaging/sending-messages-using-incoming-webhooks says: plain text. The
-limits are those of the Block Kit reference.
+It answers in plain text, as docs.slack.dev/messaging/sending-messages-using-incoming-webhooks says.
+Its limits are those of the Block Kit reference.
 """
 
 import secrets
@@ -20,7 +20,7 @@ from devstack.providers.faults import Faults, Misbehaving, pause
 from devstack.providers.storage import Filter, Row, Storage
 
 _KIND = "slack.message"
-# What Slack says with a status; with others it may say anything.
+# The texts of Slack's errors, by status. Of other statuses the text is not documented.
 _SAYINGS = {
     400: b"invalid_payload",
     403: b"action_prohibited",
@@ -31,13 +31,13 @@ _SAYINGS = {
 
 
 class Block(BaseModel):
-    """One block; what else it holds depends on its type."""
+    """One block. Its type decides what else it contains."""
 
     type: str
 
 
 class HeaderText(BaseModel):
-    """A header's text is plain and short."""
+    """The text of a header: plain, and 150 characters at most."""
 
     type: Literal["plain_text"]
     text: Annotated[str, StringConstraints(min_length=1, max_length=150)]
@@ -70,7 +70,7 @@ class Section(Block):
 
 
 class Context(Block):
-    """Small print; images apart, which callwallet has none of."""
+    """Small print. Slack also allows images, which callwallet does not use."""
 
     elements: list[Text] = Field(min_length=1, max_length=10)
 
@@ -85,7 +85,7 @@ _MOST_BLOCKS = 50
 
 
 class Message(BaseModel):
-    """What an incoming webhook accepts, as far as callwallet uses it."""
+    """A message to an incoming webhook, as far as callwallet uses what Slack accepts."""
 
     text: str | None = None
     blocks: list[Block] = []
@@ -93,7 +93,7 @@ class Message(BaseModel):
 
 
 def create_slack(storage: Storage, clock: Clock) -> Starlette:
-    """Build the sink."""
+    """Build the stand-in."""
 
     async def receive(request: Request) -> Response:
         await pause(request.scope)
@@ -132,7 +132,7 @@ def create_slack(storage: Storage, clock: Clock) -> Starlette:
 
 
 def _fits(message: dict[str, Any]) -> bool:
-    """Whether every block is of a type that we know, and within Slack's limits."""
+    """Return whether every block is of a known type, and within Slack's limits."""
     blocks = message.get("blocks", [])
     if any(block["type"] not in _BLOCKS for block in blocks):
         return False

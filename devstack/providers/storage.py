@@ -1,6 +1,6 @@
-"""One SQLite file holds everything the stand-ins know, so a `kill -9` loses nothing.
+"""Keep everything that the stand-ins know in one SQLite file, so that SIGKILL loses nothing.
 
-A provider that forgets on restart would hide the very bugs the stand-ins exist to show.
+A provider that forgot everything at a restart would hide the bugs that the stand-ins are to show.
 """
 
 import sqlite3
@@ -28,7 +28,8 @@ CREATE INDEX IF NOT EXISTS objects_created ON objects (kind, created, position);
 CREATE INDEX IF NOT EXISTS objects_owner ON objects (kind, owner, created, position);
 """
 
-# kind and id name a row for ever; a second save replaces the JSON and keeps its place in the list.
+# A second save of a kind and id replaces the JSON. `position` and `created` stay, so the object
+# keeps its place in lists.
 _SAVE = """
 INSERT INTO objects (kind, id, owner, created, updated, data) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (kind, id) DO UPDATE SET
@@ -40,7 +41,7 @@ _PLACE = "(SELECT created, position FROM objects WHERE kind = ? AND id = ?)"
 
 @dataclass(frozen=True)
 class Row:
-    """One object to save; `created` and `updated` are milliseconds since 1970."""
+    """An object to save. `created` and `updated` are milliseconds since 1970."""
 
     kind: str
     id: str
@@ -54,8 +55,8 @@ class Row:
 class Filter:
     """Which objects of a kind to list, newest first.
 
-    `bounds` are (column, operator, milliseconds); `where` compares top-level JSON fields, with one
-    value or any of several.
+    `bounds` are triples of column, operator and milliseconds. `where` compares top-level JSON
+    fields with one value, or with any of several.
     """
 
     kind: str
@@ -76,12 +77,12 @@ class Storage:
         self._connection.executescript(_SCHEMA)
 
     def close(self) -> None:
-        """Write the WAL back and release the file."""
+        """Write the WAL back, and close the file."""
         self._connection.close()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Make an answer and everything it changed one write; an inner one joins the outer."""
+        """Write all that happens inside, or nothing. An inner transaction joins the outer one."""
         if self._connection.in_transaction:
             yield
             return
@@ -105,26 +106,26 @@ class Storage:
             )
 
     def get(self, kind: str, object_id: str) -> JsonObject | None:
-        """Read one object, or None."""
+        """Read an object; return None if there is none."""
         row = self._connection.execute(
             "SELECT data FROM objects WHERE kind = ? AND id = ?", (kind, object_id)
         ).fetchone()
         return None if row is None else _decoded(row[0])
 
     def delete(self, kind: str, object_id: str | None = None) -> None:
-        """Forget one object, or every object of the kind."""
+        """Delete one object, or all objects of the kind."""
         self._connection.execute(
             "DELETE FROM objects WHERE kind = ?1 AND id = coalesce(?2, id)", (kind, object_id)
         )
 
     def select(self, wanted: Filter, limit: int = -1) -> list[JsonObject]:
-        """List objects newest first; no limit unless one is given."""
+        """List objects, newest first; -1 is no limit."""
         return [_decoded(text) for text in self.select_json(wanted, limit)]
 
     def select_json(self, wanted: Filter, limit: int = -1) -> list[str]:
-        """List like `select`, as JSON text: a thousand calls are passed on without being parsed."""
+        """List like `select`, but as JSON texts, so that a thousand calls need not be parsed."""
         conditions, values = _conditions(wanted)
-        # Only column names and operators of this package are spliced in; every value is bound.
+        # Only column names and operators of this package are put into the SQL. Values are bound.
         order = f"ORDER BY created {_order(wanted)}, position {_order(wanted)}"
         sql = f"SELECT data FROM objects WHERE {conditions} {order} LIMIT ?"  # noqa: S608
         rows = [text for (text,) in self._connection.execute(sql, (*values, limit))]

@@ -1,9 +1,9 @@
-"""Alembic's entry: one connection, one transaction, and one migration at a time."""
+"""Alembic's entry: all migrations in one transaction, and one `callwallet setup` at a time."""
 
 from alembic import context
 from sqlalchemy import Connection, text
 
-# Any number will do, as long as every `callwallet setup` takes the same lock.
+# The lock makes a second `callwallet setup` wait for the first. Any number will do.
 _SETUP_LOCK = 4_217_001
 
 

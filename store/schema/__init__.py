@@ -1,22 +1,28 @@
-"""The tables, by subject. `migrations/` makes them; a test holds the two together."""
+"""The tables, by subject. `migrations/` creates them; a test holds the two to each other."""
 
-from store.schema.access import api_keys, idempotency_keys
-from store.schema.accounts import (
-    discarded_payments,
-    ledger_entries,
-    organizations,
-    stripe_customers,
-    wallets,
-)
-from store.schema.adjusting import adjustments
-from store.schema.alerting import alarms, alerts, audits
+from store.schema.adjustments import adjustments
+from store.schema.alerts import alarms, alerts
+from store.schema.calls import calls, calls_in_progress, freezes
 from store.schema.columns import metadata
-from store.schema.deciding import decisions
-from store.schema.gating import calls_in_progress, freezes
-from store.schema.messaging import messages, sms_tariffs
-from store.schema.recharging import disputes, recharge_attempts, recharge_settings
-from store.schema.reports import reconciliation_days, reconciliation_findings, reconciliation_runs
-from store.schema.usage import agents, calls, tariffs, webhook_events
+from store.schema.idempotency import idempotency_keys
+from store.schema.inbox import webhook_events
+from store.schema.ledger import audits, ledger_entries, wallets
+from store.schema.messages import messages
+from store.schema.organizations import agents, api_keys, organizations, registrations
+from store.schema.parking import decisions
+from store.schema.payments import (
+    discarded_payments,
+    former_customers,
+    saved_cards,
+    stripe_customers,
+)
+from store.schema.recharges import card_caps, disputes, recharge_attempts, recharge_settings
+from store.schema.reconciliation import (
+    reconciliation_days,
+    reconciliation_findings,
+    reconciliation_runs,
+)
+from store.schema.tariffs import sms_tariffs, tariffs
 
 __all__ = [
     "adjustments",
@@ -27,9 +33,11 @@ __all__ = [
     "audits",
     "calls",
     "calls_in_progress",
+    "card_caps",
     "decisions",
     "discarded_payments",
     "disputes",
+    "former_customers",
     "freezes",
     "idempotency_keys",
     "ledger_entries",
@@ -41,6 +49,8 @@ __all__ = [
     "reconciliation_days",
     "reconciliation_findings",
     "reconciliation_runs",
+    "registrations",
+    "saved_cards",
     "sms_tariffs",
     "stripe_customers",
     "tariffs",

@@ -1,4 +1,4 @@
-"""What the tables are made of."""
+"""The kinds of columns that tables share."""
 
 from typing import Any
 
@@ -8,27 +8,27 @@ metadata = MetaData()
 
 
 def string(name: str, *, nullable: bool = False, **options: Any) -> Column[str]:
-    """A text; PostgreSQL's needs no length."""
+    """Return a column of text. In PostgreSQL it needs no length."""
     return Column(name, Text, nullable=nullable, **options)
 
 
 def minor(name: str, *, nullable: bool = False, **options: Any) -> Column[int]:
-    """An amount of money in minor units."""
+    """Return a column of money in minor units."""
     return Column(name, BigInteger, nullable=nullable, **options)
 
 
 def moment(name: str, *, nullable: bool = False, **options: Any) -> Column[Any]:
-    """An instant, with its time zone."""
+    """Return a column of instants, with their time zone."""
     return Column(name, DateTime(timezone=True), nullable=nullable, **options)
 
 
 def recorded(name: str) -> Column[Any]:
-    """When the row was written, by the database's clock."""
+    """Return a column of when the row was written, by the database's clock."""
     return moment(name, server_default=func.now())
 
 
 def organization(*, nullable: bool = False, primary_key: bool = False) -> Column[str]:
-    """Whose the row is."""
+    """Return the column that says whose the row is."""
     return Column(
         "org_id",
         Text,

@@ -5,14 +5,18 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from activities.adjustments import AdjustmentActivities, Opening, Ruling
-from billing.adjustment import AdjustmentState, Decision, Verdict
+from activities.adjustments import AdjustmentActivities, AdjustmentOpening, Ruling
+from billing.adjustments import AdjustmentState, ApprovalVerdict, Decision
 from billing.errors import NotFound
-from billing.ledger import Outcome, Posting
-from tests.factories import NOON, an_organization, balance_of, keys_of, unique
-from tests.proposals import ANN, BOB, proposed
+from billing.ledger.entry import Outcome, Posting
+from store import adjustments
+from tests.support.factories import NOON, an_organization, balance_of, keys_of, unique
+from tests.support.parked_workflows import recorded
+from tests.support.proposals import ANN, BOB, proposed
 
 LATER = NOON + timedelta(hours=1)
 WEEK = timedelta(days=7)
@@ -24,14 +28,16 @@ async def test_an_activity_whose_answer_was_lost_answers_that_it_is_a_duplicate(
     org_id = await an_organization(engine)
     activities = AdjustmentActivities(engine)
     proposal = proposed(org_id, needs_approval=False)
-    opened = await activities.open_adjustment(Opening(proposal, NOON, NOON + WEEK))
-    assert await activities.open_adjustment(Opening(proposal, LATER, LATER + WEEK)) == opened
+    opened = await activities.open_adjustment(AdjustmentOpening(proposal, NOON, NOON + WEEK))
+    assert (
+        await activities.open_adjustment(AdjustmentOpening(proposal, LATER, LATER + WEEK)) == opened
+    )
     ruling = Ruling(proposal.adjustment_id, NOON)
     first, again = (
         await activities.settle_adjustment(ruling),
         await activities.settle_adjustment(replace(ruling, at=LATER)),
     )
-    assert first == await activities.open_adjustment(Opening(proposal, LATER, LATER))
+    assert first == await activities.open_adjustment(AdjustmentOpening(proposal, LATER, LATER))
     assert first.posting is not None
     assert first.posting.outcome is Outcome.APPLIED
     after = first.posting.balance_after
@@ -45,10 +51,10 @@ async def test_of_two_decisions_at_once_one_is_recorded_and_acted_on(engine: Asy
     org_id = await an_organization(engine)
     activities = AdjustmentActivities(engine)
     proposal = proposed(org_id)
-    await activities.open_adjustment(Opening(proposal, NOON, NOON + WEEK))
+    await activities.open_adjustment(AdjustmentOpening(proposal, NOON, NOON + WEEK))
     rulings = [
         Ruling(proposal.adjustment_id, NOON, Decision(verdict, BOB, "said so", NOON))
-        for verdict in (Verdict.APPROVED, Verdict.REJECTED) * 4
+        for verdict in (ApprovalVerdict.APPROVED, ApprovalVerdict.REJECTED) * 4
     ]
     answers = await asyncio.gather(*(activities.settle_adjustment(one) for one in rulings))
     assert len({answer.state for answer in answers}) == 1
@@ -58,11 +64,72 @@ async def test_of_two_decisions_at_once_one_is_recorded_and_acted_on(engine: Asy
     assert await balance_of(engine, org_id) == (proposal.amount.amount_minor if is_applied else 0)
 
 
+async def test_a_decision_is_recorded_once_among_all_decisions_with_who_why_and_when(
+    engine: AsyncEngine,
+) -> None:
+    org_id = await an_organization(engine)
+    activities = AdjustmentActivities(engine)
+    proposal = proposed(org_id)
+    await activities.open_adjustment(AdjustmentOpening(proposal, NOON, NOON + WEEK))
+    by = replace(BOB, name="Bob")
+    decision = Decision(ApprovalVerdict.APPROVED, by, "looks right", LATER)
+    for _ in range(2):
+        await activities.settle_adjustment(Ruling(proposal.adjustment_id, LATER, decision))
+    [one] = await recorded(engine, f"adjustment/{proposal.adjustment_id}")
+    assert (one.verdict, one.decided_at) == (ApprovalVerdict.APPROVED, LATER)
+    assert one.who_and_why == "Bob, Bob's key (key key-b): looks right"
+    assert (one.run_id, one.number, one.org_id, one.reason) == ("", 1, org_id, "approval")
+
+
+async def test_what_nobody_had_to_decide_is_nobodys_decision(engine: AsyncEngine) -> None:
+    activities = AdjustmentActivities(engine)
+    small = proposed(await an_organization(engine), needs_approval=False)
+    expired = proposed(await an_organization(engine))
+    for proposal in (small, expired):
+        await activities.open_adjustment(AdjustmentOpening(proposal, NOON, NOON + WEEK))
+        await activities.settle_adjustment(Ruling(proposal.adjustment_id, NOON + WEEK))
+        assert await recorded(engine, f"adjustment/{proposal.adjustment_id}") == []
+
+
+async def test_money_and_both_records_of_a_decision_are_there_together_or_not_at_all(
+    engine_apart: AsyncEngine,
+) -> None:
+    org_id = await an_organization(engine_apart)
+    activities = AdjustmentActivities(engine_apart)
+    proposal = proposed(org_id)
+    opened = await activities.open_adjustment(AdjustmentOpening(proposal, NOON, NOON + WEEK))
+    workflow_id = f"adjustment/{proposal.adjustment_id}"
+
+    by_herself = Decision(ApprovalVerdict.APPROVED, ANN, "looks right", NOON)
+    with pytest.raises(IntegrityError, match="adjustments_four_eyes"):
+        await activities.settle_adjustment(Ruling(proposal.adjustment_id, NOON, by_herself))
+    assert await recorded(engine_apart, workflow_id) == []
+
+    ruling = Ruling(proposal.adjustment_id, NOON, replace(by_herself, by=BOB))
+    await execute(engine_apart, "ALTER TABLE decisions RENAME TO away")
+    with pytest.raises(ProgrammingError, match="decisions"):
+        await activities.settle_adjustment(ruling)
+    await execute(engine_apart, "ALTER TABLE away RENAME TO decisions")
+    assert await balance_of(engine_apart, org_id) == 0
+    async with engine_apart.connect() as connection:
+        assert await adjustments.read(connection, proposal.adjustment_id) == opened
+
+    settled = await activities.settle_adjustment(ruling)
+    assert settled.decision == ruling.decision
+    assert await balance_of(engine_apart, org_id) == proposal.amount.amount_minor
+    assert len(await recorded(engine_apart, workflow_id)) == 1
+
+
+async def execute(engine: AsyncEngine, statement: str) -> None:
+    async with engine.begin() as connection:
+        await connection.execute(text(statement))
+
+
 async def test_a_ruling_before_its_time_changes_nothing(engine: AsyncEngine) -> None:
     org_id = await an_organization(engine)
     activities = AdjustmentActivities(engine)
     proposal = replace(proposed(org_id), requested_by=replace(ANN, name="Ann"))
-    opened = await activities.open_adjustment(Opening(proposal, NOON, NOON + WEEK))
+    opened = await activities.open_adjustment(AdjustmentOpening(proposal, NOON, NOON + WEEK))
     assert await activities.settle_adjustment(Ruling(proposal.adjustment_id, LATER)) == opened
 
 

@@ -19,15 +19,15 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-import activities.alerts
-from activities.alerts import NO_SLACK, AlertActivities
-from activities.slack import SlackWebhook
-from billing.alert import Alert, AlertLevel, AlertRecord, Delivery
-from store import alerts
-from tests.factories import an_alert
-from tests.stand_ins import SlackStandIn
+import activities.alerts.outbox
+from activities.alerts.outbox import NO_SLACK, AlertActivities
+from activities.alerts.slack import SlackWebhook
+from billing.alerts.alert import Alert, AlertDelivery, AlertLevel, AlertRecord
+from store.alerts import alerts
+from tests.support.factories import an_alert
+from tests.support.stand_ins import SlackStandIn
 from wiring import Settings, set_up_logging, slack_webhook
-from workflows.payloads import DATA_CONVERTER
+from workflows.shared.data_converter import DATA_CONVERTER
 
 SECRET = "XXsecretXX"
 
@@ -63,7 +63,7 @@ async def stored(engine: AsyncEngine, *told: Alert) -> None:
             await alerts.tell(connection, alert)
 
 
-async def deliver(engine: AsyncEngine, slack: SlackWebhook | None) -> Delivery:
+async def deliver(engine: AsyncEngine, slack: SlackWebhook | None) -> AlertDelivery:
     return await ActivityEnvironment().run(AlertActivities(engine, slack).deliver)
 
 
@@ -97,8 +97,8 @@ async def test_what_waits_is_delivered_oldest_first_and_once(
 ) -> None:
     told = numbered(3, engine_apart)
     await stored(engine_apart, *told)
-    assert await deliver(engine_apart, hook) == Delivery(3, 0, more=False)
-    assert await deliver(engine_apart, hook) == Delivery(0, 0, more=False)
+    assert await deliver(engine_apart, hook) == AlertDelivery(3, 0, more=False)
+    assert await deliver(engine_apart, hook) == AlertDelivery(0, 0, more=False)
     assert await titles(slack, *told) == [f"High: {alert.title}" for alert in told]
     assert all(one.delivered_at and not one.problem for one in await records(engine_apart))
 
@@ -106,10 +106,10 @@ async def test_what_waits_is_delivered_oldest_first_and_once(
 async def test_a_batch_says_that_there_may_be_more(
     engine_apart: AsyncEngine, hook: SlackWebhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(activities.alerts, "BATCH", 2)
+    monkeypatch.setattr(activities.alerts.outbox, "BATCH", 2)
     await stored(engine_apart, *numbered(3, engine_apart))
-    assert await deliver(engine_apart, hook) == Delivery(2, 0, more=True)
-    assert await deliver(engine_apart, hook) == Delivery(1, 0, more=False)
+    assert await deliver(engine_apart, hook) == AlertDelivery(2, 0, more=True)
+    assert await deliver(engine_apart, hook) == AlertDelivery(1, 0, more=False)
 
 
 async def test_slack_takes_an_alert_that_is_too_long_in_every_way(
@@ -118,7 +118,7 @@ async def test_slack_takes_an_alert_that_is_too_long_in_every_way(
     long = "& long" * 1000
     facts = tuple((f"{number} {long}", long) for number in range(480))
     await stored(engine_apart, Alert("key", AlertLevel.HIGH, long, long, long, facts, long))
-    assert await deliver(engine_apart, hook) == Delivery(1, 0, more=False)
+    assert await deliver(engine_apart, hook) == AlertDelivery(1, 0, more=False)
 
 
 @pytest.mark.parametrize(("seconds", "delay"), [(7, timedelta(seconds=7)), (None, None)])
@@ -133,7 +133,7 @@ async def test_a_rate_limit_is_a_fault_that_comes_back_when_slack_says(
     await stored(engine_apart, *told)
     await slack.misbehave(kind="status", status=429, retry_after=seconds)
     assert (await faulty(engine_apart, hook)).next_retry_delay == delay
-    assert await deliver(engine_apart, hook) == Delivery(2, 0, more=False)
+    assert await deliver(engine_apart, hook) == AlertDelivery(2, 0, more=False)
     assert await titles(slack, *told) == [f"High: {alert.title}" for alert in told]
 
 
@@ -145,7 +145,7 @@ async def test_an_outage_is_a_fault_after_which_everything_comes_in_order(
     await stored(engine_apart, *told)
     await slack.misbehave(**{"kind": "status", **fault})
     await faulty(engine_apart, hook)
-    assert await deliver(engine_apart, hook) == Delivery(2, 0, more=False)
+    assert await deliver(engine_apart, hook) == AlertDelivery(2, 0, more=False)
     assert await titles(slack, *told) == [f"High: {alert.title}" for alert in told]
 
 
@@ -175,7 +175,7 @@ async def test_an_alert_that_slack_refuses_for_good_is_given_up_and_holds_up_no_
     await stored(engine_apart, refused, other)
     await slack.misbehave(kind="status", status=status)
     with capture_logs() as logged:
-        assert await deliver(engine_apart, hook) == Delivery(1, 1, more=False)
+        assert await deliver(engine_apart, hook) == AlertDelivery(1, 1, more=False)
     assert await titles(slack, refused, other) == [f"High: {other.title}"]
     why = f"Slack answered {status}: {said}"
     assert [one.problem for one in await records(engine_apart)] == [why, None]
@@ -188,7 +188,7 @@ async def test_without_slack_an_alert_goes_to_the_log_at_its_level(
 ) -> None:
     told = [an_alert(level=level) for level in AlertLevel]
     await stored(engine_apart, *told)
-    assert await deliver(engine_apart, None) == Delivery(4, 0, more=False)
+    assert await deliver(engine_apart, None) == AlertDelivery(4, 0, more=False)
     levels = [entry["log_level"] for entry in logged]
     assert levels == ["info", "warning", "error", "critical"]
     assert [entry["alert"] for entry in logged] == [alert.key for alert in told]
@@ -253,7 +253,7 @@ async def test_a_proxys_page_that_names_the_webhook_is_not_passed_on(
     proxy = await asyncio.start_server(refuse, "127.0.0.1")
     host, port = proxy.sockets[0].getsockname()
     async with proxy, webhook(f"http://{host}:{port}") as hook:
-        assert await deliver(engine_apart, hook) == Delivery(0, 1, more=False)
+        assert await deliver(engine_apart, hook) == AlertDelivery(0, 1, more=False)
     [record] = await records(engine_apart)
     assert record.problem == "Slack answered 403: no reason that can be told"
     assert SECRET not in f"{logged} {caplog.text}"

@@ -1,4 +1,4 @@
-"""Two running APIs: one whose events nobody works on, and one with the worker behind it."""
+"""Two running APIs: one without a worker, and one with the worker behind it."""
 
 from collections.abc import AsyncIterator
 
@@ -6,18 +6,19 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
-from store.migrate import upgrade
-from tests.api.serving import Api, serving
+from processes.namespace import prepare
 from tests.conftest import NewDatabase
+from tests.support.api_server import Api, serving
 from wiring import Settings, connect_temporal
-from workflows.namespace import prepare
 
 
 @pytest.fixture(scope="session")
-async def api(settings: Settings, new_database: NewDatabase) -> AsyncIterator[Api]:
-    """An API over a database and a namespace of its own, for what happens before the answer."""
-    engine = await new_database()
-    await upgrade(engine)
+async def api(settings: Settings, migrated_database: NewDatabase) -> AsyncIterator[Api]:
+    """An API on a database and a namespace of its own, for what happens before the answer.
+
+    No worker runs in that namespace, so no event has an effect.
+    """
+    engine = await migrated_database()
     elsewhere = settings.model_copy(update={"temporal_namespace": "nobody-works-here"})
     temporal = await connect_temporal(elsewhere)
     await prepare(temporal)
@@ -27,6 +28,6 @@ async def api(settings: Settings, new_database: NewDatabase) -> AsyncIterator[Ap
 
 @pytest.fixture(scope="session")
 async def working_api(engine: AsyncEngine, worker: Client) -> AsyncIterator[Api]:
-    """An API in which every event gets a workflow of its own, and the worker runs it."""
+    """An API that starts a workflow for every event, which the worker runs."""
     async with serving(engine, worker) as running:
         yield running

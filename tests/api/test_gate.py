@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,14 +15,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
 from api import gate
-from billing.gate import GateRules
 from devstack.stack import Stack
-from store import engine as store_engine
-from store.migrate import upgrade
-from tests.api.expecting import eventually, parked, problem, settled, turned_away
-from tests.api.ringing import a_number, ask, asked, let_in
-from tests.api.serving import Api, serving
-from tests.api.signing import (
+from store.database import engine as store_engine
+from store.database.migrate import upgrade
+from tests.support.answers import eventually, expect_refusal, parked, problem, settled
+from tests.support.api_server import RULES, Api, serving
+from tests.support.assistant_requests import a_number, admission, ask, assistant_request
+from tests.support.factories import an_organization, balance_of, credit, ended_call, unique
+from tests.support.signed_webhooks import (
     NOBODYS,
     VAPI_SECRETS,
     call_id_of,
@@ -31,7 +32,7 @@ from tests.api.signing import (
     with_header,
     with_hmac,
 )
-from tests.factories import an_organization, credit, unique
+from tests.support.stand_ins import VapiStandIn
 
 NOT_IN_SERVICE = {"error": "Sorry, this number is not in service. Goodbye."}
 NOT_NOW = {
@@ -64,20 +65,20 @@ async def test_a_call_is_let_in_for_as_long_as_the_wallet_can_pay(api: Api) -> N
     org_id = await an_organization(api.engine, 79, debt_limit_minor=0)
     number, assistant = await a_number(api, org_id)
     counted = await gate_counts(api)
-    assert await ask(api, number) == let_in(assistant, 85)
+    assert await ask(api, number) == admission(assistant, 85)
     await counts_up(api, "accepted", counted)
 
 
 async def test_no_call_is_longer_than_the_platform_allows(api: Api) -> None:
     number, assistant = await a_number(api, await an_organization(api.engine, 100_000))
-    assert await ask(api, number) == let_in(assistant, 600)
+    assert await ask(api, number) == admission(assistant, 600)
 
 
 async def test_the_debt_that_is_left_counts_towards_the_start_balance(api: Api) -> None:
     enough = await an_organization(api.engine, 9, debt_limit_minor=70)
     too_little = await an_organization(api.engine, 8, debt_limit_minor=70)
     number, assistant = await a_number(api, enough)
-    assert await ask(api, number) == let_in(assistant, 85)
+    assert await ask(api, number) == admission(assistant, 85)
     number, _ = await a_number(api, too_little)
     counted = await gate_counts(api)
     assert await ask(api, number) == NOT_NOW
@@ -103,19 +104,20 @@ async def test_a_number_that_no_assistant_answers_is_not_in_service(api: Api) ->
 async def test_the_number_may_stand_beside_the_call(api: Api) -> None:
     number, assistant = await a_number(api, await an_organization(api.engine, 1000))
     body = message("assistant-request", unique("call"), phoneNumber={"id": number})
-    assert (await api.send(with_bearer(body))).json() == let_in(assistant, 600)
+    assert (await api.send(with_bearer(body))).json() == admission(assistant, 600)
 
 
 async def test_it_takes_the_same_credentials_as_any_message(api: Api) -> None:
     number, assistant = await a_number(api, await an_organization(api.engine, 1000))
-    body = asked(number)
+    body = assistant_request(number)
     for webhook in (
         with_bearer(body),
         with_header(with_bearer(body), VAPI_SECRETS[0]),
         with_hmac(body),
     ):
-        assert (await api.send(webhook)).json() == let_in(assistant, 600)
-    await turned_away(api, with_hmac(asked(number), secret=NOBODYS), 401, "unauthorized")
+        assert (await api.send(webhook)).json() == admission(assistant, 600)
+    forged = with_hmac(assistant_request(number), secret=NOBODYS)
+    await expect_refusal(api, forged, 401, "unauthorized")
 
 
 async def test_the_request_is_recorded_behind_the_answer(api: Api) -> None:
@@ -139,7 +141,7 @@ async def test_a_frozen_organization_starts_no_call_until_it_is_thawed(api: Api)
     assert (said["allowed"], said["reason"]) == (False, "frozen")
     assert said["frozen_reason"] == "Chargebacks, ticket 4711"
     assert (await api.operator.delete(path)).status_code == 204
-    assert await ask(api, number) == let_in(assistant, 600)
+    assert await ask(api, number) == admission(assistant, 600)
     problem(await api.operator.delete(path), 404, "not_found")
 
 
@@ -182,8 +184,8 @@ async def test_an_organization_reads_its_own_allowance_and_no_other(api: Api) ->
 async def test_the_platform_decides_the_start_balance_and_the_longest_call(
     engine: AsyncEngine, worker: Client
 ) -> None:
-    rules = GateRules(start_balance_minor=1000, longest_call_seconds=1200)
-    async with serving(engine, worker, gate_rules=rules) as api:
+    rules = replace(RULES, start_balance_minor=1000, longest_call_seconds=1200)
+    async with serving(engine, worker, rules=rules) as api:
         poor = await an_organization(engine, 999, debt_limit_minor=0)
         rich = await an_organization(engine, 100_000)
         assert (await allowance(api, poor))["reason"] == "balance_too_low"
@@ -196,14 +198,14 @@ async def test_a_wallet_at_its_limit_gets_no_further_call_until_money_arrives(
     api = working_api
     org_id = await an_organization(api.engine, 100)
     number, assistant = await a_number(api, org_id)
-    assert await ask(api, number) == let_in(assistant, 600)
+    assert await ask(api, number) == admission(assistant, 600)
     webhook = report(assistant, 600)
     await api.send(webhook)
     await settled(api, call_id_of(webhook))
     assert (await allowance(api, org_id))["spendable"]["amount_minor"] == 47
     assert await ask(api, number) == NOT_NOW
     await credit(api.engine, org_id, 2500)
-    assert await ask(api, number) == let_in(assistant, 600)
+    assert await ask(api, number) == admission(assistant, 600)
 
 
 async def test_a_charge_that_waits_for_money_lets_no_call_in_until_it_is_paid(
@@ -222,7 +224,24 @@ async def test_a_charge_that_waits_for_money_lets_no_call_in_until_it_is_paid(
     limit = {"debt_limit_minor": 10_000}
     await api.operator.put(f"/v1/organizations/{org_id}/debt-limit", json=limit)
     await settled(api, call_id_of(webhook))
-    assert await ask(api, number) == let_in(assistant, 600)
+    assert await ask(api, number) == admission(assistant, 600)
+
+
+async def test_a_call_that_lasts_longer_than_it_was_let_in_for_is_not_charged_by_itself(
+    working_api: Api, vapi: VapiStandIn
+) -> None:
+    """And the gate stays open: nothing is owed before a person has looked."""
+    api = working_api
+    org_id = await an_organization(api.engine, 1000)
+    number, assistant = await a_number(api, org_id)
+    call = ended_call(assistant, 661)
+    assert await ask(api, number, call.call_id) == admission(assistant, 600)
+    await eventually(lambda: is_recorded(api, call.call_id))
+    await vapi.knows(call)
+    await api.send(report(assistant, 661, call_id=call.call_id))
+    await parked(api, call.call_id, "unknown_duration")
+    assert await balance_of(api.engine, org_id) == 1000
+    assert await ask(api, number) == admission(assistant, 600)
 
 
 async def is_recorded(api: Api, call_id: str) -> bool:
@@ -270,13 +289,13 @@ async def hanging(engine: AsyncEngine) -> AsyncIterator[None]:
 async def test_a_database_that_hangs_is_not_waited_for_and_the_setting_decides(
     own_engine: AsyncEngine, temporal: Client, fails_open: bool
 ) -> None:
-    rules = GateRules(fails_open=fails_open)
-    async with serving(own_engine, temporal, gate_rules=rules) as api:
+    rules = replace(RULES, gate_fails_open=fails_open)
+    async with serving(own_engine, temporal, rules=rules) as api:
         number, assistant = await a_number(api, await an_organization(own_engine, 1000))
-        assert await ask(api, number) == let_in(assistant, 600)
+        assert await ask(api, number) == admission(assistant, 600)
         async with hanging(own_engine), asyncio.timeout(3 * gate.ANSWER_WITHIN_SECONDS):
             said = await ask(api, number)
-        assert said == (let_in(assistant, 600) if fails_open else NOT_NOW)
+        assert said == (admission(assistant, 600) if fails_open else NOT_NOW)
         answer = "failed_open" if fails_open else "failed_closed"
         assert await gate_counts(api) == {"accepted": 1, answer: 1}
 
@@ -287,14 +306,16 @@ async def test_without_the_database_only_who_was_let_in_last_time_is_let_in(
     async with serving(own_engine, temporal) as api:
         rich = await an_organization(own_engine, 1000)
         number, assistant = await a_number(api, rich)
-        turned_away, _ = await a_number(api, await an_organization(own_engine, debt_limit_minor=0))
+        without_money, _ = await a_number(
+            api, await an_organization(own_engine, debt_limit_minor=0)
+        )
         never_seen, _ = await a_number(api, rich)
-        asked_before = [await ask(api, one) for one in (number, turned_away)]
-        assert asked_before == [let_in(assistant, 600), NOT_NOW]
+        asked_before = [await ask(api, one) for one in (number, without_money)]
+        assert asked_before == [admission(assistant, 600), NOT_NOW]
         await postgres.postgres.stop()
-        answers = [await ask(api, one) for one in (number, turned_away, never_seen)]
+        answers = [await ask(api, one) for one in (number, without_money, never_seen)]
         await postgres.postgres.start()
-        assert answers == [let_in(assistant, 600), NOT_NOW, NOT_NOW]
+        assert answers == [admission(assistant, 600), NOT_NOW, NOT_NOW]
         assert await gate_counts(api) == {
             "accepted": 1, "balance_too_low": 1, "failed_open": 1, "failed_closed": 2,
         }  # fmt: skip
@@ -307,7 +328,7 @@ async def test_an_organization_that_was_frozen_since_is_not_let_in_without_the_d
     async with serving(own_engine, temporal) as api:
         org_id = await an_organization(own_engine, 1000)
         number, assistant = await a_number(api, org_id)
-        assert await ask(api, number) == let_in(assistant, 600)
+        assert await ask(api, number) == admission(assistant, 600)
         path = f"/v1/organizations/{org_id}/frozen"
         await api.operator.put(path, json={"reason": "fraud"})
         assert await ask(api, number) == NOT_NOW

@@ -8,17 +8,10 @@ import pytest
 from sqlalchemy import delete
 
 from store.schema import idempotency_keys
-from tests.api.adjusting import (
-    BIG,
-    another_operator,
-    lose_the_answer,
-    post,
-    say,
-    wanted,
-)
-from tests.api.expecting import balance, problem
-from tests.api.serving import Api
-from tests.factories import an_organization, keys_of, unique
+from tests.support.adjustments import BIG, another_operator, lose_the_answer, post, say, wanted
+from tests.support.answers import balance, problem
+from tests.support.api_server import Api
+from tests.support.factories import an_organization, keys_of, unique
 
 
 async def test_the_same_request_again_gets_the_same_answer_and_posts_nothing(

@@ -7,10 +7,10 @@ import pytest
 from sqlalchemy import text
 
 from devstack.stack import Stack
-from store.migrate import upgrade
-from tests.api.programs import NOBODY_LISTENS, api_process, api_that_ends
-from tests.api.signing import Webhook, report, with_header
+from store.database.migrate import upgrade
 from tests.conftest import NewDatabase
+from tests.support.api_process import NOBODY_LISTENS, api_process, api_that_ends
+from tests.support.signed_webhooks import Webhook, report, with_header
 
 DATABASE_GONE = {"DATABASE_URL": f"postgresql://postgres:x@{NOBODY_LISTENS}/callwallet"}
 TEMPORAL_GONE = {"TEMPORAL_ADDRESS": NOBODY_LISTENS}

@@ -5,9 +5,9 @@ import json
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from devstack.stack import Stack
-from store import calls
-from tests.cli.commands import callwallet
-from tests.factories import an_assistant, an_organization, ended_call
+from store.calls import calls
+from tests.support.command_line import callwallet
+from tests.support.factories import an_assistant, an_organization, ended_call
 
 
 async def test_a_charge_is_explained_line_by_line(stack: Stack, engine: AsyncEngine) -> None:

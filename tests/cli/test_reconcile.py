@@ -7,19 +7,20 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
-from billing.reconciliation import Report, Window
+from billing.reconciliation.reconciliation import Report, Window
 from devstack.stack import Stack
-from store import reconciliations
-from tests.api.programs import NOBODY_LISTENS
-from tests.cli.commands import Ended, callwallet, end, start
-from tests.factories import an_assistant, an_organization, balance_of, unique
-from tests.runs import a_run, on, record
-from tests.stand_ins import VapiStandIn
-from tests.waiting import eventually
-from tests.workflows.reconciled import a_day, bill, calls_on
+from store.reconciliation import runs
+from tests.support.api_process import NOBODY_LISTENS
+from tests.support.command_line import Ended, callwallet, end, start
+from tests.support.eventually import eventually
+from tests.support.factories import an_assistant, an_organization, balance_of, unique
+from tests.support.reconciled_days import a_day, bill, calls_on
+from tests.support.reconciliation_runs import a_run, on, record
+from tests.support.stand_ins import VapiStandIn
 from workflows.reconcile_vapi import ReconcileVapi
 
 Env = Mapping[str, str]
@@ -105,12 +106,23 @@ async def test_the_same_command_joins_the_run_that_is_under_way(
     env: Env, engine: AsyncEngine, vapi: VapiStandIn
 ) -> None:
     day = a_day()
-    await vapi.list_misbehaves(kind="delay", seconds=4)
+    await vapi.list_misbehaves(kind="delay", seconds=600)
     asked = ("reconcile", "vapi", *over(day), "--json")
-    ended = await asyncio.gather(*(callwallet(env, *asked) for _ in range(2)))
+    asking = asyncio.gather(*(callwallet(env, *asked) for _ in range(2)))
+    await eventually(lambda: two_follow(engine))
+    await vapi.behave()
+    ended = await asking
     assert [one.status for one in ended] == [0, 0], ended
     first, second = (json.loads(one.output)["run"]["run_id"] for one in ended)
     assert first == second
+
+
+async def two_follow(engine: AsyncEngine) -> bool:
+    """Whether two commands have joined, and read how the run stands."""
+    follows = "SELECT count(*) FROM pg_stat_activity WHERE application_name = :name"
+    async with engine.connect() as connection:
+        followed_by = await connection.scalar(text(follows), {"name": "callwallet reconcile"})
+    return bool(followed_by == 2)
 
 
 async def test_a_run_that_is_parked_says_why_and_what_to_do(
@@ -136,11 +148,12 @@ async def test_ctrl_c_leaves_the_run_to_itself(
     org_id, assistant = await a_tenant(engine)
     day = a_day()
     await vapi.lists(*calls_on(day, assistant, 1))
-    await vapi.list_misbehaves(kind="delay", seconds=4)
+    await vapi.list_misbehaves(kind="delay", seconds=600, times=None)
     process = await start(env, "reconcile", "vapi", *over(day), "--org", org_id)
     await eventually(lambda: is_listed(engine, org_id))
     process.send_signal(signal.SIGINT)
     ended = await end(process)
+    await vapi.behave()
     assert ended.status == 130
     assert "The run goes on without you" in ended.said
 
@@ -152,7 +165,7 @@ async def test_ctrl_c_leaves_the_run_to_itself(
 
 async def is_listed(engine: AsyncEngine, org_id: str) -> bool:
     async with engine.connect() as connection:
-        return bool(await reconciliations.page(connection, None, 1, org_id=org_id))
+        return bool(await runs.page(connection, None, 1, org_id=org_id))
 
 
 @pytest.mark.parametrize(

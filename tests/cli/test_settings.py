@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.cli.commands import callwallet
+from tests.support.command_line import end, start
 
 COMMANDS = [
     ("parked", "list"),
@@ -25,7 +25,8 @@ NEEDED = dict.fromkeys(
 async def test_settings_that_are_missing_are_named_and_nothing_else_is_shown(
     command: tuple[str, ...],
 ) -> None:
-    ended = await callwallet({}, *command)
+    """From nothing: it must not need them before it can say so."""
+    ended = await end(await start({}, *command))
     assert ended.status == 2
     assert "DATABASE_URL: Field required" in ended.said
     assert "Traceback" not in ended.said + ended.output
@@ -33,7 +34,7 @@ async def test_settings_that_are_missing_are_named_and_nothing_else_is_shown(
 
 async def test_a_setting_that_cannot_be_is_named_without_its_value() -> None:
     given = {**NEEDED, "TWILIO_AUTH_TOKENS": "a-secret-without-account"}
-    ended = await callwallet(given, "parked", "list")
+    ended = await end(await start(given, "parked", "list"))
     assert ended.status == 2
     assert "TWILIO_AUTH_TOKENS must be pairs of an account and its token" in ended.said
     assert "a-secret" not in ended.said + ended.output

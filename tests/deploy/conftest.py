@@ -1,4 +1,4 @@
-"""Everything that Prometheus is shown, after some of everything has happened."""
+"""All metrics that Prometheus can read, after one of each kind of work has been done."""
 
 import asyncio
 import time
@@ -16,23 +16,22 @@ from temporalio.exceptions import ActivityError
 from temporalio.service import RPCError
 from temporalio.worker import Worker
 
-from billing.webhook import Source
+from billing.inbox.webhook_event import Source
 from devstack.ports import HOST, Ports
-from store.migrate import upgrade
-from tests.api.expecting import accepted, parked, settled
-from tests.api.ringing import a_number, ask
-from tests.api.serving import Api, serving
-from tests.api.signing import call_id_of, report
+from processes.namespace import prepare
 from tests.conftest import NewDatabase
-from tests.deploy.promql import ITS_OWN, everything_asked, exported_names
-from tests.factories import an_assistant, an_organization
-from tests.runs import a_run, on, record
-from tests.workflows.reconciled import bill, calls_of_today
-from wiring import Settings, connect_temporal, metrics_runtime, open_clients
+from tests.support.answers import accepted, parked, settled
+from tests.support.api_server import Api, serving
+from tests.support.assistant_requests import a_number, ask
+from tests.support.factories import an_assistant, an_organization
+from tests.support.promql import ITS_OWN, exported_names, metrics_in_use
+from tests.support.reconciled_days import bill, calls_of_today
+from tests.support.reconciliation_runs import a_run, on, record
+from tests.support.signed_webhooks import call_id_of, report
+from wiring import Settings, connect_temporal, metrics_runtime, open_clients, platform_rules
 from worker import build_workers
 from workflows.audit_ledger import AuditLedger
-from workflows.namespace import prepare
-from workflows.options import BILLING_QUEUE
+from workflows.shared.options import BILLING_QUEUE
 
 NAMESPACE = "everything-is-scraped-here"
 TROUBLE = "trouble"
@@ -47,7 +46,7 @@ async def fails() -> None:
 
 @workflow.defn(sandboxed=False)
 class Trouble:
-    """A process whose step fails, which then waits, and then has a bug."""
+    """A workflow whose activity fails, which then waits, and then raises an error."""
 
     def __init__(self) -> None:
         self._go_on = False
@@ -71,11 +70,10 @@ class Trouble:
 
 @pytest.fixture(scope="session")
 async def exported(
-    settings: Settings, new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory
+    settings: Settings, migrated_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Exported]:
-    """The names and labels that API and worker have shown, after some of everything."""
-    engine = await new_database()
-    await upgrade(engine)
+    """The names and labels of all metrics of API and worker, after some work."""
+    engine = await migrated_database()
     ports = Ports(tmp_path_factory.mktemp("scraped") / "ports.json", {})
     own = _own_settings(settings, engine, ports.take("worker_metrics"))
     plain = await connect_temporal(own)
@@ -83,7 +81,7 @@ async def exported(
     metered = await connect_temporal(own, runtime=metrics_runtime(own))
     async with AsyncExitStack() as running:
         clients = await running.enter_async_context(open_clients(own, "worker"))
-        for one in (*build_workers(metered, clients), _troubled(metered)):
+        for one in (*build_workers(metered, clients, platform_rules(own)), _troubled(metered)):
             await running.enter_async_context(one)
         api = await running.enter_async_context(serving(engine, plain))
         await _traffic(api)
@@ -115,7 +113,7 @@ def _troubled(temporal: Client) -> Worker:
 
 
 async def _traffic(api: Api) -> None:
-    """A call that is charged, one that is not and is decided about, and one that wants to start."""
+    """Charge a call, park a call and decide about it, and ask to start one."""
     rich = await an_organization(api.engine, 10_000)
     poor = await an_organization(api.engine, debt_limit_minor=0)
     paid = report(await an_assistant(api.engine, rich))
@@ -125,14 +123,14 @@ async def _traffic(api: Api) -> None:
     await settled(api, call_id_of(paid))
     await parked(api, call_id_of(unpaid), "debt_limit")
     handle = api.temporal.get_workflow_handle(f"call/{call_id_of(unpaid)}")
-    await handle.execute_update("reprocess", "the tests: once more", result_type=str)
+    await handle.execute_update("reprocess", "the tests: once more")
     await api.send(report().but(authorization="Bearer nobody"))
     number, _ = await a_number(api, rich)
     await ask(api, number)
 
 
 async def _books(api: Api) -> None:
-    """A call of an hour ago, a reconciliation with each provider, and an audit."""
+    """Bill a call of an hour ago, record a reconciliation with each provider, and run an audit."""
     org_id = await an_organization(api.engine, 10_000)
     await bill(api.engine, *calls_of_today(await an_assistant(api.engine, org_id), 1))
     today = on(datetime.fromtimestamp(time.time(), UTC), {org_id: 1})
@@ -142,7 +140,7 @@ async def _books(api: Api) -> None:
 
 
 async def _trouble(temporal: Client) -> None:
-    """Workflows whose activity fails, that push each other out of the cache and have a bug."""
+    """Run workflows whose activity fails, which evict each other from the cache, and which fail."""
     started = [
         await temporal.start_workflow(Trouble.run, id=f"trouble/{number}", task_queue=TROUBLE)
         for number in range(3)
@@ -154,8 +152,8 @@ async def _trouble(temporal: Client) -> None:
 
 
 async def _scraped(api: Api, worker: str) -> Exported:
-    """Scrape until all is there that is asked for, or it has been long enough."""
-    wanted = {one.name for one in everything_asked()} - ITS_OWN
+    """Scrape until every metric that is asked for is there, or the patience is spent."""
+    wanted = {one.name for one in metrics_in_use()} - ITS_OWN
     deadline = time.monotonic() + PATIENCE_SECONDS
     async with httpx.AsyncClient(trust_env=False) as http:
         while True:

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from billing.monitoring import WINDOWS
-from tests.deploy.promql import DEPLOY, asked, dashboard, panels, targets, without_variables
+from tests.support.promql import DEPLOY, dashboard, metrics_in, panels, targets, without_variables
 
 ROWS = [
     "Is it well", "Money in and out", "Webhooks and inbox", "Parked work",
@@ -83,7 +83,7 @@ def test_every_query_goes_to_the_data_source_that_is_chosen() -> None:
 
 @pytest.mark.parametrize(("title", "target"), targets())
 def test_a_query_is_promql_in_variables_that_there_are(title: str, target: dict[str, Any]) -> None:
-    assert asked(target["expr"])
+    assert metrics_in(target["expr"])
     assert "$" not in without_variables(target["expr"]), title
 
 

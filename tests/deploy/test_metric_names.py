@@ -3,21 +3,21 @@
 import pytest
 
 from tests.deploy.conftest import Exported
-from tests.deploy.promql import ITS_OWN, Asked, everything_asked
+from tests.support.promql import ITS_OWN, MetricUse, metrics_in_use
 
 ASKED = sorted(
-    (one for one in everything_asked() if one.name not in ITS_OWN),
+    (one for one in metrics_in_use() if one.name not in ITS_OWN),
     key=lambda one: (one.name, sorted(one.labels)),
 )
 
 
-def named(one: Asked) -> str:
+def named(one: MetricUse) -> str:
     return f"{one.name}{{{','.join(sorted(one.labels))}}}"
 
 
 @pytest.mark.parametrize("one", ASKED, ids=named)
 async def test_what_is_asked_for_is_exported_with_the_labels_it_is_chosen_by(
-    exported: Exported, one: Asked
+    exported: Exported, one: MetricUse
 ) -> None:
     assert one.name in exported
     # What Prometheus adds itself to all that it scrapes.

@@ -1,11 +1,11 @@
-"""The stand-ins as a process of their own, and the real SDK."""
+"""The stand-ins in a process of their own, and Stripe's real SDK."""
 
 from collections.abc import AsyncIterator
 
 import pytest
 import stripe
 
-from tests.devstack.stand_ins import Receiver, StandIns, receiving, running, stripe_client
+from tests.support.stand_in_process import Receiver, StandIns, receiving, running, stripe_client
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from billing.money import Currency, Money
+from billing.ledger.money import Currency, Money
 from devstack.demo import check, run, scenes
 
 

@@ -14,7 +14,7 @@ from devstack import lock
 from devstack.errors import AlreadyRunning, PortTaken
 from devstack.ports import HOST
 from devstack.postgres import EmbeddedPostgres
-from tests.devstack.processes import eventually, is_running, supervisor
+from tests.support.os_processes import eventually, is_running, supervisor
 
 SUPERVISOR = """
 import asyncio, sys

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.devstack.stand_ins import StandIns, running
+from tests.support.stand_in_process import StandIns, running
 
 HOOK = "/services/T000/B000/secret"
 

@@ -15,7 +15,7 @@ import pytest
 from devstack.errors import AlreadyRunning, PortTaken, StackError
 from devstack.ports import HOST
 from devstack.stack import PARTS, Stack
-from tests.devstack.processes import eventually, is_running, supervisor
+from tests.support.os_processes import eventually, is_running, supervisor
 
 SERVERS = ("postgres", "temporal", "providers")
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import stripe
 
-from tests.devstack.stripe_customer import events_about, pay
+from tests.support.stripe_customer import events_about, pay
 
 
 async def authorized(sdk: stripe.StripeClient) -> Any:

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import stripe
 
-from tests.devstack.stand_ins import StandIns
-from tests.devstack.stripe_customer import events_about, pay
+from tests.support.stand_in_process import StandIns
+from tests.support.stripe_customer import events_about, pay
 
 CREATED, UPDATED, CLOSED, WITHDRAWN, REINSTATED = (
     f"charge.dispute.{name}"

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import stripe
 
-from devstack.providers.stripe_events import signed
-from tests.devstack.stand_ins import (
+from devstack.providers.stripe.events import signed
+from tests.support.stand_in_process import (
     STRIPE_SECRET,
     Receiver,
     StandIns,
@@ -15,7 +15,7 @@ from tests.devstack.stand_ins import (
     running,
     stripe_client,
 )
-from tests.devstack.stripe_customer import checkout, pay
+from tests.support.stripe_customer import checkout, pay
 
 
 async def test_every_change_is_delivered_signed(

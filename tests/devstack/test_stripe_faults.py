@@ -5,8 +5,8 @@ import asyncio
 import pytest
 import stripe
 
-from tests.devstack.stand_ins import StandIns, stripe_client
-from tests.devstack.stripe_customer import pay
+from tests.support.stand_in_process import StandIns, stripe_client
+from tests.support.stripe_customer import pay
 
 
 async def test_a_key_replays_the_first_answer_and_charges_once(

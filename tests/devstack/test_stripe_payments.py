@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import stripe
 
-from tests.devstack.stand_ins import Receiver, StandIns
-from tests.devstack.stripe_customer import CHECKOUT, PAYMENT, checkout, pay
+from tests.support.stand_in_process import Receiver, StandIns
+from tests.support.stripe_customer import CHECKOUT, PAYMENT, checkout, pay
 
 
 async def test_a_payment_succeeds_and_keeps_its_metadata(sdk: stripe.StripeClient) -> None:
@@ -15,6 +15,20 @@ async def test_a_payment_succeeds_and_keeps_its_metadata(sdk: stripe.StripeClien
     assert intent.metadata.to_dict() == PAYMENT["metadata"]
     charges = await sdk.v1.charges.list_async({"payment_intent": intent.id})
     assert [charge.status for charge in charges.data] == ["succeeded"]
+
+
+async def test_a_payment_is_edited_in_the_dashboard_and_that_makes_no_event(
+    sdk: stripe.StripeClient, stand_ins: StandIns
+) -> None:
+    intent = await pay(sdk)
+    customer = await sdk.v1.customers.create_async()
+    newest = (await sdk.v1.events.list_async({"limit": 1})).data[0].id
+    edited = {"metadata": {"type": "", "org_id": "another"}, "customer": customer.id}
+    await stand_ins.control("stripe", f"payment_intents/{intent.id}", edited)
+    after = await sdk.v1.payment_intents.retrieve_async(intent.id)
+    assert after.metadata.to_dict() == {"org_id": "another"}
+    assert (after.customer, after.status) == (customer.id, "succeeded")
+    assert (await sdk.v1.events.list_async({"limit": 1})).data[0].id == newest
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@
 import pytest
 import stripe
 
-from tests.devstack.stand_ins import StandIns
-from tests.devstack.stripe_customer import events_about, pay
+from tests.support.stand_in_process import StandIns
+from tests.support.stripe_customer import events_about, pay
 
 
 async def test_refunds_cannot_exceed_the_payment(sdk: stripe.StripeClient) -> None:

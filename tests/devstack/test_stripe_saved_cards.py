@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 import stripe
 
-from tests.devstack.stand_ins import StandIns
-from tests.devstack.stripe_customer import pay
 from tests.devstack.test_stripe_types import assert_conforms
+from tests.support.stand_in_process import StandIns
+from tests.support.stripe_customer import pay
 
 
 async def a_customer(sdk: stripe.StripeClient, card: str = "pm_card_visa") -> tuple[str, str]:

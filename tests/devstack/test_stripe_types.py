@@ -6,8 +6,8 @@ from typing import Any, ForwardRef, Literal, Union, get_args, get_origin
 import pytest
 import stripe
 
-from tests.devstack.stand_ins import StandIns, stripe_client
-from tests.devstack.stripe_customer import checkout, pay
+from tests.support.stand_in_process import StandIns, stripe_client
+from tests.support.stripe_customer import checkout, pay
 
 
 def assert_conforms(declared: type, value: dict[str, Any], where: str = "") -> None:

@@ -13,7 +13,7 @@ from temporalio.service import RPCError
 from devstack import lock
 from devstack.errors import AlreadyRunning
 from devstack.temporal import EmbeddedTemporal
-from tests.devstack.processes import eventually, is_running, supervisor
+from tests.support.os_processes import eventually, is_running, supervisor
 
 SUPERVISOR = """
 import asyncio, sys

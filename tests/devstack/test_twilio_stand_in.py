@@ -14,9 +14,9 @@ from twilio.request_validator import RequestValidator
 from twilio.rest import Client
 from twilio.rest.api.v2010.account.message import MessageInstance
 
-from devstack.providers.twilio_messages import ACCOUNT_SID, FORM, STATUSES
-from tests.api.twilio_signing import Repeated
-from tests.devstack.stand_ins import Receiver, StandIns, Webhook, receiving, running
+from devstack.providers.twilio.messages import ACCOUNT_SID, FORM, STATUSES
+from tests.support.stand_in_process import Receiver, StandIns, Webhook, receiving, running
+from tests.support.twilio_callbacks import Repeated
 
 TOKEN = "stand_in"
 

@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
-from devstack.providers.vapi_messages import VAPI_ACCOUNT_ID, auth_headers, end_of_call_report
-from tests.devstack.processes import eventually
-from tests.devstack.stand_ins import VAPI_SECRET, Receiver, StandIns, receiving, running
+from devstack.providers.vapi.messages import VAPI_ACCOUNT_ID, auth_headers, end_of_call_report
+from tests.support.os_processes import eventually
+from tests.support.stand_in_process import VAPI_SECRET, Receiver, StandIns, receiving, running
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

@@ -12,23 +12,35 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
-import billing.reconciliation
-from billing.adjustment import Proposal, Word
-from billing.call import Collection
-from billing.parked import BulkDecision, ParkedFilter, Verdict
-from billing.reconciliation import Window
-from billing.webhook import PaymentHint, Source
+import billing.reconciliation.reconciliation
+from billing.adjustments import Proposal, Word
+from billing.calls.call import EndedCall
+from billing.calls.length import StatedLength
+from billing.collection import CollectionRequest
+from billing.inbox.webhook_event import PaymentHint, Source
+from billing.parking.parked_work import BulkDecision, ParkedFilter, Verdict
+from billing.payments.payment import payment_workflow_id
+from billing.reconciliation.reconciliation import Window
 from devstack.stack import Stack
-from store import adjustments, alerts
-from store.migrate import upgrade
-from tests.factories import (
+from processes import webhook_events
+from processes.namespace import prepare
+from store import adjustments
+from store.alerts import alerts
+from store.database.migrate import upgrade
+from tests.support.checkouts import SESSIONS, ask, start, top_up
+from tests.support.eventually import eventually
+from tests.support.factories import (
+    NOON,
     a_sender,
+    a_sid,
     an_alert,
     an_assistant,
     an_organization,
@@ -37,8 +49,36 @@ from tests.factories import (
     register,
     unique,
 )
-from tests.proposals import BOB, proposed
-from tests.stand_ins import (
+from tests.support.inbox_events import drain, event_of, report_of
+from tests.support.messages import (
+    a_message,
+    callback_of,
+    drain_messages_of,
+    is_charged,
+    report_statuses,
+    seen_message,
+)
+from tests.support.parked_workflows import (
+    calls_that_wait,
+    discard,
+    reprocess,
+    start_bill,
+    until_parked,
+)
+from tests.support.proposals import BOB, proposed
+from tests.support.recharged_payers import (
+    a_payer,
+    attempts_of,
+    card_becomes,
+    charges_fail,
+    configure,
+    handle_of,
+    recharge,
+    save_card,
+    until_over,
+)
+from tests.support.reconciled_days import Reconciler, a_day, calls_on
+from tests.support.stand_ins import (
     SlackStandIn,
     StripeStandIn,
     TwilioStandIn,
@@ -47,52 +87,21 @@ from tests.stand_ins import (
     open_stand_ins,
     open_twilio,
 )
-from tests.waiting import eventually
-from tests.workflows.checkouts import SESSIONS, ask, start, top_up
-from tests.workflows.parked import calls_that_wait, discard, reprocess, start_bill, until_parked
-from tests.workflows.recharged import (
-    a_payer,
-    attempts_of,
-    card_becomes,
-    charges_fail,
-    handle_of,
-    recharge,
-    save_card,
-    until_over,
-)
-from tests.workflows.reconciled import Reconciler, a_day, calls_on
-from tests.workflows.texting import (
-    a_message,
-    callback_of,
-    drain_messages_of,
-    is_charged,
-    seen,
-    tell,
-)
-from tests.workflows.watched import refused
-from tests.workflows.webhooks import drain, event_of, report_of
-from wiring import Settings, open_clients
+from tests.support.watch_rounds import connections_refused
+from wiring import Settings, open_clients, platform_rules
 from worker import build_workers
-from workflows import (
-    adjust,
-    collect,
-    decide_parked,
-    deliver_alerts,
-    drain_inbox,
-    drain_messages,
-    settle_payment,
-)
+from workflows import adjust, decide_parked, drain_inbox, drain_messages
 from workflows.adjust import Adjust
 from workflows.audit_ledger import AuditLedger
 from workflows.checkout import Checkout, checkout_workflow_id
 from workflows.collect import Collect
 from workflows.decide_parked import DecideParked
 from workflows.deliver_alerts import DeliverAlerts
-from workflows.namespace import prepare
-from workflows.options import BILLING_QUEUE
-from workflows.payloads import DATA_CONVERTER
 from workflows.prune_inbox import PruneInbox
-from workflows.settle_payment import SettlePayment
+from workflows.shared import alert_requests, collection_requests
+from workflows.shared.data_converter import DATA_CONVERTER
+from workflows.shared.options import BILLING_QUEUE
+from workflows.sweep_waiting import SweepWaiting
 from workflows.watch_billing import Watch, WatchBilling
 
 HISTORIES = Path(__file__).parent / "histories"
@@ -116,6 +125,13 @@ class World:
         if not file.exists():
             file.write_text(json.dumps(_portable(json.loads(history.to_json())), indent=1) + "\n")
 
+    async def call_in_progress(self, call: EndedCall) -> Any:
+        """Let a call wait for its end; answers with its workflow."""
+        await self.vapi.knows(replace(call, ended_at=None), "in-progress")
+        handle = await start_bill(self.temporal, EndedCall(call.call_id, call.assistant_id))
+        await until_parked(handle, "call_not_ended")
+        return handle
+
     async def waiting_call(self, seconds: float = 600) -> tuple[str, Any]:
         """Let a call wait for money; answers with its organisation and its workflow."""
         org_id = await an_organization(self.engine)
@@ -135,8 +151,11 @@ async def main() -> None:
         await _payments(world)
         await _checkouts(world)
         await _recharges(world)
+        await _saved_cards(world)
+        await _withdrawn_page(world)
         await _drain(world)
         await _messages(world)
+        await _message_that_was_given_up(world)
         await _alerts(world)
         await _adjustments(world)
         await _reconciliations(world)
@@ -177,11 +196,36 @@ async def _unready_calls(world: World) -> None:
     await until_parked(handle, "unknown_assistant")
     await register(world.engine, str(ownerless.assistant_id), org_id)
     await world.temporal.execute_workflow(
-        Collect.run, Collection(org_id), **collect.start_options(org_id)
+        Collect.run, CollectionRequest(org_id), **collection_requests.start_options(org_id)
     )
     await handle.result()
     await world.keep(handle.id, "bill_call_unknown_assistant")
+    await _told_calls(world)
     await world.keep(f"collect/{org_id}", "collect")
+
+
+async def _told_calls(world: World) -> None:
+    """Tell a call that waits of its report, by the API and by the drain."""
+    org_id = await an_organization(world.engine)
+    call = ended_call(await an_assistant(world.engine, org_id))
+    handle = await world.call_in_progress(call)
+    await webhook_events.start(world.temporal, report_of(call))
+    await handle.result()
+    await world.keep(handle.id, "bill_call_told")
+
+    endless = ended_call(await an_assistant(world.engine, org_id), 72_000)
+    await world.vapi.knows(endless)
+    handle = await start_bill(world.temporal, endless)
+    await until_parked(handle, "unknown_duration")
+    length = StatedLength(Decimal(61), "Ann: the recording says so", NOON)
+    await handle.execute_update("charge_length", length)
+    await handle.result()
+    await world.keep(handle.id, "bill_call_length_stated")
+
+    dear = ended_call(await an_assistant(world.engine, org_id), 3600)
+    await world.call_in_progress(dear)
+    await drain(world.temporal, world.engine, report_of(dear))
+    await world.keep(drain_inbox.WORKFLOW_ID, "drain_inbox_tells")
 
 
 async def _many_at_once(world: World) -> None:
@@ -219,6 +263,16 @@ async def _payments(world: World) -> None:
     payment_id = await world.stripe.payment(org_id, 2000, amount_minor="2500")
     await _look_at(world, payment_id, "amount_mismatch")
     await world.keep(f"payment/{payment_id}", "settle_payment_amount_mismatch_discarded")
+    await world.stripe.refund(payment_id)
+    await _look_at(world, payment_id)
+    await world.keep(f"payment/{payment_id}", "settle_payment_refunded_though_discarded")
+
+    payment_id = await world.stripe.payment(org_id, 2500)
+    await _look_at(world, payment_id)
+    await world.stripe.edit(payment_id, type="subscription")
+    await world.stripe.refund(payment_id, amount=900)
+    await _look_at(world, payment_id)
+    await world.keep(f"payment/{payment_id}", "settle_payment_refunded_though_edited")
 
     payment_id = unique("pi")
     await _look_at(world, payment_id, "payment_missing")
@@ -257,13 +311,8 @@ async def _checkouts(world: World) -> None:
 
 async def _look_at(world: World, payment_id: str, parks_for: str | None = None) -> None:
     hint = PaymentHint(payment_id, unique("evt"))
-    handle = await world.temporal.start_workflow(
-        SettlePayment.run,
-        hint,
-        start_signal="look_again",
-        start_signal_args=[hint],
-        **settle_payment.start_options(payment_id),
-    )
+    await webhook_events.start(world.temporal, event_of(hint))
+    handle = world.temporal.get_workflow_handle(payment_workflow_id(payment_id))
     if parks_for is not None:
         await until_parked(handle, parks_for)
         await reprocess(handle, "Ann: just looking")
@@ -303,6 +352,63 @@ async def _recharges(world: World) -> None:
     await handle.signal("reprocess", "Ann: Stripe is back")
     await until_over(world.temporal, payer)
     await world.keep(handle.id, "auto_recharge_unknown")
+    await _unusual_recharges(world)
+
+
+async def _saved_cards(world: World) -> None:
+    """Save a card by a checkout; have its replacement found at night; be refused the key."""
+    payer = await a_payer(world.engine, world.stripe)
+    session = await ask(world.temporal, replace(top_up(payer.org_id), save_card=True))
+    payment_id = await world.stripe.pay(session.session_id)
+    await _look_at(world, payment_id)
+    await world.keep(f"payment/{payment_id}", "settle_payment_saves_card")
+
+    await save_card(world.stripe, payer.customer_id)
+    long_ago = a_day()
+    cards = Reconciler(world.temporal, world.engine, Source.STRIPE)
+    handle = await cards.start(long_ago, org_id=payer.org_id)
+    await handle.result()
+    await world.keep(handle.id, "reconcile_stripe_mends_card")
+
+    payer = await a_payer(world.engine, world.stripe, 400)
+    await charges_fail(world.stripe, kind="status", status=401)
+    handle = await recharge(world.temporal, payer)
+    await until_parked(handle, "key_refused")
+    await handle.signal("reprocess", "Ann: the key is right now")
+    await until_over(world.temporal, payer)
+    await world.keep(handle.id, "auto_recharge_key_refused")
+
+
+async def _unusual_recharges(world: World) -> None:
+    """Be refused by Stripe; approve what is above the caps; pay by a bank that does not pay."""
+    payer = await a_payer(world.engine, world.stripe, 400)
+    await charges_fail(world.stripe, kind="status", status=400)
+    handle = await recharge(world.temporal, payer)
+    await until_parked(handle, "fault")
+    await handle.signal("reprocess", "Ann: mended")
+    await until_over(world.temporal, payer)
+    await world.keep(handle.id, "auto_recharge_refused")
+
+    payer = await a_payer(world.engine, world.stripe, 400, amount_minor=60_000)
+    handle = await recharge(world.temporal, payer)
+    await until_parked(handle, "recharge_above_cap")
+    await handle.signal("reprocess", "Ann: they have asked for it")
+    await until_over(world.temporal, payer)
+    await world.keep(handle.id, "auto_recharge_above_cap_approved")
+
+    payer = await a_payer(world.engine, world.stripe, 400)
+    await card_becomes(world.stripe, payer.card_id, "pm_card_authenticationRequired")
+    handle = await recharge(world.temporal, payer)
+    await until_parked(handle, "requires_action")
+    session_id = str((await attempts_of(world.engine, payer))[-1].session_id)
+    await world.stripe.pay(session_id, "pm_bacsDebit_success")
+    await recharge(world.temporal, payer, "changed")
+    await until_parked(handle, "fault")
+    await world.stripe.clear(session_id, succeed=False)
+    await recharge(world.temporal, payer, "changed")
+    await until_parked(handle, "recharge_suspended")
+    await discard(handle, "Ann: they pay by invoice")
+    await world.keep(handle.id, "auto_recharge_debit_refused_then_discarded")
 
 
 async def _drain(world: World) -> None:
@@ -316,23 +422,47 @@ async def _drain(world: World) -> None:
     await world.keep(drain_inbox.WORKFLOW_ID, "drain_inbox")
 
 
+async def _withdrawn_page(world: World) -> None:
+    """Ask the customer to confirm, and have recharging switched off before they do."""
+    payer = await a_payer(world.engine, world.stripe, 400)
+    await card_becomes(world.stripe, payer.card_id, "pm_card_authenticationRequired")
+    handle = await recharge(world.temporal, payer)
+    await until_parked(handle, "requires_action")
+    await configure(world.engine, payer.org_id, enabled=False)
+    await recharge(world.temporal, payer, "changed")
+    await until_over(world.temporal, payer)
+    await world.keep(handle.id, "auto_recharge_page_withdrawn")
+
+
+async def _message_that_was_given_up(world: World) -> None:
+    """Hear once more of a message that Twilio does not know, and that a person has given up."""
+    sid = a_sid()
+    handle = await report_statuses(world.temporal, sid, "delivered")
+    await until_parked(handle, "message_missing")
+    await discard(handle, "Ann: deleted at Twilio")
+    await handle.result()
+    again = await report_statuses(world.temporal, sid, "delivered")
+    await again.result()
+    await world.keep(again.id, "bill_message_given_up_heard_of_again")
+
+
 async def _messages(world: World) -> None:
     """A message that is charged and given back; two that wait; one of which nobody hears more."""
     org_id = await an_organization(world.engine, 5)
     sender = await a_sender(world.engine, org_id)
     sid = await a_message(world.twilio, sender, "sent")
-    handle = await tell(world.temporal, sid, "queued", "sent")
+    handle = await report_statuses(world.temporal, sid, "queued", "sent")
     await eventually(lambda: is_charged(world.engine, sid))
-    await tell(world.temporal, sid, "undelivered")
+    await report_statuses(world.temporal, sid, "undelivered")
     await handle.result()
     await world.keep(handle.id, "bill_message_reversed")
 
     dear = await a_message(world.twilio, sender, "delivered", segments=200)
-    handle = await tell(world.temporal, dear, "delivered")
+    handle = await report_statuses(world.temporal, dear, "delivered")
     await until_parked(handle, "debt_limit")
     await credit(world.engine, org_id, 1000)
     await world.temporal.execute_workflow(
-        Collect.run, Collection(org_id), **collect.start_options(org_id)
+        Collect.run, CollectionRequest(org_id), **collection_requests.start_options(org_id)
     )
     await handle.result()
     await world.keep(handle.id, "bill_message_debt_limit_collected")
@@ -340,7 +470,7 @@ async def _messages(world: World) -> None:
 
     stray = await a_message(world.twilio, unique("+1"), "delivered")
     await world.twilio.misbehave(stray, kind="status", status=500, times=3)
-    handle = await tell(world.temporal, stray, "delivered")
+    handle = await report_statuses(world.temporal, stray, "delivered")
     await until_parked(handle, "fault")
     await reprocess(handle, "Ann: it is back")
     await until_parked(handle, "unknown_sender")
@@ -348,9 +478,9 @@ async def _messages(world: World) -> None:
     await handle.result()
     await world.keep(handle.id, "bill_message_unknown_sender_discarded")
 
-    heard = [seen(await a_message(world.twilio, sender, "delivered"), "delivered")]
+    heard = [seen_message(await a_message(world.twilio, sender, "delivered"), "delivered")]
     heard.append(
-        seen(await a_message(world.twilio, sender, "delivered", segments=999), "delivered")
+        seen_message(await a_message(world.twilio, sender, "delivered", segments=999), "delivered")
     )
     await drain_messages_of(world.temporal, world.engine, *map(callback_of, heard))
     await world.keep(drain_messages.WORKFLOW_ID, "drain_messages")
@@ -362,7 +492,7 @@ async def _alerts(world: World) -> None:
     async with world.engine.begin() as connection:
         await alerts.tell(connection, an_alert())
     handle = await world.temporal.start_workflow(
-        DeliverAlerts.run, 0, **deliver_alerts.start_options()
+        DeliverAlerts.run, 0, **alert_requests.start_options()
     )
     await handle.signal(DeliverAlerts.again, "a recorder")
     await handle.result()
@@ -382,6 +512,15 @@ async def _reconciliations(world: World) -> None:
     await handle.result()
     await world.keep(handle.id, "reconcile_vapi_parked_and_recovered")
 
+    day = a_day()
+    [call] = calls_on(day, await an_assistant(world.engine, org_id), 1)
+    handle = await world.call_in_progress(call)
+    await world.vapi.lists(call)
+    reconciling = await calls.start(day)
+    await reconciling.result()
+    await world.keep(handle.id, "bill_call_told_by_reconciliation")
+    await world.keep(reconciling.id, "reconcile_vapi_tells")
+
     handle = await calls.start(Window(day.until, day.since))
     await handle.result()
     await world.keep(handle.id, "reconcile_vapi_refused")
@@ -394,7 +533,7 @@ async def _reconciliations(world: World) -> None:
     await world.keep(handle.id, "reconcile_vapi_discarded")
 
     await world.stripe.payment(org_id, 2500)
-    billing.reconciliation.GRACE = timedelta(seconds=-2)
+    billing.reconciliation.reconciliation.GRACE = timedelta(seconds=-2)
     now = datetime.fromtimestamp(time.time(), UTC)
     payments = Reconciler(world.temporal, world.engine, Source.STRIPE)
     handle = await payments.start(Window(now - timedelta(hours=1), now + timedelta(seconds=1)))
@@ -409,6 +548,24 @@ async def _reconciliations(world: World) -> None:
         PruneInbox.run, None, id="prune-inbox-recorded", task_queue=BILLING_QUEUE
     )
     await world.keep("prune-inbox-recorded", "prune_inbox")
+    await _sweeps(world)
+
+
+async def _sweeps(world: World) -> None:
+    """Sweep while a call can be paid, and one whose process was terminated waits for an owner."""
+    org_id, waiting = await world.waiting_call()
+    await credit(world.engine, org_id, 10_000)
+    lost = await start_bill(world.temporal, ended_call(unique("assistant")))
+    await until_parked(lost, "unknown_assistant")
+    await lost.terminate("recorded")
+    async with world.engine.begin() as connection:
+        await connection.execute(text("UPDATE calls SET updated_at = now() - interval '1 day'"))
+    swept = "sweep-waiting-recorded"
+    await world.temporal.execute_workflow(
+        SweepWaiting.run, None, id=swept, task_queue=BILLING_QUEUE
+    )
+    await waiting.result()
+    await world.keep(swept, "sweep_waiting")
 
 
 async def _watches(world: World) -> None:
@@ -418,7 +575,7 @@ async def _watches(world: World) -> None:
     await world.temporal.execute_workflow(WatchBilling.run, watch, id=seen, task_queue=queue)
     await world.keep(seen, "watch_billing")
     blind = "watch-billing-blind"
-    async with refused(world.engine):
+    async with connections_refused(world.engine):
         handle = await world.temporal.start_workflow(
             WatchBilling.run, watch, id=blind, task_queue=queue
         )
@@ -488,7 +645,7 @@ async def _world() -> AsyncIterator[World]:
             identity="recorder",
         )
         await prepare(temporal)
-        for worker in build_workers(temporal, clients):
+        for worker in build_workers(temporal, clients, platform_rules(settings)):
             await opened.enter_async_context(worker)
         stand_ins = await opened.enter_async_context(open_stand_ins(stack))
         slack = await opened.enter_async_context(open_slack(stack))

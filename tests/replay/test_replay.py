@@ -4,23 +4,13 @@ import json
 
 import pytest
 from temporalio.client import WorkflowHistory
-from temporalio.worker import Replayer
 from temporalio.workflow import NondeterminismError
 
+from tests.replay.one import replayer
 from tests.replay.record import HISTORIES
-from worker import WORKFLOWS, sandbox
-from workflows.payloads import DATA_CONVERTER
+from worker import WORKFLOWS
 
 RECORDED = sorted(file.stem for file in HISTORIES.glob("*.json"))
-
-
-def replayer() -> Replayer:
-    return Replayer(
-        workflows=WORKFLOWS,
-        workflow_runner=sandbox(),
-        data_converter=DATA_CONVERTER,
-        namespace="billing",
-    )
 
 
 def history(name: str) -> str:

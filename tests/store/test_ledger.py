@@ -8,10 +8,11 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from billing.ledger import Outcome, Posting, Transfer
-from billing.money import Currency, Money
-from store import ledger
-from tests.factories import (
+from billing.ledger.entry import Outcome, Posting, Transfer
+from billing.ledger.money import Currency, Money
+from store.ledger import ledger
+from tests.support.crowd import crowd
+from tests.support.factories import (
     an_organization,
     balance_of,
     charge_of,
@@ -107,7 +108,7 @@ async def test_the_same_charge_fifty_times_at_once_is_one_entry_and_one_debit(
 ) -> None:
     org_id = await an_organization(engine, 1000)
     transfer = charge_of(org_id, 40)
-    answers = await asyncio.gather(*(post(engine, transfer) for _ in range(50)))
+    answers = await crowd(post(engine, transfer) for _ in range(50))
     outcomes = [posting.outcome for [posting] in answers]
     assert (outcomes.count(Outcome.APPLIED), outcomes.count(Outcome.DUPLICATE)) == (1, 49)
     assert len({posting.entry for [posting] in answers}) == 1

@@ -8,17 +8,26 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from billing.message import MessageFacts, MessageState, MessageStatus, SeenMessage
-from devstack.providers.twilio_messages import ACCOUNT_SID
-from store import gate, message_records, messages, recharges
-from tests.factories import (
+from billing.messages.message import MessageFacts, MessageState, MessageStatus, SeenMessage
+from billing.organizations import AgentKind
+from devstack.providers.twilio.messages import ACCOUNT_SID
+from store.calls import gate
+from store.messages import message_records, messages
+from store.recharges import recharges
+from tests.support.factories import (
     NOON,
     a_sender,
     a_sid,
     an_organization,
     balance_of,
+    credit,
     keys_of,
+    move,
+    now,
+    register,
+    unregister,
     wallet_of,
+    with_money,
 )
 
 
@@ -27,10 +36,14 @@ def seen(sid: str, status: str, error_code: int | None = None) -> SeenMessage:
 
 
 async def settle(
-    engine: AsyncEngine, sender: str, *heard: SeenMessage, reverse: bool = True
+    engine: AsyncEngine,
+    sender: str,
+    *heard: SeenMessage,
+    reverse: bool = True,
+    sent_at: datetime = NOON,
 ) -> set[MessageState]:
     sids = sorted({one.sid for one in heard})
-    facts = MessageFacts(NOON, 1, "447700", sender, None)
+    facts = MessageFacts(sent_at, 1, "447700", sender, None)
     async with engine.begin() as connection:
         await messages.observe(connection, heard)
         await messages.keep_facts(connection, dict.fromkeys(sids, facts))
@@ -92,7 +105,7 @@ async def test_a_message_that_waits_for_money_counts_at_the_gate_and_for_a_recha
     wallet = await wallet_of(engine, org_id)
     async with engine.connect() as connection:
         assert (await gate.standing_of(connection, org_id)).charges_waiting
-        found = await recharges.standing(connection, wallet, datetime(2026, 11, 3, tzinfo=UTC))
+        found = await recharges.history(connection, wallet, datetime(2026, 11, 3, tzinfo=UTC))
     assert found.waiting_minor == 5
 
 
@@ -104,3 +117,53 @@ async def test_prices_are_only_ever_added(engine_apart: AsyncEngine, statement: 
     async with engine_apart.connect() as connection:
         with pytest.raises(DBAPIError, match="append-only"):
             await connection.execute(text(statement))
+
+
+async def test_a_message_that_waits_is_owed_by_the_same_though_its_sender_moves_or_goes(
+    engine: AsyncEngine,
+) -> None:
+    one = await an_organization(engine, debt_limit_minor=0)
+    other = await an_organization(engine, 1000)
+    sender, sid = await a_sender(engine, one), a_sid()
+    await settle(engine, sender, seen(sid, "sent"))
+    await move(engine, sender, one, other, AgentKind.SMS_NUMBER)
+    assert await settle(engine, sender, seen(sid, "sent")) == {MessageState.DEBT_LIMIT}
+    await unregister(engine, sender, other, AgentKind.SMS_NUMBER)
+    assert await settle(engine, sender, seen(sid, "sent")) == {MessageState.DEBT_LIMIT}
+    assert await waiting_of(engine, one, other) == [[sid], []]
+    await credit(engine, one, 5)
+    assert await settle(engine, sender, seen(sid, "sent")) == {MessageState.CHARGED}
+    assert await settle(engine, sender, seen(sid, "failed")) == {MessageState.REVERSED}
+    assert (await balance_of(engine, one), await balance_of(engine, other)) == (5, 1000)
+
+
+async def test_a_message_is_of_whoever_had_its_sender_when_it_was_sent(engine: AsyncEngine) -> None:
+    one, other = await an_organization(engine, 1000), await an_organization(engine, 1000)
+    sender = await a_sender(engine, one)
+    before = await now(engine)
+    await unregister(engine, sender, one, AgentKind.SMS_NUMBER)
+    gap = await now(engine)
+    await register(engine, sender, other, AgentKind.SMS_NUMBER)
+    after = await now(engine)
+    for sent_at in (before, gap, after):
+        await settle(engine, sender, seen(a_sid(), "sent"), sent_at=sent_at)
+    assert (await balance_of(engine, one), await balance_of(engine, other)) == (995, 990)
+
+
+async def test_a_message_of_nobodys_waits_for_the_first_who_registers_its_sender(
+    engine: AsyncEngine,
+) -> None:
+    one, other = await an_organization(engine), await an_organization(engine)
+    sender, sid = a_sid(), a_sid()
+    assert await settle(engine, sender, seen(sid, "sent")) == {MessageState.UNKNOWN_SENDER}
+    await register(engine, sender, one, AgentKind.SMS_NUMBER)
+    await move(engine, sender, one, other, AgentKind.SMS_NUMBER)
+    assert await waiting_of(engine, one, other) == [[sid], []]
+
+
+async def waiting_of(engine: AsyncEngine, *org_ids: str) -> list[list[str]]:
+    async with engine.connect() as connection:
+        return [
+            list(await messages.waiting(connection, await with_money(engine, org_id), 10))
+            for org_id in org_ids
+        ]

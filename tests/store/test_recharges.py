@@ -9,12 +9,14 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from billing.attempt import Attempt, AttemptState, Card
-from billing.ledger import payment_credit_key
-from billing.money import Currency, Money
-from billing.recharge import RechargeSettings, Standing, Suspension
-from store import ledger, recharges, wallets
-from tests.factories import NOON, an_organization, credit_of, unique, wallet_of
+from billing.ledger.entry import payment_credit_key
+from billing.ledger.money import Currency, Money
+from billing.recharges.attempt import Attempt, AttemptState, Card
+from billing.recharges.history import RechargeHistory, RechargeSettings, Suspension
+from store.ledger import ledger, wallets
+from store.payments import disputes, payments
+from store.recharges import recharge_settings, recharges
+from tests.support.factories import NOON, an_organization, credit_of, unique, wallet_of
 
 FIFTY = Money(5000, Currency.GBP)
 
@@ -26,7 +28,9 @@ def a_card() -> Card:
 async def configured(engine: AsyncEngine, **settings: Any) -> str:
     org_id = await an_organization(engine)
     async with engine.begin() as connection:
-        await recharges.configure(connection, org_id, RechargeSettings(enabled=True, **settings))
+        await recharge_settings.configure(
+            connection, org_id, RechargeSettings(enabled=True, **settings)
+        )
     return org_id
 
 
@@ -41,10 +45,12 @@ async def changed(engine: AsyncEngine, attempt_id: str, **values: object) -> Att
         return await recharges.change(connection, attempt_id, **values)
 
 
-async def standing_of(engine: AsyncEngine, org_id: str, fingerprint: str | None = None) -> Standing:
+async def standing_of(
+    engine: AsyncEngine, org_id: str, fingerprint: str | None = None
+) -> RechargeHistory:
     wallet = await wallet_of(engine, org_id)
     async with engine.connect() as connection:
-        return await recharges.standing(connection, wallet, NOON, fingerprint)
+        return await recharges.history(connection, wallet, NOON, fingerprint)
 
 
 async def test_settings_put_the_threshold_on_the_wallet_and_take_it_off_again(
@@ -54,14 +60,14 @@ async def test_settings_put_the_threshold_on_the_wallet_and_take_it_off_again(
     assert (await wallet_of(engine, org_id)).recharge_below_minor == 700
     assert (await standing_of(engine, org_id)).settings.threshold_minor == 700
     async with engine.begin() as connection:
-        await recharges.configure(connection, org_id, RechargeSettings())
+        await recharge_settings.configure(connection, org_id, RechargeSettings())
     assert (await wallet_of(engine, org_id)).recharge_below_minor is None
     assert not (await standing_of(engine, org_id)).settings.enabled
 
 
 async def test_who_never_asked_for_it_has_it_off(engine: AsyncEngine) -> None:
     org_id = await an_organization(engine)
-    assert await standing_of(engine, org_id) == Standing(
+    assert await standing_of(engine, org_id) == RechargeHistory(
         await wallet_of(engine, org_id), RechargeSettings()
     )
 
@@ -117,6 +123,15 @@ async def test_a_payment_is_on_its_way_until_it_is_in_the_ledger(engine: AsyncEn
     assert (await standing_of(engine, org_id)).uncredited == []
 
 
+async def test_a_payment_that_was_given_up_is_not_on_its_way_any_more(engine: AsyncEngine) -> None:
+    org_id, payment_id = await configured(engine), unique("pi")
+    one = await written(engine, org_id, a_card())
+    await changed(engine, one.attempt_id, state=AttemptState.SUCCEEDED, payment_id=payment_id)
+    async with engine.begin() as connection:
+        await payments.discard(connection, payment_id, "Ann: refunded it")
+    assert (await standing_of(engine, org_id)).uncredited == []
+
+
 async def test_a_cards_tries_elsewhere_are_read_with_it(engine: AsyncEngine) -> None:
     one, other, card = await configured(engine), await configured(engine), a_card()
     await written(engine, other, card)
@@ -133,9 +148,9 @@ async def test_attempts_of_another_month_are_left_out_unless_they_are_under_way(
     wallet = await wallet_of(engine, org_id)
     async with engine.begin() as connection:
         later = NOON + timedelta(days=40)
-        assert (await recharges.standing(connection, wallet, later)).under_way == old
+        assert (await recharges.history(connection, wallet, later)).under_way == old
         await recharges.change(connection, old.attempt_id, state=AttemptState.ABANDONED)
-        assert (await recharges.standing(connection, wallet, later)).attempts == ()
+        assert (await recharges.history(connection, wallet, later)).attempts == ()
 
 
 async def test_lifting_forgives_the_declines_so_far(engine: AsyncEngine) -> None:
@@ -144,10 +159,10 @@ async def test_lifting_forgives_the_declines_so_far(engine: AsyncEngine) -> None
     await changed(engine, one.attempt_id, state=AttemptState.DECLINED)
     suspension = Suspension("lost_card", NOON, card.fingerprint)
     async with engine.begin() as connection:
-        await recharges.suspend(connection, org_id, suspension)
+        await recharge_settings.suspend(connection, org_id, suspension)
     assert (await standing_of(engine, org_id)).suspension == suspension
     async with engine.begin() as connection:
-        await recharges.lift(connection, org_id)
+        await recharge_settings.lift(connection, org_id)
     found = await standing_of(engine, org_id)
     assert (found.suspension, found.lifted_number) == (None, 1)
 
@@ -156,5 +171,5 @@ async def test_a_dispute_is_open_until_it_is_said_to_be_over(engine: AsyncEngine
     org_id, dispute = await configured(engine), unique("du")
     for is_open in (True, True, False):
         async with engine.begin() as connection:
-            await recharges.note_dispute(connection, org_id, "pi", dispute, is_open=is_open)
+            await disputes.note(connection, org_id, "pi", dispute, is_open=is_open)
         assert (await standing_of(engine, org_id)).is_disputed is is_open

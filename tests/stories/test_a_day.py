@@ -3,14 +3,15 @@
 from datetime import timedelta
 from pathlib import Path
 
-from devstack.providers.vapi_messages import report_of
-from tests.stories import nightly, phone_calls
-from tests.stories.day import Day, away, beginning
-from tests.stories.world import RUNNING, UNPROVEN, WAITING, running_world, until
-from tests.waiting import eventually
+from billing.inbox.webhook_event import Drain
+from devstack.providers.vapi.messages import report_of
+from processes.drains import nudge
+from tests.support import nightly_run, phone_calls
+from tests.support.day import Day, away, beginning
+from tests.support.eventually import eventually
+from tests.support.world import RUNNING, UNPROVEN, WAITING, running_world, until
 from workflows.audit_ledger import AuditLedger
-from workflows.namespace import nudge_drain
-from workflows.options import BILLING_QUEUE
+from workflows.shared.options import BILLING_QUEUE
 
 TOLD = [
     # Initech has 25.00 GBP in the morning, and then talks for 40 minutes.
@@ -62,7 +63,7 @@ async def test_a_day_with_four_outages_gives_exactly_these_alerts_and_costs_nobo
         await slack_is_away(day)
         await evening(day)
         await night(day)
-        assert day.told == TOLD
+        assert day.alerted == TOLD
         await nothing_is_left(day)
         await the_books_are_exact(day)
 
@@ -77,7 +78,7 @@ async def business(day: Day, at: str, then: str) -> None:
 
 async def morning(day: Day) -> None:
     """A night without calls, a healthy hour, and a long talk of Initech's."""
-    await nightly.run(day.world)
+    await nightly_run.run(day.world)
     await day.becomes("07:00")
     for tenant in day.tenants:
         await day.tops_up(tenant, 20_000)
@@ -97,13 +98,13 @@ async def vapi_is_away(day: Day) -> None:
     async with away(day.world.stack.vapi_url):
         half_told = day.end_calls(24)
         day.end_calls(8)
-        await day.only_their_end_is_told(half_told)
+        await day.only_their_end_is_sent(half_told)
         await until("calls that are known", 24, lambda: day.world.scalar(KNOWN))
         await day.becomes("10:05")
-        await nudge_drain(day.world.temporal)
+        await nudge(day.world.temporal, Drain.INBOX)
         await day.until_faults(24)
         await day.round()
-        await day.looks_in(PATIENCE)
+        await day.look_ahead(PATIENCE)
     await day.becomes("10:12")
     await day.reprocess_faults("Vapi is back")
     await day.round()
@@ -128,7 +129,7 @@ async def stripe_is_away(day: Day) -> None:
         await day.until_faults(5)
         await day.becomes("12:05")
         await day.round()
-        await day.looks_in(PATIENCE)
+        await day.look_ahead(PATIENCE)
     await day.becomes("12:12")
     await day.reprocess_faults("Stripe is back")
     await day.is_credited()
@@ -149,7 +150,7 @@ async def postgresql_is_away(day: Day) -> None:
     await day.note_what_slack_has()
     await world.stack.postgres.start()
     await watching.result()
-    await day.hear()
+    await day.note_alerts()
     await until("charges", charged, lambda: world.scalar(CHARGED))
     await day.is_credited()
     await day.until_faults(0)
@@ -161,7 +162,7 @@ async def slack_is_away(day: Day) -> None:
     """Initech reaches its debt limit, and its next call waits; health tells that nobody hears."""
     await day.becomes("15:55")
     await day.all_goes_on()
-    heard = list(day.told)
+    heard = list(day.alerted)
     async with away(day.world.stack.slack_url):
         await day.calls_are_reported(1, day.poor, seconds=74)
         await day.calls_are_reported(1, day.poor)
@@ -171,8 +172,8 @@ async def slack_is_away(day: Day) -> None:
         await day.becomes("16:06")
         await eventually(lambda: health_is(day, "degraded"))
         await day.note_what_slack_has()
-        assert day.told == heard
-    await day.hear()
+        assert day.alerted == heard
+    await day.note_alerts()
     await eventually(lambda: health_is(day, "ok"))
 
 
@@ -191,14 +192,14 @@ async def evening(day: Day) -> None:
 async def night(day: Day) -> None:
     """The reconciliation finds what nobody has heard of, and the audit nothing."""
     await day.becomes("03:00")
-    report = await nightly.run(day.world)
+    report = await nightly_run.run(day.world)
     assert (report.total.missing, report.total.recovered) == (8, 8)
     await day.round()
     audit = await day.world.temporal.execute_workflow(
         AuditLedger.run, id="audit-ledger/story", task_queue=BILLING_QUEUE
     )
     assert audit.flaws == ()
-    await day.hear()
+    await day.note_alerts()
 
 
 async def nothing_is_left(day: Day) -> None:
@@ -208,7 +209,7 @@ async def nothing_is_left(day: Day) -> None:
     assert await world.count('BillingState="parked"') == 0
     assert await world.count(RUNNING) == 0
     assert await world.scalar(WAITING) == 0
-    outbox = [(level, day.as_told(title)) for level, title in await world.rows(OUTBOX)]
+    outbox = [(level, day.comparable(title)) for level, title in await world.rows(OUTBOX)]
     assert outbox == [(level, what) for _, level, what in TOLD if what != PAST_THE_OUTBOX]
 
 

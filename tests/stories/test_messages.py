@@ -3,19 +3,10 @@
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
 from devstack.load import fire
-from tests.stories.texts import Text, callback_url, callbacks, happen, send
-from tests.stories.world import (
-    PATIENCE_SECONDS,
-    UNPROVEN,
-    WAITING,
-    World,
-    kill_and_wait,
-    running_world,
-    until,
-)
+from tests.support.text_messages import Text, callback_url, callbacks, happen, send
+from tests.support.world import PATIENCE_SECONDS, UNPROVEN, WAITING, World, kill_and_wait, until
 
 CONNECTIONS = 16
 NET = """
@@ -26,27 +17,27 @@ OPEN = "SELECT count(*) FROM messages WHERE state NOT IN ('charged', 'reversed',
 
 
 async def test_every_message_is_charged_once_or_given_back_whoever_is_killed(
-    tmp_path: Path, story_is_full: bool
+    world: World, story_is_full: bool
 ) -> None:
+    """The full story kills the worker twice: on the way to the charges, and to what goes back."""
     count = 2000 if story_is_full else 200
-    async with running_world(tmp_path / "state") as world:
-        tenants = [await world.creates(f"texter{n}", 10_000_000) for n in range(4)]
-        senders = {f"+1501712266{n}": tenant for n, tenant in enumerate(tenants)}
-        for number, tenant in senders.items():
-            path = f"/v1/organizations/{tenant.org_id}/senders"
-            made = await world.http.post(path, json={"phone_number": number})
-            assert made.status_code == 201
-        texts = await send(world, senders, count)
+    tenants = [await world.creates(f"texter{n}", 10_000_000) for n in range(4)]
+    senders = {f"+1501712266{n}": tenant for n, tenant in enumerate(tenants)}
+    for number, tenant in senders.items():
+        path = f"/v1/organizations/{tenant.org_id}/senders"
+        made = await world.http.post(path, json={"phone_number": number})
+        assert made.status_code == 201
+    texts = await send(world, senders, count)
 
-        await deliver(world, callbacks(world, texts, ["sent", "queued"]))
-        await happen(world, [text.shown(text.end) for text in texts])
-        await deliver(world, callbacks(world, texts, ["end", "sent"]))
-        await until("messages whose charge is open", 0, lambda: world.scalar(OPEN))
+    await deliver(world, callbacks(world, texts, ["sent", "queued"]), kill=story_is_full)
+    await happen(world, [text.shown(text.end) for text in texts])
+    await deliver(world, callbacks(world, texts, ["end", "sent"]), kill=True)
+    await until("messages whose charge is open", 0, lambda: world.scalar(OPEN))
 
-        await exact(world, texts)
+    await exact(world, texts)
 
 
-async def deliver(world: World, requests: Sequence[bytes]) -> None:
+async def deliver(world: World, requests: Sequence[bytes], *, kill: bool) -> None:
     """Send callbacks, kill the worker when half of them are answered, and wait for calm."""
     half = asyncio.Event()
     left = len(requests) // 2
@@ -57,9 +48,10 @@ async def deliver(world: World, requests: Sequence[bytes]) -> None:
         if left == 0:
             half.set()
 
-    async def kill() -> None:
+    async def in_the_middle() -> None:
         await half.wait()
-        await kill_and_wait(world.stack, "worker")
+        if kill:
+            await kill_and_wait(world.stack, "worker")
 
     shots, _ = await asyncio.gather(
         fire(
@@ -69,7 +61,7 @@ async def deliver(world: World, requests: Sequence[bytes]) -> None:
             give_up_seconds=PATIENCE_SECONDS,
             answered=count,
         ),
-        kill(),
+        in_the_middle(),
     )
     assert {shot.status for shot in shots} == {200}
     await until("unhandled events", 0, lambda: world.scalar(WAITING))

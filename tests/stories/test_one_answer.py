@@ -16,28 +16,30 @@ from sqlalchemy import text
 from temporalio.client import WorkflowHandle
 from temporalio.common import WorkflowIDReusePolicy
 
-from billing.adjustment import Adjustment
-from billing.call import CallBill, Collection, EndedCall
-from billing.ledger import EntryKind, Outcome, Posting, Tally
-from billing.message import MessageBill
-from billing.webhook import WebhookEvent
+from billing.adjustments import Adjustment
+from billing.calls.call import CallBill, EndedCall
+from billing.collection import CollectionRequest
+from billing.inbox.webhook_event import Drain, WebhookEvent
+from billing.ledger.entry import EntryKind, Outcome, Posting, PostingCounts
+from billing.messages.message import MessageBill
 from devstack.stack import Stack
-from tests.api.adjusting import adjusted, another_operator, pending, say
-from tests.factories import a_sender, an_assistant, credit, ended_call
-from tests.proposals import proposed
-from tests.stand_ins import StripeStandIn, TwilioStandIn
-from tests.stories.books import Books, open_books
-from tests.waiting import eventually
-from tests.workflows import texting, webhooks
-from tests.workflows.parked import ended, start_bill, until_parked
+from processes.drains import nudge
+from tests.support import inbox_events, messages
+from tests.support.adjustments import adjusted, another_operator, pending, say
+from tests.support.books import Books, open_books
+from tests.support.eventually import eventually
+from tests.support.factories import a_sender, an_assistant, as_api, credit, ended_call
+from tests.support.parked_workflows import ended, start_bill, until_parked
+from tests.support.proposals import proposed
+from tests.support.stand_ins import StripeStandIn, TwilioStandIn
 from tests.workflows.test_settle_payment import hear, hint_about
 from wiring import Settings
-from workflows import adjust, bill_call, collect, drain_inbox, drain_messages
+from workflows import adjust, bill_call, drain_inbox, drain_messages
 from workflows.adjust import Adjust
 from workflows.bill_call import BillCall
 from workflows.collect import Collect
-from workflows.namespace import nudge_drain
-from workflows.payloads import DATA_CONVERTER
+from workflows.shared import collection_requests
+from workflows.shared.data_converter import DATA_CONVERTER
 
 # Of which key, and how it was answered.
 Answer = tuple[str, Posting]
@@ -50,7 +52,7 @@ _POSTING = TypeAdapter(Posting)
 class _Drained:
     """What both drains answer with: `Drained` and `DrainedMessages`."""
 
-    postings: Tally
+    postings: PostingCounts
 
 
 _MINUTE, _HOUR = 60, 3600
@@ -80,9 +82,9 @@ async def a_call(books: Books) -> AsyncIterator[Answer]:
     yield f"call:{dear.call_id}", await refused(waiting, CallBill)
     await credit(books.api.engine, org_id, 10_000)
     collecting = await books.temporal.start_workflow(
-        Collect.run, Collection(org_id), **collect.start_options(org_id)
+        Collect.run, CollectionRequest(org_id), **collection_requests.start_options(org_id)
     )
-    assert (await ended(collecting)).postings == Tally(applied=1)
+    assert (await ended(collecting)).postings == PostingCounts(applied=1)
     yield f"call:{dear.call_id}", posting_of(await ended(waiting))
 
 
@@ -122,19 +124,19 @@ async def a_message(books: Books) -> AsyncIterator[Answer]:
     """By its own workflow: charged, given back, and refused."""
     org_id = await books.an_organization(1000)
     sender = await a_sender(books.api.engine, org_id)
-    sid = await texting.a_message(books.twilio, sender, "delivered")
+    sid = await messages.a_message(books.twilio, sender, "delivered")
     for _ in range(2):
         yield f"sms:{sid}", posting_of(await heard(books, sid, "delivered"))
-    lost = await texting.a_message(books.twilio, sender, "sent")
-    await texting.tell(books.temporal, lost, "sent")
-    await eventually(lambda: texting.is_charged(books.api.engine, lost))
+    lost = await messages.a_message(books.twilio, sender, "sent")
+    await messages.report_statuses(books.temporal, lost, "sent")
+    await eventually(lambda: messages.is_charged(books.api.engine, lost))
     for _ in range(2):
         yield f"sms:{lost}:reversal", posting_of(await heard(books, lost, "undelivered"))
     poor = await books.an_organization(debt_limit_minor=0)
-    dear = await texting.a_message(
+    dear = await messages.a_message(
         books.twilio, await a_sender(books.api.engine, poor), "delivered"
     )
-    waiting = await texting.tell(books.temporal, dear, "delivered")
+    waiting = await messages.report_statuses(books.temporal, dear, "delivered")
     await until_parked(waiting, "debt_limit")
     yield f"sms:{dear}", await refused(waiting, MessageBill)
 
@@ -183,7 +185,7 @@ async def test_answer_log_line_and_metric_say_the_same_of_every_operation(
 ) -> None:
     seen: dict[EntryKind, list[Outcome]] = {}
     async for key, posting in walk(books):
-        assert books.says(key, posting), (key, posting, books.lines(key))
+        assert books.has_logged(key, posting), (key, posting, books.lines(key))
         has_one_shape(posting)
         [kind] = {EntryKind(line["kind"]) for line in books.lines(key)}
         seen.setdefault(kind, []).append(posting.outcome)
@@ -213,17 +215,17 @@ async def test_the_batch_lanes_count_the_same_answers_as_are_logged_and_measured
     sender = await a_sender(books.api.engine, org_id)
     cheap = [ended_call(assistant, _MINUTE) for _ in range(3)]
     dear = ended_call(assistant, _HOUR)
-    sids = [await texting.a_message(books.twilio, sender, "delivered") for _ in range(2)]
+    sids = [await messages.a_message(books.twilio, sender, "delivered") for _ in range(2)]
     before = books.logged()
-    reports = [webhooks.report_of(call) for call in cheap]
-    callbacks = [texting.callback_of(texting.seen(sid, "delivered")) for sid in sids]
-    await webhooks.drain(books.temporal, books.api.engine, *reports)
-    await texting.drain_messages_of(books.temporal, books.api.engine, *callbacks)
+    reports = [inbox_events.report_of(call) for call in cheap]
+    callbacks = [messages.callback_of(messages.seen_message(sid, "delivered")) for sid in sids]
+    await inbox_events.drain(books.temporal, books.api.engine, *reports)
+    await messages.drain_messages_of(books.temporal, books.api.engine, *callbacks)
     await forget(books, [*reports, *callbacks])
-    await webhooks.drain(books.temporal, books.api.engine, *reports)
-    await texting.drain_messages_of(books.temporal, books.api.engine, *callbacks)
-    await webhooks.accept(books.api.engine, webhooks.report_of(dear))
-    await nudge_drain(books.temporal)
+    await inbox_events.drain(books.temporal, books.api.engine, *reports)
+    await messages.drain_messages_of(books.temporal, books.api.engine, *callbacks)
+    await inbox_events.accept(books.api.engine, inbox_events.report_of(dear))
+    await nudge(books.temporal, Drain.INBOX)
     await until_parked(books.temporal.get_workflow_handle(f"call/{dear.call_id}"), "debt_limit")
     told = books.logged() - before
     # A call that a batch has refused is tried again, by a workflow of its own.
@@ -232,8 +234,10 @@ async def test_the_batch_lanes_count_the_same_answers_as_are_logged_and_measured
          ("sms", "applied"): 2, ("sms", "duplicate"): 2}
     )  # fmt: skip
     assert await books.counted() == books.logged()
-    await eventually(lambda: has_answered(books, drain_inbox.WORKFLOW_ID, Tally(3, 3, 1)))
-    await eventually(lambda: has_answered(books, drain_messages.WORKFLOW_ID, Tally(2, 2, 0)))
+    await eventually(lambda: has_answered(books, drain_inbox.WORKFLOW_ID, PostingCounts(3, 3, 1)))
+    await eventually(
+        lambda: has_answered(books, drain_messages.WORKFLOW_ID, PostingCounts(2, 2, 0))
+    )
 
 
 async def test_an_answer_of_the_api_that_finds_it_done_is_a_duplicate_of_the_same_shape(
@@ -294,14 +298,12 @@ async def bill(books: Books, call: EndedCall) -> WorkflowHandle[Any, CallBill]:
 def said_by_vapi(call: EndedCall, seconds: int) -> EndedCall:
     assert call.ended_at is not None
     started_at = call.ended_at - timedelta(seconds=seconds)
-    return replace(
-        call, started_at=started_at, reported_seconds=Decimal(seconds), provider_ended=True
-    )
+    return as_api(replace(call, started_at=started_at, reported_seconds=Decimal(seconds)))
 
 
 async def heard(books: Books, sid: str, status: str) -> MessageBill:
     """Hear of a message, and wait for what comes of it."""
-    return await ended(await texting.tell(books.temporal, sid, status))
+    return await ended(await messages.report_statuses(books.temporal, sid, status))
 
 
 def posting_of(answer: CallBill | MessageBill | Adjustment) -> Posting:
@@ -336,9 +338,9 @@ async def forget(books: Books, events: Sequence[WebhookEvent]) -> None:
         await connection.execute(statement, {"keys": [event.key for event in events]})
 
 
-async def has_answered(books: Books, workflow_id: str, answers: Tally) -> bool:
+async def has_answered(books: Books, workflow_id: str, answers: PostingCounts) -> bool:
     """Whether a drain's batches have come to these answers by now."""
-    total = Tally()
+    total = PostingCounts()
     async for event in books.temporal.get_workflow_handle(workflow_id).fetch_history_events():
         completed = event.activity_task_completed_event_attributes
         if completed.result.payloads:

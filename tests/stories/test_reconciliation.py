@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from billing.reconciliation import LOOK_BACK, Report
-from billing.webhook import Source
+from billing.inbox.webhook_event import Source
+from billing.reconciliation.reconciliation import LOOK_BACK, Report
 from devstack.demo.platform import Tenant
-from tests.stories import nightly, phone_calls
-from tests.stories.nightly import Night
-from tests.stories.phone_calls import Listed
-from tests.stories.world import RUNNING, UNPROVEN, World, kill_and_wait, running_world, until
+from tests.support import nightly_run, phone_calls
+from tests.support.nightly_run import Night
+from tests.support.phone_calls import Listed
+from tests.support.world import RUNNING, UNPROVEN, World, kill_and_wait, running_world, until
 
 # In the middle, and far from its end.
 COMPARING = "SELECT pages BETWEEN 2 AND 30 FROM reconciliation_runs WHERE run_id = :run_id"
@@ -39,14 +39,14 @@ async def test_calls_that_were_not_reported_are_billed_and_their_late_reports_ch
     lost = listed[::100] + listed[1::100] + listed[2::100]
     await phone_calls.report(world, _without(listed, lost))
 
-    night = (await nightly.run(world)).total
+    night = (await nightly_run.run(world)).total
     assert (night.checked, night.missing, night.recovered) == (calls, len(lost), len(lost))
     assert night.reliability_percent == Decimal("97.00")
     [recovered] = night.recovered_amounts
     assert recovered.amount_minor == sum((await phone_calls.costs(world, lost)).values())
     await _is_billed_exactly(world, tenants, listed)
 
-    _finds_nothing(await nightly.run(world))
+    _finds_nothing(await nightly_run.run(world))
     await phone_calls.report(world, listed)
     await _is_billed_exactly(world, tenants, listed)
 
@@ -61,11 +61,11 @@ async def test_a_night_ends_whatever_is_killed_and_every_call_is_billed_once(
     listed = await phone_calls.happen(world, tenants, calls)
     await phone_calls.report(world, listed[missing:])
 
-    night = await nightly.begin(world)
+    night = await nightly_run.begin(world)
     for moment in (COMPARING, RECOVERING) if story_is_full else (RECOVERING,):
         await _until_in_the_middle(world, night, moment)
         await kill_and_wait(world.stack, killed)
-    total = (await nightly.end(night)).total
+    total = (await nightly_run.end(night)).total
     assert (total.checked, total.missing, total.recovered) == (calls, missing, missing)
     await _is_billed_exactly(world, tenants, listed)
 
@@ -76,19 +76,19 @@ async def test_three_days_of_outage_are_healed_in_one_night(
     calls = 3_000 if story_is_full else 72
     async with running_world(tmp_path / "state") as world:
         tenants = await _tenants(world, 3)
-        before = (await nightly.run(world)).run
-        await nightly.move_back(world, OUTAGE)
+        before = (await nightly_run.run(world)).run
+        await nightly_run.move_back(world, OUTAGE)
         spread = OUTAGE - phone_calls.BEGAN_BEFORE
         listed = await phone_calls.happen(world, tenants, calls, spread)
 
     async with running_world(tmp_path / "state") as world:
-        healed = await nightly.run(world)
+        healed = await nightly_run.run(world)
         assert healed.run.window.since == before.window.until - OUTAGE - LOOK_BACK[Source.VAPI]
         assert (healed.total.checked, healed.total.missing) == (calls, calls)
         assert healed.total.recovered == calls
         assert healed.total.reliability_percent == 0
         await _is_billed_exactly(world, tenants, listed)
-        _finds_nothing(await nightly.run(world))
+        _finds_nothing(await nightly_run.run(world))
 
 
 async def _tenants(world: World, count: int) -> list[Tenant]:

@@ -1,4 +1,4 @@
-"""A browser for the tests of what people see; without one they are skipped, but never in CI."""
+"""A browser for tests of the UI. Without one they are skipped, and in CI they fail."""
 
 import os
 from collections.abc import AsyncIterator
@@ -9,8 +9,8 @@ from temporalio.client import Client
 
 from devstack.demo.temporal import Operator
 from devstack.stack import Stack
-from tests.ui.browser import find_chromium, open_browser, open_page
-from tests.ui.temporal_ui import TemporalUi
+from tests.support.browser import find_chromium, open_browser, open_page
+from tests.support.temporal_ui import TemporalUi
 
 
 @pytest.fixture(scope="session")
@@ -31,5 +31,5 @@ async def ui(browser: Browser) -> AsyncIterator[TemporalUi]:
 
 @pytest.fixture
 def operator(stack: Stack, worker: Client) -> Operator:
-    """Knows the addresses of pages; the worker runs, or there would be no explanations."""
+    """An operator, who knows the URLs of pages. The worker must run to explain workflows."""
     return Operator(worker, stack.temporal.ui_url)

@@ -14,15 +14,15 @@ from pathlib import Path
 
 from playwright.async_api import FloatRect, Locator, ViewportSize
 
-from billing.money import Currency
+from billing.ledger.money import Currency
 from devstack.demo.figures import balance, parked
 from devstack.demo.platform import Tenant
 from devstack.demo.traffic import PhoneCall
 from devstack.demo.world import World, open_world
 from devstack.stack import Stack
-from tests.ui.browser import find_chromium, open_browser, open_page
-from tests.ui.operations import documented_columns, documented_views
-from tests.ui.temporal_ui import TemporalUi, expect
+from tests.support.browser import find_chromium, open_browser, open_page
+from tests.support.operations_document import documented_columns, documented_views
+from tests.support.temporal_ui import TemporalUi, expect
 from workflows.decide_parked import DecideParked
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"

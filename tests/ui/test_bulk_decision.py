@@ -6,13 +6,13 @@ from playwright.async_api import Locator
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
-from activities.visibility import Visibility
-from billing.parked import ParkedFilter
+from activities.parking.visibility import Visibility
+from billing.parking.parked_work import ParkedFilter
 from devstack.stack import Stack
-from tests.api.serving import serving
-from tests.ui.temporal_ui import TemporalUi, expect
-from tests.waiting import eventually
-from tests.workflows.parked import calls_that_wait
+from tests.support.api_server import serving
+from tests.support.eventually import eventually
+from tests.support.parked_workflows import calls_that_wait
+from tests.support.temporal_ui import TemporalUi, expect
 from workflows.decide_parked import DecideParked
 
 # One a second: telling them takes longer than opening a page, however busy the machine is.

@@ -6,17 +6,22 @@ from playwright.async_api import FrameLocator
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
-from activities.visibility import Visibility
-from billing.call import EndedCall, call_workflow_id
-from billing.parked import ParkedFilter, Verdict
+from activities.parking.visibility import Visibility
+from billing.calls.call import EndedCall, call_workflow_id
+from billing.parking.parked_work import ParkedFilter, Verdict
 from devstack.demo.temporal import Operator
 from devstack.stack import Stack
-from store import wallets
-from tests.factories import an_assistant, an_organization, balance_of, ended_call, keys_of
-from tests.ui.lists import are_listed
-from tests.ui.operations import ORGANIZATION, View, documented_columns, documented_views
-from tests.ui.temporal_ui import TemporalUi, expect
-from tests.workflows.parked import recorded, start_bill, until_parked
+from store.ledger import wallets
+from tests.support.factories import an_assistant, an_organization, balance_of, ended_call, keys_of
+from tests.support.operations_document import (
+    ORGANIZATION,
+    View,
+    documented_columns,
+    documented_views,
+)
+from tests.support.parked_workflows import recorded, start_bill, until_parked
+from tests.support.temporal_lists import until_listed
+from tests.support.temporal_ui import TemporalUi, expect
 
 ANN = "Ann: agreed on a higher debt limit"
 
@@ -65,7 +70,7 @@ async def test_a_person_finds_a_parked_call_reads_why_and_settles_it_by_a_signal
     org_id, call, other = await two_calls_over_the_limit(worker, engine)
     workflow_id, view = call_workflow_id(call.call_id), view_of(org_id)
 
-    await are_listed(worker, org_id, 2)
+    await until_listed(worker, org_id, 2)
     await ui.open_list(view.at(stack.temporal.ui_url), view.name)
     assert await ui.listed() == {workflow_id, call_workflow_id(other.call_id)}
     await expect_columns(ui, worker, org_id, workflow_id)
@@ -83,7 +88,7 @@ async def test_a_person_finds_a_parked_call_reads_why_and_settles_it_by_a_signal
     await ui.page.reload()
     await expect(ui.explanation.get_by_role("heading", name="Settled")).to_be_visible()
     await expect_decision(ui, engine, workflow_id, Verdict.REPROCESS)
-    await are_listed(worker, org_id, 1)
+    await until_listed(worker, org_id, 1)
     await ui.open_list(view.at(stack.temporal.ui_url), view.name)
     assert await ui.listed() == {call_workflow_id(other.call_id)}
 
@@ -115,7 +120,7 @@ async def expect_columns(ui: TemporalUi, temporal: Client, org_id: str, workflow
     row = ui.row(workflow_id)
     for shown in (org_id, "debt_limit", "553"):
         await expect(row.get_by_role("cell", name=shown, exact=True)).to_be_visible()
-    parked = re.compile(rf"{since.day} \w+ {since:%Y, %H:%M:%S}")
+    parked = re.compile(rf"{since.day} \w+ {since:%Y}, {since.hour}:{since:%M:%S}")
     await expect(row.get_by_role("cell", name=parked).last).to_be_visible()
 
 

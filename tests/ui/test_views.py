@@ -10,18 +10,18 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-from activities.visibility import Visibility
-from billing.call import EndedCall
-from billing.parked import ParkedFilter
+from activities.parking.visibility import Visibility
+from billing.calls.call import EndedCall
+from billing.parking.parked_work import ParkedFilter
 from devstack.stack import Stack
-from tests.factories import an_assistant, an_organization, ended_call, unique
-from tests.stand_ins import VapiStandIn
-from tests.ui.lists import are_listed
-from tests.ui.operations import MOMENT, ORGANIZATION, documented_views
-from tests.ui.temporal_ui import TemporalUi
-from tests.waiting import eventually
-from tests.workflows.failing import Failing
-from tests.workflows.parked import calls_that_wait, start_bill, until_parked
+from tests.support.eventually import eventually
+from tests.support.factories import an_assistant, an_organization, ended_call, unique
+from tests.support.failing_workflow import Failing
+from tests.support.operations_document import MOMENT, ORGANIZATION, documented_views
+from tests.support.parked_workflows import calls_that_wait, start_bill, until_parked
+from tests.support.stand_ins import VapiStandIn
+from tests.support.temporal_lists import until_listed
+from tests.support.temporal_ui import TemporalUi
 
 
 async def parked(temporal: Client, call: EndedCall, reason: str) -> str:
@@ -44,7 +44,9 @@ async def a_bug(temporal: Client) -> AsyncIterator[str]:
     """A process whose code fails again and again, until a person ends it; its id."""
     queue = unique("failing")
     async with Worker(temporal, task_queue=queue, workflows=[Failing]):
-        failing = await temporal.start_workflow(Failing.run, id=queue, task_queue=queue)
+        failing = await temporal.start_workflow(
+            Failing.run, id=queue, task_queue=queue, task_timeout=timedelta(seconds=1)
+        )
         try:
             yield failing.id
         finally:
@@ -74,7 +76,7 @@ async def three_that_wait(
         parked(temporal, unheard_of, "call_missing"),
         parked(temporal, unreadable, "fault"),
     )
-    await are_listed(temporal, org_id, 3)
+    await until_listed(temporal, org_id, 3)
     return org_id, poor, missing, fault
 
 

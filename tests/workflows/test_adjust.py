@@ -11,21 +11,24 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
-from billing.adjustment import (
-    Adjustment,
-    AdjustmentState,
-    Proposal,
-    Verdict,
-    Who,
-    Word,
-)
-from billing.ledger import Outcome, Posting
+from billing.adjustments import Adjustment, AdjustmentState, ApprovalVerdict, Proposal, Who, Word
+from billing.ledger.entry import Outcome, Posting
+from billing.parking.parked_work import Verdict
 from store import adjustments
 from store.schema import alerts
-from tests.factories import an_organization, balance_of, keys_of
-from tests.proposals import ANN, BIG, BOB, proposed
+from tests.support import parked_workflows
+from tests.support.factories import an_organization, balance_of, keys_of
+from tests.support.parked_workflows import (
+    attributes,
+    discard,
+    ended,
+    page,
+    reprocess,
+    tries,
+    until_parked,
+)
+from tests.support.proposals import ANN, BIG, BOB, proposed
 from tests.workflows.conftest import SkippingWorld
-from tests.workflows.parked import attributes, discard, ended, page, reprocess, tries, until_parked
 from workflows import adjust
 from workflows.adjust import SIGNALLED, Adjust
 
@@ -100,7 +103,7 @@ async def test_an_approved_one_settles_and_is_what_the_row_says(
     assert await ended(handle) == approved
     assert await recorded(engine, approved.adjustment_id) == approved
     assert approved.decision is not None
-    assert (approved.decision.verdict, approved.decision.by) == (Verdict.APPROVED, BOB)
+    assert (approved.decision.verdict, approved.decision.by) == (ApprovalVerdict.APPROVED, BOB)
     assert await attributes(handle) == ("settled", None, org_id, BIG)
     assert await balance_of(engine, org_id) == BIG
     assert await told(engine, approved.adjustment_id) == ["medium"]
@@ -145,6 +148,23 @@ async def test_an_approval_by_signal_posts_is_recorded_as_such_and_is_told(
     assert approved.decision.note == "bob: the API is down"
     assert await balance_of(engine, org_id) == BIG
     assert await told(engine, approved.adjustment_id) == ["medium", "high"]
+    [written] = await parked_workflows.recorded(engine, handle.id)
+    assert (written.verdict, written.who_and_why) == (
+        ApprovalVerdict.APPROVED, "a signal in Temporal: bob: the API is down",
+    )  # fmt: skip
+    assert (written.org_id, written.reason) == (org_id, "approval")
+    assert written.decided_at == approved.decision.at
+
+
+async def test_what_postgresql_would_not_take_is_left_out_of_an_approval(
+    worker: Client, engine: AsyncEngine
+) -> None:
+    org_id, handle = await waiting(worker, engine)
+    await handle.signal(Adjust.approve, "bob\x00: the API is down")
+    approved = await ended(handle)
+    assert approved.decision is not None
+    assert approved.decision.note == "bob: the API is down"
+    assert await balance_of(engine, org_id) == BIG
 
 
 async def test_a_signal_that_does_not_say_who_decides_nothing(
@@ -152,20 +172,36 @@ async def test_a_signal_that_does_not_say_who_decides_nothing(
 ) -> None:
     _, handle = await waiting(worker, engine)
     await handle.signal(Adjust.approve, "  ")
-    assert (await reprocess(handle, "Ann: just looking")).startswith("parked: approval")
+    assert str(await reprocess(handle, "Ann: just looking")).startswith("parked: approval")
     await handle.signal(Adjust.reject, "bob: no")
     assert (await ended(handle)).state is AdjustmentState.REJECTED
     assert await attributes(handle) != ("parked", "approval", None, None)
 
 
-async def test_to_discard_is_to_reject(worker: Client, engine: AsyncEngine) -> None:
+async def test_to_discard_is_to_reject_and_is_recorded_once(
+    worker: Client, engine: AsyncEngine
+) -> None:
     org_id, handle = await waiting(worker, engine)
-    assert await discard(handle, "bob: a mistake") == "discarded"
+    assert (await discard(handle, "bob: a mistake")).state == "discarded"
     rejected = await ended(handle)
     assert rejected.decision is not None
     assert (rejected.state, rejected.decision.note) == ("rejected", "bob: a mistake")
     assert (await attributes(handle))[:2] == ("discarded", None)
     assert await keys_of(engine, org_id) == []
+    [written] = await parked_workflows.recorded(engine, handle.id)
+    assert (written.verdict, written.who_and_why) == (Verdict.DISCARD, "bob: a mistake")
+
+
+async def test_what_was_reprocessed_and_then_rejected_in_the_same_words_is_recorded_twice(
+    worker: Client, engine: AsyncEngine
+) -> None:
+    _, handle = await waiting(worker, engine)
+    await reprocess(handle, "bob: no")
+    await handle.signal(Adjust.reject, "bob: no")
+    await ended(handle)
+    assert [one.verdict for one in await parked_workflows.recorded(engine, handle.id)] == [
+        Verdict.REPROCESS, ApprovalVerdict.REJECTED,
+    ]  # fmt: skip
 
 
 async def test_two_approvals_at_once_are_one(worker: Client, engine: AsyncEngine) -> None:

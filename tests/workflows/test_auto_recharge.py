@@ -7,11 +7,12 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
-from billing.adjustment import Direction
-from billing.attempt import AttemptState
-from billing.call import CallState
-from billing.ledger import EntryKind
-from tests.factories import (
+from billing.adjustments import Direction
+from billing.calls.call import CallState
+from billing.ledger.entry import EntryKind
+from billing.recharges.attempt import AttemptState
+from tests.support.eventually import eventually
+from tests.support.factories import (
     an_assistant,
     an_organization,
     balance_of,
@@ -19,11 +20,10 @@ from tests.factories import (
     entries_of,
     keys_of,
 )
-from tests.proposals import proposed
-from tests.stand_ins import StripeStandIn
-from tests.waiting import eventually
-from tests.workflows.parked import attributes, ended, start_bill
-from tests.workflows.recharged import (
+from tests.support.inbox_events import drain, report_of
+from tests.support.parked_workflows import attributes, ended, start_bill
+from tests.support.proposals import proposed
+from tests.support.recharged_payers import (
     Payer,
     a_payer,
     attempts_of,
@@ -34,10 +34,11 @@ from tests.workflows.recharged import (
     states_of,
     until_over,
 )
-from tests.workflows.webhooks import drain, report_of
-from workflows import adjust, recharging
+from tests.support.stand_ins import StripeStandIn
+from workflows import adjust
 from workflows.adjust import Adjust
 from workflows.auto_recharge import AutoRecharge
+from workflows.shared import recharge_requests
 
 MINUTE_IN_PENCE = 56
 
@@ -199,8 +200,8 @@ async def test_a_debit_by_hand_that_leaves_a_wallet_short_has_it_recharged(
 
 
 def test_what_others_call_it_by_is_its_name() -> None:
-    assert AutoRecharge.__name__ == recharging.WORKFLOW
-    assert {recharging.CROSSED, recharging.CHANGED} <= vars(AutoRecharge).keys()
+    assert AutoRecharge.__name__ == recharge_requests.WORKFLOW
+    assert {recharge_requests.CROSSED, recharge_requests.CHANGED} <= vars(AutoRecharge).keys()
 
 
 async def test_a_recharge_without_a_saved_card_waits_for_one(

@@ -1,19 +1,18 @@
 """A call's process, as its callers and operators see it."""
 
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
-from temporalio.client import (
-    Client,
-)
+from temporalio.client import Client
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
-from billing.call import CallState
-from billing.ledger import Outcome
-from billing.money import Currency, Money
-from tests.factories import (
+from billing.calls.call import CallState
+from billing.ledger.entry import Outcome
+from billing.ledger.money import Currency, Money
+from tests.support.factories import (
     an_assistant,
     an_organization,
     balance_of,
@@ -22,8 +21,8 @@ from tests.factories import (
     register,
     unique,
 )
-from tests.stand_ins import VapiStandIn
-from tests.workflows.parked import (
+from tests.support.inbox_events import accept, is_handled, report_of
+from tests.support.parked_workflows import (
     attributes,
     collect_all,
     discard,
@@ -34,7 +33,7 @@ from tests.workflows.parked import (
     tries,
     until_parked,
 )
-from tests.workflows.webhooks import accept, is_handled, report_of
+from tests.support.stand_ins import VapiStandIn
 
 ANN = "Ann: agreed with the customer"
 
@@ -106,8 +105,20 @@ async def test_a_call_that_vapi_does_not_know_parks_until_it_does(
     await until_parked(handle, "call_missing")
     assert f"Vapi has no call {call.call_id}" in await page(handle)
     await vapi.knows(call)
-    assert await reprocess(handle, "Ann: another key") == "settled"
+    assert (await reprocess(handle, "Ann: another key")).state == "settled"
     assert await balance_of(engine, org_id) == -56
+
+
+async def test_a_first_404_of_vapi_is_not_final(
+    worker: Client, engine: AsyncEngine, vapi: VapiStandIn
+) -> None:
+    org_id = await an_organization(engine)
+    call = ended_call(await an_assistant(engine, org_id))
+    await vapi.knows(call)
+    await vapi.misbehave(call.call_id, kind="status", status=404, times=2)
+    handle = await start_bill(worker, replace(call, ended_at=None))
+    assert (await ended(handle)).state is CallState.SETTLED
+    assert await attributes(handle) == ("settled", None, org_id, 56)
 
 
 async def test_a_call_that_has_not_ended_parks(
@@ -120,21 +131,25 @@ async def test_a_call_that_has_not_ended_parks(
     handle = await start_bill(worker, call)
     await until_parked(handle, "call_not_ended")
     assert "in-progress" in await page(handle)
-    assert await discard(handle, ANN) == "discarded"
+    assert (await discard(handle, ANN)).state == "discarded"
 
 
+@pytest.mark.usefixtures("real_retries")
 async def test_a_fault_is_tried_three_times_then_parks_and_settles_when_it_is_mended(
     worker: Client, engine: AsyncEngine, vapi: VapiStandIn
 ) -> None:
+    """From two seconds on, doubling: a provider that restarts is given six seconds."""
     org_id = await an_organization(engine)
     call = ended_call(await an_assistant(engine, org_id))
     await vapi.knows(call)
     await vapi.misbehave(call.call_id, kind="status", status=500, times=3)
+    began = time.monotonic()
     handle = await start_bill(worker, replace(call, ended_at=None))
     await until_parked(handle, "fault")
+    assert time.monotonic() - began > 6
     assert "fetch_call failed three times" in await page(handle)
     assert "500 Internal Server Error" in await page(handle)
-    assert await reprocess(handle, "Ann: mended") == "settled"
+    assert (await reprocess(handle, "Ann: mended")).state == "settled"
     assert await balance_of(engine, org_id) == -56
 
 

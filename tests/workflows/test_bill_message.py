@@ -7,10 +7,11 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
-from billing.ledger import EntryKind
-from billing.message import MessageState, MessageStatus
-from billing.organization import AgentKind
-from tests.factories import (
+from billing.ledger.entry import EntryKind
+from billing.messages.message import MessageState, MessageStatus
+from billing.organizations import AgentKind
+from tests.support.eventually import eventually
+from tests.support.factories import (
     a_sender,
     a_sid,
     an_organization,
@@ -20,10 +21,8 @@ from tests.factories import (
     keys_of,
     register,
 )
-from tests.stand_ins import TwilioStandIn
-from tests.waiting import eventually
-from tests.workflows.conftest import SkippingWorld
-from tests.workflows.parked import (
+from tests.support.messages import a_message, record_of, report_statuses
+from tests.support.parked_workflows import (
     attributes,
     collect_all,
     discard,
@@ -33,7 +32,8 @@ from tests.workflows.parked import (
     tries,
     until_parked,
 )
-from tests.workflows.texting import a_message, record_of, tell
+from tests.support.stand_ins import TwilioStandIn
+from tests.workflows.conftest import SkippingWorld
 from workflows.bill_message import MOST_TURNS
 
 # Two segments to the United Kingdom: 2 x 6 US cents at 0.79 to the pound, rounded up.
@@ -45,7 +45,7 @@ async def test_a_delivered_message_is_charged_once_by_segment_and_destination(
 ) -> None:
     org_id = await an_organization(engine, 1000)
     sid = await a_message(twilio, await a_sender(engine, org_id), "delivered", segments=2)
-    handle = await tell(worker, sid, "sent", "delivered", "sent")
+    handle = await report_statuses(worker, sid, "sent", "delivered", "sent")
     bill = await ended(handle)
     assert (bill.state, bill.status) == (MessageState.CHARGED, MessageStatus.DELIVERED)
     [entry] = await entries_of(engine, org_id)
@@ -68,7 +68,7 @@ async def test_every_order_of_callbacks_ends_in_the_same_balance(
     sid = await a_message(twilio, await a_sender(engine, org_id), statuses[0])
     for status in statuses:
         await twilio.becomes(sid, status, drop=True, error_code=30003)
-        handle = await tell(worker, sid, status, status)
+        handle = await report_statuses(worker, sid, status, status)
         await until_reached(engine, sid, status)
     await ended(handle)
     assert await balance_of(engine, org_id) == 1000
@@ -97,16 +97,16 @@ async def test_a_charge_is_given_back_when_the_message_fails(
 ) -> None:
     org_id = await an_organization(engine, 1000)
     sid = await a_message(twilio, await a_sender(engine, org_id), "sent", segments=2)
-    await tell(worker, sid, "sent")
+    await report_statuses(worker, sid, "sent")
     await until_reached(engine, sid, "sent")
     assert await balance_of(engine, org_id) == 1000 - PENCE
-    handle = await tell(worker, sid, "failed")
+    handle = await report_statuses(worker, sid, "failed")
     assert (await ended(handle)).state is MessageState.REVERSED
     assert await keys_of(engine, org_id) == [f"sms:{sid}", f"sms:{sid}:reversal"]
     charged, given_back = await entries_of(engine, org_id)
     assert given_back.reverses == charged.key
     assert given_back.kind is EntryKind.SMS_REVERSAL
-    await tell(worker, sid, "delivered", "failed", "sent")
+    await report_statuses(worker, sid, "delivered", "failed", "sent")
     assert await balance_of(engine, org_id) == 1000
 
 
@@ -116,7 +116,7 @@ async def test_a_message_of_an_unknown_sender_settles_when_it_is_registered(
     org_id = await an_organization(engine, 1000)
     service = f"MG{a_sid()[2:]}"
     sid = await a_message(twilio, "+15550001111", "delivered", messaging_service_sid=service)
-    handle = await tell(worker, sid, "delivered")
+    handle = await report_statuses(worker, sid, "delivered")
     await until_parked(handle, "unknown_sender")
     assert "/senders" in await page(handle)
     await register(engine, service, org_id, AgentKind.MESSAGING_SERVICE)
@@ -130,7 +130,7 @@ async def test_over_the_limit_a_message_waits_for_money(
 ) -> None:
     org_id = await an_organization(engine, debt_limit_minor=0)
     sid = await a_message(twilio, await a_sender(engine, org_id), "delivered", segments=2)
-    handle = await tell(worker, sid, "delivered")
+    handle = await report_statuses(worker, sid, "delivered")
     assert await until_parked(handle, "debt_limit") == ("parked", "debt_limit", org_id, PENCE)
     assert "this message (2 x 6 USD minor units to 44 at 0.79" in await page(handle)
     await credit(engine, org_id, PENCE)
@@ -144,8 +144,8 @@ async def test_a_message_that_fails_while_its_charge_waits_is_not_charged(
 ) -> None:
     org_id = await an_organization(engine, debt_limit_minor=0)
     sid = await a_message(twilio, await a_sender(engine, org_id), "sent")
-    await until_parked(await tell(worker, sid, "sent"), "debt_limit")
-    handle = await tell(worker, sid, "failed")
+    await until_parked(await report_statuses(worker, sid, "sent"), "debt_limit")
+    handle = await report_statuses(worker, sid, "failed")
     assert (await ended(handle)).state is MessageState.NOT_CHARGED
     await credit(engine, org_id, 1000)
     await collect_all(worker, org_id)
@@ -158,11 +158,11 @@ async def test_a_person_can_give_a_charge_up(
 ) -> None:
     org_id = await an_organization(engine, debt_limit_minor=0)
     sid = await a_message(twilio, await a_sender(engine, org_id), "sent")
-    handle = await tell(worker, sid, "sent")
+    handle = await report_statuses(worker, sid, "sent")
     await until_parked(handle, "debt_limit")
-    assert await discard(handle, "Ann: a test message") == "discarded"
+    assert (await discard(handle, "Ann: a test message")).state == "discarded"
     assert (await ended(handle)).state is MessageState.DISCARDED
-    again = await tell(worker, sid, "delivered")
+    again = await report_statuses(worker, sid, "delivered")
     assert (await ended(again)).state is MessageState.DISCARDED
     assert (await record_of(engine, sid)).note == "Ann: a test message"
 
@@ -173,16 +173,27 @@ async def test_twilio_away_parks_as_a_fault_and_heals(
     org_id = await an_organization(engine, 1000)
     sid = await a_message(twilio, await a_sender(engine, org_id), "delivered")
     await twilio.misbehave(sid, kind="status", status=503, times=3)
-    handle = await tell(worker, sid, "delivered")
+    handle = await report_statuses(worker, sid, "delivered")
     await until_parked(handle, "fault")
-    assert await reprocess(handle, "Ann: it is back") == "settled"
+    assert (await reprocess(handle, "Ann: it is back")).state == "settled"
     assert await balance_of(engine, org_id) == 1000 - 5
 
 
 async def test_a_message_that_twilio_does_not_know_parks(worker: Client) -> None:
-    handle = await tell(worker, a_sid(), "sent")
+    handle = await report_statuses(worker, a_sid(), "sent")
     await until_parked(handle, "message_missing")
-    assert await discard(handle, "Ann: deleted") == "discarded"
+    assert (await discard(handle, "Ann: deleted")).state == "discarded"
+
+
+async def test_a_first_404_of_twilio_is_not_final(
+    worker: Client, engine: AsyncEngine, twilio: TwilioStandIn
+) -> None:
+    org_id = await an_organization(engine, 1000)
+    sid = await a_message(twilio, await a_sender(engine, org_id), "delivered")
+    await twilio.misbehave(sid, kind="status", status=404, times=2)
+    handle = await report_statuses(worker, sid, "delivered")
+    assert (await ended(handle)).state is MessageState.CHARGED
+    assert (await attributes(handle))[:2] == ("settled", None)
 
 
 async def test_no_number_and_no_text_is_in_a_history(
@@ -190,7 +201,8 @@ async def test_no_number_and_no_text_is_in_a_history(
 ) -> None:
     org_id = await an_organization(engine, 1000)
     sender = await a_sender(engine, org_id)
-    handle = await tell(worker, await a_message(twilio, sender, "delivered"), "delivered")
+    sid = await a_message(twilio, sender, "delivered")
+    handle = await report_statuses(worker, sid, "delivered")
     await ended(handle)
     history = (await handle.fetch_history()).to_json()
     for personal in ("447700900123", sender[1:], "Your table"):
@@ -215,7 +227,7 @@ async def test_after_a_day_without_a_final_status_twilio_is_asked(
     state, asked, pence = outcome
     org_id = await an_organization(skipping.engine, 1000)
     sid = await a_message(twilio, await a_sender(skipping.engine, org_id), at_twilio)
-    handle = await tell(skipping.temporal, sid, heard)
+    handle = await report_statuses(skipping.temporal, sid, heard)
     assert (await ended(handle)).state is state
     assert await tries(handle, "fetch_message") == asked
     assert await balance_of(skipping.engine, org_id) == 1000 - pence
@@ -226,9 +238,9 @@ async def test_a_message_that_is_not_sent_is_asked_for_every_day_and_can_still_b
 ) -> None:
     org_id = await an_organization(skipping.engine, 1000)
     sid = await a_message(twilio, await a_sender(skipping.engine, org_id), "scheduled")
-    handle = await tell(skipping.temporal, sid, "scheduled")
+    handle = await report_statuses(skipping.temporal, sid, "scheduled")
     assert (await ended(handle)).state is MessageState.PENDING
     assert await tries(handle, "fetch_message") == MOST_TURNS
     await twilio.becomes(sid, "delivered", drop=True)
-    again = await tell(skipping.temporal, sid, "delivered")
+    again = await report_statuses(skipping.temporal, sid, "delivered")
     assert (await ended(again)).state is MessageState.CHARGED

@@ -6,13 +6,13 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client, WorkflowExecutionStatus
 
-from billing.checkout import CheckoutStatus
-from tests.factories import an_organization, balance_of, keys_of
-from tests.stand_ins import StripeStandIn
-from tests.waiting import eventually
-from tests.workflows.checkouts import SESSIONS, Process, ask, start, top_up
+from billing.payments.checkout import CheckoutStatus
+from tests.support.checkouts import SESSIONS, Process, ask, start, top_up
+from tests.support.eventually import eventually
+from tests.support.factories import an_organization, balance_of, keys_of
+from tests.support.parked_workflows import attributes, ended, page, tries, until_parked
+from tests.support.stand_ins import StripeStandIn
 from tests.workflows.conftest import SkippingWorld
-from tests.workflows.parked import attributes, ended, page, tries, until_parked
 from workflows.checkout import Checkout
 
 

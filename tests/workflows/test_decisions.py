@@ -7,9 +7,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
-from billing.call import CallState
-from billing.parked import Verdict
-from tests.factories import (
+from billing.calls.call import CallState
+from billing.parking.parked_work import Verdict
+from tests.support.eventually import eventually
+from tests.support.factories import (
     an_assistant,
     an_organization,
     balance_of,
@@ -17,9 +18,7 @@ from tests.factories import (
     ended_call,
     keys_of,
 )
-from tests.waiting import eventually
-from tests.workflows.conftest import World
-from tests.workflows.parked import (
+from tests.support.parked_workflows import (
     attributes,
     collect_all,
     discard,
@@ -30,6 +29,7 @@ from tests.workflows.parked import (
     tries,
     until_parked,
 )
+from tests.workflows.conftest import World
 from tests.workflows.test_parking import Call, over_the_limit
 from workflows import bill_call
 from workflows.bill_call import BillCall
@@ -37,7 +37,7 @@ from workflows.bill_call import BillCall
 REPROCESS, DISCARD = Verdict.REPROCESS, Verdict.DISCARD
 
 
-async def words(engine: AsyncEngine, handle: Call) -> list[tuple[Verdict, str]]:
+async def words(engine: AsyncEngine, handle: Call) -> list[tuple[str, str]]:
     return [(one.verdict, one.who_and_why) for one in await recorded(engine, handle.id)]
 
 
@@ -46,7 +46,7 @@ async def test_a_decision_is_recorded_with_who_and_why_and_in_what_state(
 ) -> None:
     org_id, handle, _ = await over_the_limit(worker, engine)
     await reprocess(handle, "Ann: just looking")
-    assert await discard(handle, "Bob: agreed with the customer") == "discarded"
+    assert (await discard(handle, "Bob: agreed with the customer")).state == "discarded"
     first, second = await recorded(engine, handle.id)
     run_id = (await handle.describe()).run_id
     assert (first.run_id, first.number, first.verdict) == (run_id, 1, REPROCESS)
@@ -119,7 +119,7 @@ async def test_a_signal_that_does_not_say_who_and_why_decides_nothing_and_breaks
     org_id, handle, _ = await over_the_limit(worker, engine)
     for signal in ("discard", "reprocess"):
         await handle.signal(signal, args=nothing)
-    assert (await reprocess(handle, "Ann: is it well?")).startswith("parked: debt_limit")
+    assert str(await reprocess(handle, "Ann: is it well?")).startswith("parked: debt_limit")
     assert (await attributes(handle))[:3] == ("parked", "debt_limit", org_id)
     assert await words(engine, handle) == [(REPROCESS, "Ann: is it well?")]
 

@@ -10,20 +10,20 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.worker import Worker
 
-import activities.alerts
-from billing.alert import Alert
-from store import alerts
-from tests.factories import an_alert, unique
-from tests.stand_ins import SlackStandIn
-from tests.waiting import eventually
+import activities.alerts.outbox
+from billing.alerts.alert import Alert
+from store.alerts import alerts
+from tests.support.alerting_workflow import Raising
+from tests.support.eventually import eventually
+from tests.support.factories import an_alert, unique
+from tests.support.parked_workflows import ended, tries
+from tests.support.stand_ins import SlackStandIn
 from tests.workflows.conftest import SkippingWorld
-from tests.workflows.parked import ended, tries
-from tests.workflows.raising import Raising
 from wiring import Settings
 from worker import sandbox
-from workflows import deliver_alerts
 from workflows.deliver_alerts import DeliverAlerts
-from workflows.options import BILLING_QUEUE
+from workflows.shared import alert_requests
+from workflows.shared.options import BILLING_QUEUE
 
 RAISING_QUEUE = "tests-raising"
 
@@ -68,7 +68,7 @@ async def until_told(slack: SlackStandIn, mark: str, count: int) -> list[str]:
 
 async def until_ended(temporal: Client) -> Any:
     """Wait until nobody delivers any more; answers with the handle of the last who did."""
-    handle = temporal.get_workflow_handle(deliver_alerts.WORKFLOW_ID)
+    handle = temporal.get_workflow_handle(alert_requests.WORKFLOW_ID)
 
     async def over() -> bool:
         return (await handle.describe()).status is WorkflowExecutionStatus.COMPLETED
@@ -109,7 +109,7 @@ async def test_a_slack_that_is_busy_is_asked_again_when_it_says(
     mark = unique("mark")
     await slack.misbehave(kind="status", status=429, retry_after=2)
     await raise_alert(raising, engine, an_alert(mark))
-    handle = raising.get_workflow_handle(deliver_alerts.WORKFLOW_ID)
+    handle = raising.get_workflow_handle(alert_requests.WORKFLOW_ID)
 
     async def failure() -> str | None:
         [*running] = (await handle.describe()).raw_description.pending_activities
@@ -138,7 +138,7 @@ async def test_a_person_may_start_a_delivery_and_without_alerts_it_ends_at_once(
     raising: Client,
 ) -> None:
     handle = await raising.start_workflow(
-        "DeliverAlerts", id=deliver_alerts.WORKFLOW_ID, task_queue=BILLING_QUEUE
+        "DeliverAlerts", id=alert_requests.WORKFLOW_ID, task_queue=BILLING_QUEUE
     )
     assert await ended(handle) == 0
 
@@ -146,14 +146,14 @@ async def test_a_person_may_start_a_delivery_and_without_alerts_it_ends_at_once(
 async def test_a_long_delivery_begins_anew_and_misses_nothing(
     skipping: SkippingWorld, slack: SlackStandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(activities.alerts, "BATCH", 1)
+    monkeypatch.setattr(activities.alerts.outbox, "BATCH", 1)
     mark = unique("mark")
     told = [an_alert(f"{number:02} {mark}") for number in range(30)]
     await store(skipping.engine, *told)
     handle = await skipping.temporal.start_workflow(
-        DeliverAlerts.run, 0, **deliver_alerts.start_options()
+        DeliverAlerts.run, 0, **alert_requests.start_options()
     )
     assert await ended(handle) == 30
     assert await texts(slack, mark) == [f"High: {alert.title}" for alert in told]
-    latest = skipping.temporal.get_workflow_handle(deliver_alerts.WORKFLOW_ID)
+    latest = skipping.temporal.get_workflow_handle(alert_requests.WORKFLOW_ID)
     assert (await latest.describe()).run_id != handle.first_execution_run_id

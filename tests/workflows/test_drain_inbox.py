@@ -1,17 +1,17 @@
 """The batch lane as it runs: what is settled in it, what leaves it, and what it finds again."""
 
-from dataclasses import replace
-from datetime import UTC, datetime
-
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from billing.call import CallState, call_workflow_id
-from billing.webhook import PaymentHint
-from store import calls
-from tests.factories import (
+from billing.calls.call import CallState, call_workflow_id
+from billing.inbox.webhook_event import Drain, PaymentHint
+from processes.drains import nudge
+from store.calls import call_records
+from tests.support.eventually import eventually
+from tests.support.factories import (
+    a_poisonous_assistant,
     an_assistant,
     an_organization,
     balance_of,
@@ -19,10 +19,7 @@ from tests.factories import (
     ended_call,
     unique,
 )
-from tests.stand_ins import StripeStandIn
-from tests.waiting import eventually
-from tests.workflows.parked import ended, reprocess, start_bill, until_parked
-from tests.workflows.webhooks import (
+from tests.support.inbox_events import (
     accept,
     drain,
     event_of,
@@ -30,8 +27,10 @@ from tests.workflows.webhooks import (
     is_handled,
     report_of,
 )
+from tests.support.parked_workflows import ended, reprocess, start_bill, until_parked
+from tests.support.stand_ins import StripeStandIn
+from tests.workflows.conftest import World
 from workflows import drain_inbox
-from workflows.namespace import nudge_drain
 
 
 async def test_a_nudge_settles_what_is_due_without_workflows_of_its_own(
@@ -43,7 +42,7 @@ async def test_a_nudge_settles_what_is_due_without_workflows_of_its_own(
     await drain(worker, engine, *(report_of(call) for call in ended))
     assert await balance_of(engine, org_id) == 10_000 - 30 * 56
     async with engine.connect() as connection:
-        record = await calls.read(connection, ended[0].call_id)
+        record = await call_records.read(connection, ended[0].call_id)
     assert (record.state, record.workflow_id) == (CallState.SETTLED, drain_inbox.WORKFLOW_ID)
     with pytest.raises(RPCError) as absent:
         await worker.get_workflow_handle(call_workflow_id(ended[0].call_id)).describe()
@@ -82,27 +81,23 @@ async def test_a_report_of_a_call_that_is_parked_already_is_left_to_its_workflow
     await until_parked(handle, "debt_limit")
     report = report_of(call)
     await accept(engine, report)
-    await nudge_drain(worker)
+    await nudge(worker, Drain.INBOX)
     await eventually(lambda: is_handed_over(engine, report))
     await credit(engine, org_id, 1000)
-    assert await reprocess(handle, "Ann: the money is there") == "settled"
+    assert (await reprocess(handle, "Ann: the money is there")).state == "settled"
     assert await is_handled(engine, report)
     assert await balance_of(engine, org_id) == 1000 - 553
 
 
-async def test_a_poison_row_parks_and_does_not_hold_up_the_others(
-    worker: Client, engine: AsyncEngine
-) -> None:
+async def test_a_poison_row_parks_and_does_not_hold_up_the_others(world: World) -> None:
+    """In an inbox of its own: what waits there would be in every later batch."""
+    temporal, engine = world.temporal, world.engine
     org_id = await an_organization(engine, 1000)
     assistant = await an_assistant(engine, org_id)
     good = ended_call(assistant)
-    two_centuries = replace(
-        ended_call(assistant),
-        started_at=datetime(2021, 1, 1, tzinfo=UTC),
-        ended_at=datetime(2199, 1, 1, tzinfo=UTC),
-    )
-    await accept(engine, report_of(two_centuries))
-    await drain(worker, engine, report_of(good))
+    refused = ended_call(await a_poisonous_assistant(engine))
+    await accept(engine, report_of(refused))
+    await drain(temporal, engine, report_of(good))
     assert await balance_of(engine, org_id) == 1000 - 56
-    poison = worker.get_workflow_handle(call_workflow_id(two_centuries.call_id))
+    poison = temporal.get_workflow_handle(call_workflow_id(refused.call_id))
     await until_parked(poison, "fault")

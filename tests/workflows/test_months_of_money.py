@@ -9,18 +9,17 @@ from typing import Any
 from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 
-from activities.stripe import read_payment
-from billing.call import CallState
-from billing.ledger import EntryKind, wallet_account
-from billing.payment import due_entries
-from billing.wallet import Wallet
-from store import audit, calls, ledger, wallets
-from tests.factories import an_assistant, ended_call
-from tests.stand_ins import StripeStandIn
-from tests.waiting import eventually
-from tests.workflows.conftest import World
-from tests.workflows.parked import attributes, start_bill
-from tests.workflows.recharged import (
+from activities.payments.stripe import read_payment
+from billing.calls.call import CallState
+from billing.ledger.entry import EntryKind, wallet_account
+from billing.ledger.wallet import Wallet
+from billing.payments.payment import due_entries
+from store.calls import call_records
+from store.ledger import audit, ledger, wallets
+from tests.support.eventually import eventually
+from tests.support.factories import an_assistant, ended_call
+from tests.support.parked_workflows import attributes, start_bill
+from tests.support.recharged_payers import (
     Payer,
     a_payer,
     attempts_of,
@@ -31,10 +30,14 @@ from tests.workflows.recharged import (
     settle,
     top_up,
 )
+from tests.support.stand_ins import StripeStandIn
+from tests.workflows.conftest import World
 from wiring import Clients
 
 DAY = timedelta(days=1)
-DAYS = 60
+# How many days, how often there are calls, and the dice with which every kind of entry happens.
+FULL = (60, 6, 20261122)
+SMALL = (21, 4, 8)
 OPENING_MINOR = 600
 POOR, GOOD = "pm_card_chargeDeclinedInsufficientFunds", "pm_card_visa"
 
@@ -144,7 +147,9 @@ class Tenant:
             await connection.execution_options(isolation_level="REPEATABLE READ")
             wallet = await wallets.wallet_of(connection, self.payer.org_id)
             entries = await ledger.page(connection, self.payer.org_id, None, 10_000)
-            states = {one: (await calls.read(connection, one)).state for one in self.call_ids}
+            states = {
+                one: (await call_records.read(connection, one)).state for one in self.call_ids
+            }
         due = [
             key for payment_id in await self._paid() for key in await self._due(payment_id, wallet)
         ]
@@ -187,20 +192,22 @@ async def is_seen(handle: WorkflowHandle[Any, Any]) -> bool:
 
 
 async def test_months_of_money_leave_books_that_agree_after_every_event(
-    world: World, stripe: StripeStandIn, clients: Clients
+    world: World, stripe: StripeStandIn, clients: Clients, story_is_full: bool
 ) -> None:
+    """The small story is of three weeks in which more happens."""
     payer = await a_payer(world.engine, stripe, OPENING_MINOR)
     assistant = await an_assistant(world.engine, payer.org_id)
-    dice = random.Random(20261122)
+    days, calls_a_day, seed = FULL if story_is_full else SMALL
+    dice = random.Random(seed)
     tenant = Tenant(world, stripe, clients, payer, assistant, dice)
     events = [
-        *[tenant.calls] * 6,
+        *[tenant.calls] * calls_a_day,
         tenant.pays_by_hand,
         tenant.is_refunded,
         tenant.disputes_or_ends_one,
         tenant.card_turns,
     ]
-    for _ in range(DAYS):
+    for _ in range(days):
         await dice.choice(events)()
         await tenant.settles_down()
         await eventually(tenant.has_books_that_agree)

@@ -15,10 +15,12 @@ from temporalio.client import (
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 
-from billing.call import CallBill, CallState, EndedCall
-from billing.ledger import Outcome
-from store import calls
-from tests.factories import (
+from activities.temporal.search_attributes import BillingState
+from billing.calls.call import CallBill, CallState, EndedCall
+from billing.ledger.entry import Outcome
+from store.calls import call_records, calls
+from tests.support.eventually import eventually
+from tests.support.factories import (
     an_assistant,
     an_organization,
     balance_of,
@@ -26,8 +28,8 @@ from tests.factories import (
     ended_call,
     keys_of,
 )
-from tests.waiting import eventually
-from tests.workflows.parked import (
+from tests.support.inbox_events import drain, report_of
+from tests.support.parked_workflows import (
     attributes,
     collect_all,
     discard,
@@ -37,9 +39,9 @@ from tests.workflows.parked import (
     start_bill,
     until_parked,
 )
-from tests.workflows.webhooks import drain, report_of
 from workflows import bill_call
 from workflows.bill_call import BillCall
+from workflows.shared.decision_answer import DecisionAnswer
 
 Call = WorkflowHandle[BillCall, CallBill]
 ANN = "Ann: agreed with the customer"
@@ -83,13 +85,14 @@ async def test_a_reprocess_update_answers_with_what_came_of_it(
 ) -> None:
     org_id, handle, _ = await over_the_limit(worker, engine)
     answer = await reprocess(handle, "Ann: just looking")
-    assert answer.startswith("parked: debt_limit: The wallet cannot pay this call")
+    assert str(answer).startswith("parked: debt_limit: The wallet cannot pay this call")
     await credit(engine, org_id, 52)
     answer = await reprocess(handle, "Ann: some money is there")
-    assert "0.01 GBP below the debt limit" in answer
+    assert answer.parked is not None
+    assert "0.01 GBP below the debt limit" in answer.parked.happened
     await credit(engine, org_id, 1)
     answer = await reprocess(handle, "Ann: all of it is there")
-    assert answer == "settled"
+    assert answer == DecisionAnswer(BillingState.SETTLED)
     assert await balance_of(engine, org_id) == -500
 
 
@@ -134,7 +137,7 @@ async def test_a_discarded_call_is_never_charged_whatever_comes_later(
     assert (await ended(handle)).state is CallState.DISCARDED
     assert (await attributes(handle))[:2] == ("discarded", None)
     async with engine.connect() as connection:
-        record = await calls.read(connection, call.call_id)
+        record = await call_records.read(connection, call.call_id)
     assert (record.state, record.note) == (CallState.DISCARDED, ANN)
 
     await credit(engine, org_id, 1000)
@@ -150,9 +153,9 @@ async def test_a_discard_update_answers_when_it_is_done(
     worker: Client, engine: AsyncEngine
 ) -> None:
     org_id, handle, call = await over_the_limit(worker, engine)
-    assert await discard(handle, ANN) == "discarded"
+    assert (await discard(handle, ANN)).state == "discarded"
     async with engine.connect() as connection:
-        assert (await calls.read(connection, call.call_id)).state is CallState.DISCARDED
+        assert (await call_records.read(connection, call.call_id)).state is CallState.DISCARDED
     assert (await ended(handle)).state is CallState.DISCARDED
     assert await balance_of(engine, org_id) == 0
 
@@ -164,7 +167,7 @@ async def test_a_charge_that_was_made_before_the_discard_stands(
     await credit(engine, org_id, 1000)
     async with engine.begin() as connection:
         await calls.charge(connection, [call])
-    assert await discard(handle, ANN) == "settled"
+    assert (await discard(handle, ANN)).state == "settled"
     bill = await ended(handle)
     assert bill.state is CallState.SETTLED
     assert bill.posting is not None

@@ -9,13 +9,13 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
-import activities.retention
-from billing.retention import Sweep
-from tests.factories import ended_call, unique
+import activities.inbox.retention
+from billing.inbox.retention import Sweep
+from tests.processes.test_schedules import triggered
+from tests.support.factories import ended_call, unique
+from tests.support.inbox_events import accept, report_of
+from tests.support.parked_workflows import ended, page, tries
 from tests.workflows.conftest import World
-from tests.workflows.parked import ended, page, tries
-from tests.workflows.test_schedules import triggered
-from tests.workflows.webhooks import accept, report_of
 
 
 async def heard_two_months_ago(engine: AsyncEngine, count: int) -> None:
@@ -53,8 +53,8 @@ async def test_it_happens_at_half_past_four_utc_and_is_caught_up_after_days(
 async def test_old_bodies_go_in_many_steps_and_the_next_run_begins_where_this_one_ends(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(activities.retention, "BATCH", 2)
-    monkeypatch.setattr(activities.retention, "BATCHES", 2)
+    monkeypatch.setattr(activities.inbox.retention, "BATCH", 2)
+    monkeypatch.setattr(activities.inbox.retention, "BATCHES", 2)
     await heard_two_months_ago(world.engine, 9)
     workflow_id = await triggered(world.temporal, "prune-inbox")
     handle = world.temporal.get_workflow_handle(workflow_id, result_type=Sweep)

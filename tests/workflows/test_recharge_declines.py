@@ -1,6 +1,7 @@
 """A card that is declined: how often it is tried, who is told, and what makes it go on."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -8,21 +9,23 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import WorkflowHandle
 
-from activities.visibility import parked_work
-from billing.alert import Alert
-from billing.attempt import AttemptState
-from billing.call import CallBill, CallState
-from store import alerts
-from tests.factories import (
-    an_assistant,
-    balance_of,
-    ended_call,
+from activities.parking.visibility import parked_work
+from billing.calls.call import CallBill, CallState
+from billing.recharges.attempt import AttemptState
+from store.calls import calls
+from store.ledger import ledger
+from tests.support.eventually import eventually
+from tests.support.factories import an_assistant, balance_of, charge_of, ended_call, unique
+from tests.support.parked_workflows import (
+    attributes,
+    discard,
+    ended,
+    page,
+    start_bill,
+    until_parked,
 )
-from tests.stand_ins import StripeStandIn
-from tests.waiting import eventually
-from tests.workflows.conftest import World
-from tests.workflows.parked import attributes, discard, ended, page, start_bill, until_parked
-from tests.workflows.recharged import (
+from tests.support.recharge_alerts import told
+from tests.support.recharged_payers import (
     Payer,
     a_payer,
     attempts_of,
@@ -39,17 +42,13 @@ from tests.workflows.recharged import (
     until_over,
     until_states,
 )
+from tests.support.stand_ins import StripeStandIn
+from tests.workflows.conftest import World
 from workflows.bill_call import BillCall
 
 HOUR = timedelta(hours=1)
 POOR = "pm_card_chargeDeclinedInsufficientFunds"
 DECLINED, SUCCEEDED = AttemptState.DECLINED, AttemptState.SUCCEEDED
-
-
-async def told(engine: AsyncEngine, payer: Payer) -> list[Alert]:
-    async with engine.connect() as connection:
-        records = await alerts.page(connection, None, 1000)
-    return [one.alert for one in reversed(records) if one.alert.org_id == payer.org_id]
 
 
 async def suspended(world: World, stripe: StripeStandIn, balance_minor: int = 400) -> Payer:
@@ -152,7 +151,7 @@ async def test_a_cool_down_shows_until_when_after_what_and_how_many_tries(
     assert f"**Until:** {attempt.created_at + HOUR:%Y-%m-%d %H:%M:%S} UTC" in shown
     assert "last for `insufficient_funds`" in shown
     assert "Declines in a row: 1 of 8." in shown
-    assert await discard(handle, "Ann: they pay by invoice") == "discarded"
+    assert (await discard(handle, "Ann: they pay by invoice")).state == "discarded"
 
 
 @pytest.mark.parametrize("how", ["another card", "a top-up", "an engineer"])
@@ -284,12 +283,95 @@ async def test_while_a_dispute_is_open_nothing_is_charged_and_then_it_is(
 
     await settle(world.temporal, payment_id)
     assert (await standing_of(world.engine, payer)).is_disputed
+    await use(world.engine, payer)
     await configure(world.engine, payer.org_id, threshold_minor=1000)
     handle = await recharge(world.temporal, payer, "changed")
     await until_parked(handle, "dispute_open")
     await stripe.dispute_becomes(dispute, "lost")
     await settle(world.temporal, payment_id)
     await until_states(world.engine, payer, [SUCCEEDED])
+    [paid] = await payments(stripe, payer)
+    assert paid["amount"] == 5000
+
+
+async def use(engine: AsyncEngine, payer: Payer) -> None:
+    """Charge a call of a minute."""
+    call = ended_call(await an_assistant(engine, payer.org_id), 60)
+    async with engine.begin() as connection:
+        await calls.charge(connection, [call])
+
+
+@pytest.mark.parametrize("how", ["refunded", "disputed and lost"])
+async def test_what_goes_back_starts_no_recharge_and_usage_after_it_starts_a_usual_one(
+    world: World, stripe: StripeStandIn, how: str
+) -> None:
+    payer = await a_payer(world.engine, stripe, 600)
+    payment_id = await top_up(world.temporal, stripe, payer, 40_000)
+    async with world.engine.begin() as connection:
+        await ledger.post(connection, [charge_of(payer.org_id, 40_000, unique("call"))])
+    if how == "refunded":
+        await stripe.refund(payment_id)
+    else:
+        await stripe.dispute_becomes(await stripe.dispute(payment_id), "lost")
+    await settle(world.temporal, payment_id)
+    await until_over(world.temporal, payer)
+    assert await balance_of(world.engine, payer.org_id) == 600 - 40_000
+    assert await payments(stripe, payer) == []
+    await use_on_credit(world.engine, payer)
+    await recharge(world.temporal, payer)
+    await until_states(world.engine, payer, [SUCCEEDED])
+    await until_over(world.temporal, payer)
+    [paid] = await payments(stripe, payer)
+    assert paid["amount"] == 5000
+
+    async def is_credited() -> bool:
+        return await balance_of(world.engine, payer.org_id) == 600 - 40_000 - 156 + 5000
+
+    await eventually(is_credited)
+    await recharge(world.temporal, payer, "changed")
+    await until_over(world.temporal, payer)
+    assert await states_of(world.engine, payer) == [SUCCEEDED]
+
+
+async def use_on_credit(engine: AsyncEngine, payer: Payer) -> None:
+    """Charge something that is not refused, however far below its limit the wallet is."""
+    async with engine.begin() as connection:
+        used = charge_of(payer.org_id, 156, unique("call"))
+        await ledger.post(connection, [replace(used, refusable=False)])
+
+
+async def test_more_than_a_card_is_charged_without_a_person_waits_for_one_and_is_told(
+    world: World, stripe: StripeStandIn
+) -> None:
+    payer = await a_payer(world.engine, stripe, 400, amount_minor=60_000)
+    handle = await recharge(world.temporal, payer)
+    await until_parked(handle, "recharge_above_cap")
+    assert "600.00 GBP is above what a card is charged without a person" in await page(handle)
+    [alert] = await told(world.engine, payer)
+    assert (alert.org_id, alert.workflow_id) == (payer.org_id, handle.id)
+    await world.let_pass(handle, timedelta(days=3))
+    assert await payments(stripe, payer) == []
+    await handle.signal("reprocess", "Ann: they have asked for it")
+    await until_states(world.engine, payer, [SUCCEEDED])
+    [paid] = await payments(stripe, payer)
+    assert paid["amount"] == 60_000
+
+
+async def test_an_approval_is_of_what_was_shown_and_of_no_more(
+    world: World, stripe: StripeStandIn
+) -> None:
+    payer = await a_payer(world.engine, stripe, 400, amount_minor=60_000)
+    handle = await recharge(world.temporal, payer)
+    await until_parked(handle, "recharge_above_cap")
+    await configure(world.engine, payer.org_id, amount_minor=70_000)
+    await handle.signal("reprocess", "Ann: they have asked for it")
+
+    async def shows_more() -> bool:
+        return "700.00 GBP is above" in await page(handle)
+
+    await eventually(shows_more)
+    await until_parked(handle, "recharge_above_cap")
+    assert await payments(stripe, payer) == []
 
 
 async def test_a_card_that_is_gone_is_told_once_and_a_new_one_goes_on(

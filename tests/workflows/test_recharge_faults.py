@@ -13,15 +13,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 from temporalio.testing import TimeSkipper
 
-from billing.attempt import AttemptState
-from store.migrate import upgrade
+from billing.recharges.attempt import AttemptState
+from processes.namespace import prepare
 from tests.conftest import NewDatabase
-from tests.factories import balance_of, keys_of
-from tests.stand_ins import StripeStandIn
-from tests.waiting import LONGEST_SECONDS
-from tests.workflows.conftest import SkippingWorld
-from tests.workflows.cutting import Cut, Cutter
-from tests.workflows.recharged import (
+from tests.support.cut_activities import Cut, Cutter
+from tests.support.eventually import LONGEST_SECONDS
+from tests.support.factories import balance_of, keys_of
+from tests.support.recharged_payers import (
     Payer,
     a_payer,
     charges_fail,
@@ -30,9 +28,10 @@ from tests.workflows.recharged import (
     states_of,
     stripe_fails,
 )
-from wiring import Clients, Settings, connect_temporal, stripe_client
+from tests.support.stand_ins import StripeStandIn
+from tests.workflows.conftest import SkippingWorld
+from wiring import Clients, Settings, connect_temporal, platform_rules, stripe_client
 from worker import build_workers
-from workflows.namespace import prepare
 
 IMPATIENT_SECONDS = 1.5
 # Every step of a recharge and of the settlement after it, and which time it is done.
@@ -57,12 +56,11 @@ async def world(
     skipping_server: str,
     settings: Settings,
     clients: Clients,
-    new_database: NewDatabase,
+    migrated_database: NewDatabase,
     cutter: Cutter,
 ) -> AsyncIterator[SkippingWorld]:
     """A worker that waits for Stripe for a second, can be cut off, and skips all that it waits."""
-    engine = await new_database()
-    await upgrade(engine)
+    engine = await migrated_database()
     there = {"temporal_address": skipping_server, "temporal_namespace": "recharges-cut-off"}
     plain = await connect_temporal(settings.model_copy(update=there))
     await prepare(plain)
@@ -73,7 +71,7 @@ async def world(
     http = stripe_sdk.HTTPXClient(timeout=IMPATIENT_SECONDS)
     impatient = replace(clients, engine=engine, stripe=stripe_client(settings, http))
     async with AsyncExitStack() as running:
-        for one in build_workers(skipper.client, impatient):
+        for one in build_workers(skipper.client, impatient, platform_rules(settings)):
             await running.enter_async_context(one)
         yield SkippingWorld(skipper.client, engine)
     await http.close_async()  # type: ignore[no-untyped-call]

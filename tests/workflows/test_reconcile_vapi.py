@@ -10,11 +10,15 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client, WorkflowHandle
 
-from billing.money import Currency, Money
-from billing.organization import AgentKind
-from billing.reconciliation import FindingKind, FindingOutcome, Report, RunStatus
-from store import calls, reconciliations
-from tests.factories import (
+import activities.reconciliation.runs
+import activities.reconciliation.vapi
+from billing.ledger.money import Currency, Money
+from billing.organizations import AgentKind
+from billing.reconciliation.reconciliation import FindingKind, FindingOutcome, Report, RunStatus
+from store.calls import discards
+from store.reconciliation import runs
+from tests.support.eventually import eventually
+from tests.support.factories import (
     an_assistant,
     an_organization,
     balance_of,
@@ -22,11 +26,17 @@ from tests.factories import (
     register,
     unique,
 )
-from tests.stand_ins import VapiStandIn
-from tests.waiting import eventually
-from tests.workflows.parked import attributes, ended, page, reprocess, start_bill, until_parked
-from tests.workflows.reconciled import Reconciler, a_day, as_listed, bill, calls_on
-from tests.workflows.webhooks import accept, drain, is_handled, report_of
+from tests.support.inbox_events import accept, drain, is_handled, report_of
+from tests.support.parked_workflows import (
+    attributes,
+    ended,
+    page,
+    reprocess,
+    start_bill,
+    until_parked,
+)
+from tests.support.reconciled_days import Reconciler, a_day, as_listed, bill, calls_on
+from tests.support.stand_ins import VapiStandIn
 
 MINUTE = Money(56, Currency.GBP)
 
@@ -107,7 +117,7 @@ async def test_several_pages_and_equal_timestamps_are_each_seen_once(
 
     report = await reconciler.reconcile(day)
     assert (report.total.checked, report.total.missing) == (510, 1)
-    assert report.run.pages == 3
+    assert report.run.pages == 4
 
 
 async def test_hundreds_of_calls_of_one_instant_are_asked_for_at_once(
@@ -173,7 +183,7 @@ async def test_a_call_of_nobody_is_quarantined_and_settles_once_it_has_an_owner(
 
     org_id = await an_organization(engine, 1000)
     await register(engine, assistant, org_id)
-    assert await reprocess(handle, "Ann: registered") == "settled"
+    assert (await reprocess(handle, "Ann: registered")).state == "settled"
     assert await balance_of(engine, org_id) == 1000 - 56
     assert (await reconciler.reconcile(day)).total.missing == 0
 
@@ -271,6 +281,31 @@ async def test_another_duration_for_the_same_money_is_reported_once(
     assert (await reconciler.reconcile(day)).total.drifted == 0
 
 
+async def test_a_start_that_was_reported_is_not_given_back_because_vapi_s_list_lacks_it(
+    reconciler: Reconciler, engine: AsyncEngine, vapi: VapiStandIn
+) -> None:
+    org_id, assistant = await a_tenant(engine)
+    day = a_day()
+    [call] = calls_on(day, assistant, 1)
+    await bill(engine, call)
+    await vapi.lists(replace(call, started_at=None), created_at=call.started_at)
+    assert (await reconciler.reconcile(day)).total.drifted == 0
+    assert await balance_of(engine, org_id) == 100_000 - 56
+
+
+async def test_a_call_belongs_to_whom_its_report_named_though_vapi_s_list_names_nobody(
+    reconciler: Reconciler, engine: AsyncEngine, vapi: VapiStandIn
+) -> None:
+    org_id = await an_organization(engine, 100)
+    day = a_day()
+    [call] = calls_on(day, await an_assistant(engine, org_id), 1, seconds=1800)
+    await bill(engine, call)
+    await vapi.lists(replace(call, assistant_id=None))
+    report = await reconciler.reconcile(day)
+    assert [tally.org_id for tally in report.organizations] == [org_id]
+    assert (report.total.unbilled, report.total.waiting) == (1, 1)
+
+
 async def test_a_webhook_that_comes_after_reconciliation_charges_nothing(
     reconciler: Reconciler, worker: Client, engine: AsyncEngine, vapi: VapiStandIn
 ) -> None:
@@ -307,7 +342,7 @@ async def test_a_call_that_a_person_gave_up_stays_given_up(
     [call] = calls_on(day, assistant, 1)
     await vapi.lists(call)
     async with engine.begin() as connection:
-        await calls.discard(connection, call, "Ann: a test call")
+        await discards.discard(connection, call, "Ann: a test call")
     report = await reconciler.reconcile(day)
     assert (report.total.checked, report.total.missing, report.total.unbilled) == (1, 0, 0)
     assert await keys_of(engine, org_id) == []
@@ -359,11 +394,11 @@ async def test_a_refused_key_fails_visibly_is_retried_and_parks(
     assert "401 Unauthorized" in await page(handle)
     run_id = handle.first_execution_run_id or ""
     async with engine.connect() as connection:
-        run = await reconciliations.read(connection, run_id)
+        run = await runs.read(connection, run_id)
     assert run.status is RunStatus.PARKED
     assert "401" in run.problem
 
-    assert await reprocess(handle, "Ann: the key is right now") == "running"
+    assert (await reprocess(handle, "Ann: the key is right now")).state == "running"
     report = await report_of_run(handle)
     assert report.total.recovered == 1
     assert (await attributes(handle))[:2] == ("settled", None)
@@ -383,30 +418,39 @@ async def test_a_run_goes_on_where_it_was(
     await until_parked(handle, "fault")
     await reprocess(handle, "Ann: Vapi is back")
     report = await report_of_run(handle)
-    assert (report.total.checked, report.total.missing, report.run.pages) == (300, 0, 2)
+    assert (report.total.checked, report.total.missing, report.run.pages) == (300, 0, 3)
 
 
 async def test_the_same_request_while_it_runs_is_that_run(
     reconciler: Reconciler, engine: AsyncEngine, vapi: VapiStandIn
 ) -> None:
     day = a_day()
-    await vapi.list_misbehaves(kind="delay", seconds=2, times=1)
+    await vapi.list_misbehaves(kind="delay", seconds=600)
     first = await reconciler.start(day)
     with pytest.raises(Exception, match="already started"):
         await reconciler.start(day)
+    await vapi.behave()
     await ended(first)
 
 
+@pytest.fixture
+def many(monkeypatch: pytest.MonkeyPatch, story_is_full: bool) -> int:
+    """Two portions of findings and a bit; the small story has smaller ones."""
+    if not story_is_full:
+        monkeypatch.setattr(activities.reconciliation.runs, "PORTION", 20)
+    return 230 if story_is_full else 46
+
+
 async def test_findings_are_put_right_a_portion_at_a_time(
-    reconciler: Reconciler, worker: Client, engine: AsyncEngine, vapi: VapiStandIn
+    reconciler: Reconciler, worker: Client, engine: AsyncEngine, vapi: VapiStandIn, many: int
 ) -> None:
     org_id, assistant = await a_tenant(engine)
     day = a_day()
-    listed = calls_on(day, assistant, 230, seconds=1)
+    listed = calls_on(day, assistant, many, seconds=1)
     await vapi.lists(*listed)
     report = await reconciler.reconcile(day)
-    assert (report.total.missing, report.total.recovered) == (230, 230)
-    assert len(await keys_of(engine, org_id)) == 230
+    assert (report.total.missing, report.total.recovered) == (many, many)
+    assert len(await keys_of(engine, org_id)) == many
     async with asyncio.timeout(60):
         await eventually(lambda: _is_settled(worker, listed[0].call_id))
 
@@ -414,3 +458,49 @@ async def test_findings_are_put_right_a_portion_at_a_time(
 async def _is_settled(worker: Client, call_id: str) -> bool:
     found = await attributes(worker.get_workflow_handle(f"call/{call_id}"))
     return found[0] == "settled"
+
+
+async def test_a_call_that_was_scheduled_five_days_ahead_and_lost_is_found(
+    reconciler: Reconciler, engine: AsyncEngine, vapi: VapiStandIn
+) -> None:
+    """It exists at Vapi since then, so it is in no window by its creation."""
+    org_id, assistant = await a_tenant(engine)
+    day = a_day()
+    scheduled, usual = calls_on(day, assistant, 2)
+    await vapi.lists(usual)
+    await vapi.lists(scheduled, created_at=day.since - timedelta(days=5))
+    report = await reconciler.reconcile(day)
+    assert (report.total.checked, report.total.missing, report.total.recovered) == (2, 2, 2)
+    assert set(await keys_of(engine, org_id)) == {
+        f"call:{scheduled.call_id}",
+        f"call:{usual.call_id}",
+    }
+
+
+async def test_calls_that_were_scheduled_are_walked_page_by_page_and_those_of_before_are_left(
+    reconciler: Reconciler,
+    engine: AsyncEngine,
+    vapi: VapiStandIn,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(activities.reconciliation.vapi, "PAGE", 2)
+    _, assistant = await a_tenant(engine)
+    day = a_day()
+    scheduled = calls_on(day, assistant, 5)
+    for number, call in enumerate(scheduled):
+        await vapi.lists(call, created_at=day.since - timedelta(days=5 + number // 2))
+    before = replace(day, since=day.since - timedelta(days=2))
+    await vapi.lists(*calls_on(before, assistant, 1), created_at=day.since - timedelta(days=3))
+    report = await reconciler.reconcile(day)
+    assert (report.total.checked, report.total.recovered) == (5, 5)
+
+
+async def test_a_call_with_an_end_and_a_reason_is_compared_whatever_its_status_says(
+    reconciler: Reconciler, engine: AsyncEngine, vapi: VapiStandIn
+) -> None:
+    _, assistant = await a_tenant(engine)
+    day = a_day()
+    [call] = calls_on(day, assistant, 1)
+    await vapi.knows(call, "in-progress")
+    report = await reconciler.reconcile(day)
+    assert (report.total.missing, report.total.recovered) == (1, 1)

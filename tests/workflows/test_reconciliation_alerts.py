@@ -8,13 +8,13 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
-from activities.reconciliation import ReconciliationActivities
-from store import alerts
-from tests.factories import an_assistant, an_organization
-from tests.stand_ins import SlackStandIn, VapiStandIn
-from tests.waiting import eventually
-from tests.workflows.parked import ended, reprocess, until_parked
-from tests.workflows.reconciled import Reconciler, a_day, bill, calls_of_today, calls_on
+from activities.reconciliation.runs import ReconciliationActivities
+from store.alerts import alerts
+from tests.support.eventually import eventually
+from tests.support.factories import an_assistant, an_organization
+from tests.support.parked_workflows import ended, reprocess, until_parked
+from tests.support.reconciled_days import Reconciler, a_day, bill, calls_of_today, calls_on
+from tests.support.stand_ins import SlackStandIn, VapiStandIn
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +125,7 @@ async def test_a_daily_run_that_fails_is_told_once_and_so_is_that_it_went_throug
     await vapi.list_misbehaves(kind="status", status=401, times=6)
     handle = await reconciler.start_daily()
     await until_parked(handle, "fault")
-    assert await reprocess(handle, "Ann: is it back?") == "running"
+    assert (await reprocess(handle, "Ann: is it back?")).state == "running"
     await until_parked(handle, "fault")
     await reprocess(handle, "Ann: the key is right now")
     await ended(handle)

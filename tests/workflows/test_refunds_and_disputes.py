@@ -6,10 +6,11 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
-from billing.payment import Settlement
-from tests.factories import an_organization, balance_of, entries_of, keys_of
-from tests.stand_ins import StripeStandIn
-from tests.workflows.parked import discard, ended, page, until_parked
+from billing.payments.payment import Settlement
+from tests.support.eventually import eventually
+from tests.support.factories import an_organization, balance_of, entries_of, keys_of
+from tests.support.parked_workflows import attributes, discard, ended, page, until_parked
+from tests.support.stand_ins import SlackStandIn, StripeStandIn
 from tests.workflows.test_settle_payment import hear, hint_about
 
 
@@ -164,7 +165,7 @@ async def test_a_refund_of_a_payment_that_is_parked_posts_nothing(
     await until_parked(handle, "amount_mismatch")
     await stripe.refund(payment_id)
     await hear(worker, hint_about(payment_id))
-    assert await discard(handle, "Ann: refunded it") == "discarded"
+    assert (await discard(handle, "Ann: refunded it")).state == "discarded"
     assert await keys_of(engine, org_id) == []
 
 
@@ -179,7 +180,7 @@ async def test_a_dispute_in_another_currency_parks_when_all_else_is_posted(
     await until_parked(handle, "dispute_currency_mismatch")
     assert f"A dispute of {payment_id} has moved money" in await page(handle)
     assert await keys_of(engine, org_id) == [f"payment:{payment_id}:credit", f"refund:{refund}"]
-    assert await discard(handle, "Ann: agreed with the customer") == "discarded"
+    assert (await discard(handle, "Ann: agreed with the customer")).state == "discarded"
 
 
 async def test_refunds_and_disputes_of_another_product_are_left_alone(
@@ -191,3 +192,58 @@ async def test_refunds_and_disputes_of_another_product_are_left_alone(
     await stripe.dispute(payment_id)
     assert (await settle(worker, payment_id)).ignored
     assert await keys_of(engine, org_id) == []
+
+
+async def test_a_refund_and_a_dispute_follow_the_credit_though_the_payment_was_edited_since(
+    worker: Client, engine: AsyncEngine, stripe: StripeStandIn, slack: SlackStandIn
+) -> None:
+    one, other = await an_organization(engine), await an_organization(engine)
+    payment_id = await stripe.payment(one, 2500)
+    await settle(worker, payment_id)
+    await stripe.edit(payment_id, await stripe.customer(), org_id=other, type="subscription")
+    await stripe.refund(payment_id, amount=1000)
+    handle = await hear(worker, hint_about(payment_id))
+    assert await ended(handle)
+    assert await attributes(handle) == ("settled", None, one, 2500)
+    await stripe.dispute(payment_id, amount=700)
+    await settle(worker, payment_id)
+    assert (await balance_of(engine, one), await balance_of(engine, other)) == (800, 0)
+
+    async def told() -> list[dict[str, Any]]:
+        return await slack.messages(payment_id)
+
+    [message] = await eventually(told)
+    assert "organization, type" in str(message)
+
+
+async def test_a_payment_that_was_given_up_is_not_parked_again_by_its_refund(
+    worker: Client, engine: AsyncEngine, stripe: StripeStandIn
+) -> None:
+    org_id = await an_organization(engine)
+    payment_id = await stripe.payment(org_id, 2000, amount_minor="2500")
+    handle = await hear(worker, hint_about(payment_id))
+    await until_parked(handle, "amount_mismatch")
+    assert (await discard(handle, "Ann: I refund it in Stripe")).state == "discarded"
+    await stripe.refund(payment_id)
+    again = await hear(worker, hint_about(payment_id))
+    settlement = await ended(again)
+    assert settlement is not None
+    assert settlement.given_up
+    assert await attributes(again) == ("discarded", None, org_id, 2000)
+    assert await keys_of(engine, org_id) == []
+
+
+async def test_a_refund_that_comes_after_a_dispute_was_given_up_is_posted(
+    worker: Client, engine: AsyncEngine, stripe: StripeStandIn
+) -> None:
+    org_id = await an_organization(engine)
+    payment_id = await stripe.payment(org_id, 2500)
+    await stripe.dispute(payment_id, currency="usd")
+    handle = await hear(worker, hint_about(payment_id))
+    await until_parked(handle, "dispute_currency_mismatch")
+    assert (await discard(handle, "Ann: agreed with the customer")).state == "discarded"
+    refund = await stripe.refund(payment_id, amount=500)
+    again = await hear(worker, hint_about(payment_id))
+    await until_parked(again, "dispute_currency_mismatch")
+    assert await keys_of(engine, org_id) == [f"payment:{payment_id}:credit", f"refund:{refund}"]
+    assert (await discard(again, "Ann: agreed before")).state == "discarded"

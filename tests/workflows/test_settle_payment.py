@@ -2,15 +2,21 @@
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowHandle
 
-from billing.call import CallState
-from billing.payment import Settlement, payment_workflow_id
-from billing.webhook import PaymentHint
-from tests.factories import (
+from billing.calls.call import CallState
+from billing.inbox.webhook_event import PaymentHint
+from billing.payments.payment import Settlement, payment_workflow_id
+from processes import webhook_events
+from store.payments import payments
+from tests.support.eventually import eventually
+from tests.support.factories import (
     NOON,
     an_assistant,
     an_organization,
@@ -19,8 +25,8 @@ from tests.factories import (
     keys_of,
     unique,
 )
-from tests.stand_ins import StripeStandIn
-from tests.workflows.parked import (
+from tests.support.inbox_events import accept, drain, event_of, is_handled
+from tests.support.parked_workflows import (
     attributes,
     discard,
     ended,
@@ -30,7 +36,8 @@ from tests.workflows.parked import (
     tries,
     until_parked,
 )
-from tests.workflows.webhooks import accept, drain, event_of, is_handled
+from tests.support.recharged_payers import stripe_fails
+from tests.support.stand_ins import StripeStandIn
 from workflows import settle_payment
 from workflows.settle_payment import SettlePayment
 
@@ -43,13 +50,8 @@ def hint_about(payment_id: str) -> PaymentHint:
 
 async def hear(worker: Client, hint: PaymentHint) -> Payment:
     """Hear of an event as the API does: start its process, or signal the one that runs."""
-    return await worker.start_workflow(
-        SettlePayment.run,
-        hint,
-        start_signal="look_again",
-        start_signal_args=[hint],
-        **settle_payment.start_options(hint.payment_id),
-    )
+    await webhook_events.start(worker, event_of(hint))
+    return worker.get_workflow_handle_for(SettlePayment.run, payment_workflow_id(hint.payment_id))
 
 
 async def settle(worker: Client, payment_id: str) -> Settlement:
@@ -70,12 +72,43 @@ async def test_a_top_up_is_credited_and_says_so(
     assert await balance_of(engine, org_id) == 2500
 
 
+async def test_an_event_that_starts_its_process_is_one_look(
+    worker: Client, engine: AsyncEngine, stripe: StripeStandIn
+) -> None:
+    payment_id = await stripe.payment(await an_organization(engine), 2500)
+    event = event_of(hint_about(payment_id), due_in_seconds=3600.0)
+    await accept(engine, event)
+    handle = await hear(worker, PaymentHint(payment_id, event.key))
+    await ended(handle)
+    assert await tries(handle, "fetch_payment") == 1
+    assert await is_handled(engine, event)
+
+
+async def test_a_start_that_hints_twice_as_those_of_version_0_1_did_is_one_look(
+    worker: Client, engine: AsyncEngine, stripe: StripeStandIn
+) -> None:
+    payment_id = await stripe.payment(await an_organization(engine), 2500)
+    event = event_of(hint_about(payment_id), due_in_seconds=3600.0)
+    await accept(engine, event)
+    hint = PaymentHint(payment_id, event.key)
+    handle = await worker.start_workflow(
+        SettlePayment.run,
+        hint,
+        start_signal="look_again",
+        start_signal_args=[hint],
+        **settle_payment.start_options(hint.payment_id),
+    )
+    await ended(handle)
+    assert await tries(handle, "fetch_payment") == 1
+    assert await is_handled(engine, event)
+
+
 @pytest.mark.parametrize("at_once", [True, False])
 async def test_both_events_of_a_checkout_credit_it_once_and_are_both_handled(
     worker: Client, engine: AsyncEngine, stripe: StripeStandIn, *, at_once: bool
 ) -> None:
     org_id = await an_organization(engine)
-    payment_id = await stripe.checkout(org_id, 2500)
+    payment_id = await stripe.checkout(org_id, 2500, type="wallet_topup")
     hints = [hint_about(payment_id), hint_about(payment_id)]
     await accept(engine, *(event_of(hint, due_in_seconds=3600.0) for hint in hints))
     if at_once:
@@ -106,11 +139,12 @@ async def test_an_event_during_the_look_makes_it_look_again(
 ) -> None:
     org_id = await an_organization(engine)
     payment_id = await stripe.payment(org_id, 2500)
-    await stripe.misbehave(payment_id, kind="delay", seconds=1.0)
+    await stripe.misbehave(payment_id, kind="delay", seconds=600)
     events = [event_of(hint_about(payment_id), due_in_seconds=3600.0) for _ in range(2)]
     await accept(engine, *events)
     for event in events:
         handle = await hear(worker, PaymentHint(payment_id, event.key))
+    await stripe.behave()
     await ended(handle)
     assert await is_handled(engine, *events)
     assert await keys_of(engine, org_id) == [f"payment:{payment_id}:credit"]
@@ -140,8 +174,8 @@ async def test_a_payment_that_does_not_fit_parks_and_credits_nothing(
     assert await until_parked(handle, reason) == ("parked", reason, org_id, at_risk)
     assert f"from {payment_id} for {org_id}" in await page(handle)
     assert f"--workflow-id payment/{payment_id} --name discard" in await page(handle)
-    assert (await reprocess(handle, "Ann: just looking")).startswith(f"parked: {reason}")
-    assert await discard(handle, "Ann: refunded it") == "discarded"
+    assert str(await reprocess(handle, "Ann: just looking")).startswith(f"parked: {reason}")
+    assert (await discard(handle, "Ann: refunded it")).state == "discarded"
     assert await ended(handle) is None
     assert await balance_of(engine, org_id) == 0
 
@@ -163,7 +197,7 @@ async def test_a_payment_of_an_organisation_that_comes_later_is_credited_then(
     handle = await hear(worker, hint_about(await stripe.payment(org_id, 2500)))
     await until_parked(handle, "unknown_organization")
     await an_organization(engine, org_id=org_id)
-    assert await reprocess(handle, "Ann: created it") == "settled"
+    assert (await reprocess(handle, "Ann: created it")).state == "settled"
     assert await balance_of(engine, org_id) == 2500
 
 
@@ -244,5 +278,57 @@ async def test_a_payment_that_stripe_does_not_know_parks_and_its_event_is_done_w
     handle = worker.get_workflow_handle(payment_workflow_id(hint.payment_id))
     await until_parked(handle, "payment_missing")
     assert f"Stripe has no payment {hint.payment_id}" in await page(handle)
-    assert await discard(handle, "Ann: of the test account") == "discarded"
+    assert (await discard(handle, "Ann: of the test account")).state == "discarded"
     assert await is_handled(engine, event_of(hint))
+
+
+async def test_a_first_404_of_stripe_is_not_final(
+    worker: Client, engine: AsyncEngine, stripe: StripeStandIn
+) -> None:
+    org_id = await an_organization(engine)
+    payment_id = await stripe.payment(org_id, 2500)
+    path = f"/v1/payment_intents/{payment_id}"
+    await stripe_fails(stripe, "GET", path, kind="status", status=404, times=2)
+    hint = hint_about(payment_id)
+    await drain(worker, engine, event_of(hint))
+    handle = worker.get_workflow_handle(payment_workflow_id(payment_id))
+    await ended(handle)
+    assert await attributes(handle) == ("settled", None, org_id, 2500)
+    assert await balance_of(engine, org_id) == 2500
+
+
+async def test_who_reprocesses_while_a_try_is_under_way_hears_of_one_that_began_afterwards(
+    worker: Client, engine: AsyncEngine, stripe: StripeStandIn
+) -> None:
+    """The one that is under way has looked at Stripe already, before the payment was corrected."""
+    one, other = [await an_organization(engine) for _ in range(2)]
+    payment_id = await stripe.checkout(one, 2500, type="wallet_topup", org_id=other)
+    handle = await hear(worker, hint_about(payment_id))
+    await until_parked(handle, "organization_mismatch")
+    async with engine.begin() as holding:
+        await payments.lock(holding, payment_id)
+        await handle.signal("wake_up", "an event has come")
+        assert await eventually(lambda: somebody_waits_for_a_lock(engine))
+        await stripe.edit(payment_id, org_id=one)
+        told = asyncio.create_task(reprocess(handle, "Ann: corrected"))
+        await until_accepted(handle)
+    assert (await told).state == "settled"
+    assert await balance_of(engine, one) == 2500
+
+
+async def somebody_waits_for_a_lock(engine: AsyncEngine) -> bool:
+    query = text(
+        "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database"
+        " WHERE locktype = 'advisory' AND NOT granted AND datname = current_database()"
+    )
+    async with engine.connect() as connection:
+        return bool(await connection.scalar(query))
+
+
+async def until_accepted(handle: WorkflowHandle[Any, Any]) -> None:
+    async def is_accepted() -> bool:
+        events = (await handle.fetch_history()).events
+        accepted = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED
+        return any(one.event_type == accepted for one in events)
+
+    assert await eventually(is_accepted)

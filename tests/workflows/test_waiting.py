@@ -4,14 +4,14 @@ from dataclasses import replace
 
 from temporalio.client import WorkflowExecutionStatus
 
-from billing.call import CallState
-from billing.webhook import PaymentHint
-from tests.factories import an_assistant, an_organization, balance_of, ended_call, unique
-from tests.stand_ins import StripeStandIn, VapiStandIn
-from tests.waiting import eventually
+from billing.calls.call import CallState
+from billing.inbox.webhook_event import PaymentHint
+from tests.support.eventually import eventually
+from tests.support.factories import an_assistant, an_organization, balance_of, ended_call, unique
+from tests.support.inbox_events import accept, event_of, is_handled, report_of
+from tests.support.parked_workflows import ended, start_bill, tries
+from tests.support.stand_ins import StripeStandIn, VapiStandIn
 from tests.workflows.conftest import SkippingWorld
-from tests.workflows.parked import ended, start_bill, tries
-from tests.workflows.webhooks import accept, event_of, is_handled, report_of
 from workflows import drain_inbox, settle_payment
 from workflows.settle_payment import SettlePayment
 
@@ -45,24 +45,24 @@ async def test_a_payment_parked_for_a_fault_is_credited_once_stripe_is_back(
 
 
 async def test_starts_that_were_lost_are_swept_up_without_a_nudge(
-    skipping: SkippingWorld, stripe: StripeStandIn
+    sweeping: SkippingWorld, stripe: StripeStandIn
 ) -> None:
-    org_id = await an_organization(skipping.engine)
-    call = ended_call(await an_assistant(skipping.engine, org_id))
+    org_id = await an_organization(sweeping.engine)
+    call = ended_call(await an_assistant(sweeping.engine, org_id))
     payment_id = await stripe.payment(org_id, 2500)
     lost = (
         report_of(call, due_in_seconds=0.5),
         event_of(PaymentHint(payment_id, unique("evt")), due_in_seconds=0.5),
     )
-    await accept(skipping.engine, *lost)
-    await eventually(lambda: is_handled(skipping.engine, *lost))
-    assert await balance_of(skipping.engine, org_id) == 2500 - 56
+    await accept(sweeping.engine, *lost)
+    await eventually(lambda: is_handled(sweeping.engine, *lost))
+    assert await balance_of(sweeping.engine, org_id) == 2500 - 56
 
 
 async def test_the_drain_begins_anew_before_its_history_grows_long(
-    skipping: SkippingWorld,
+    sweeping: SkippingWorld,
 ) -> None:
-    drain = skipping.temporal.get_workflow_handle(drain_inbox.WORKFLOW_ID)
+    drain = sweeping.temporal.get_workflow_handle(drain_inbox.WORKFLOW_ID)
     first = (await drain.describe()).run_id
 
     async def began_anew() -> bool:
@@ -70,8 +70,8 @@ async def test_the_drain_begins_anew_before_its_history_grows_long(
         return now.run_id != first and now.status is WorkflowExecutionStatus.RUNNING
 
     await eventually(began_anew)
-    former = skipping.temporal.get_workflow_handle(drain_inbox.WORKFLOW_ID, run_id=first)
+    former = sweeping.temporal.get_workflow_handle(drain_inbox.WORKFLOW_ID, run_id=first)
     assert (await former.describe()).status is WorkflowExecutionStatus.CONTINUED_AS_NEW
-    call = ended_call(await an_assistant(skipping.engine, await an_organization(skipping.engine)))
-    await accept(skipping.engine, report_of(call))
-    await eventually(lambda: is_handled(skipping.engine, report_of(call)))
+    call = ended_call(await an_assistant(sweeping.engine, await an_organization(sweeping.engine)))
+    await accept(sweeping.engine, report_of(call))
+    await eventually(lambda: is_handled(sweeping.engine, report_of(call)))

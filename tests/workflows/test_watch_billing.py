@@ -13,32 +13,25 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.common import RetryPolicy
 from temporalio.worker import Worker
 
-from billing.alarms.decide import decide
-from billing.alarms.seen import Seen
-from billing.money import Currency, Money
+from billing.alerts.observation import Observation
+from billing.alerts.watch import decide
+from billing.ledger.money import Currency, Money
 from billing.monitoring import Rate, Rates
-from billing.parked import ParkedTotal
-from store import calls
+from billing.parking.parked_work import ParkedTotal
+from processes.namespace import prepare
+from store.calls import calls
 from store.schema import webhook_events
-from tests.factories import (
-    NOON,
-    an_assistant,
-    an_organization,
-    credit,
-    ended_call,
-    unique,
-)
-from tests.stand_ins import SlackStandIn
-from tests.waiting import eventually
+from tests.support.eventually import eventually
+from tests.support.factories import NOON, an_assistant, an_organization, credit, ended_call, unique
+from tests.support.failing_workflow import Failing
+from tests.support.inbox_events import accept, report_of
+from tests.support.parked_workflows import ended, start_bill, until_parked
+from tests.support.stand_ins import SlackStandIn
+from tests.support.watch_rounds import Watchman, a_watch_id, connections_refused
 from tests.workflows.conftest import World
-from tests.workflows.failing import Failing
-from tests.workflows.parked import ended, start_bill, until_parked
-from tests.workflows.watched import Watchman, an_id, refused
-from tests.workflows.webhooks import accept, report_of
 from wiring import Settings, connect_temporal
-from workflows import options
-from workflows.namespace import prepare
-from workflows.options import BILLING_QUEUE
+from workflows.shared import options
+from workflows.shared.options import BILLING_QUEUE
 from workflows.watch_billing import Watch, WatchBilling
 
 SOON = timedelta(milliseconds=100)
@@ -79,7 +72,7 @@ async def watch(
     world: World, rounds: int = 1, every: timedelta = SOON
 ) -> WorkflowHandle[WatchBilling, int]:
     return await world.temporal.start_workflow(
-        WatchBilling.run, Watch(rounds, every), id=an_id(), task_queue=BILLING_QUEUE
+        WatchBilling.run, Watch(rounds, every), id=a_watch_id(), task_queue=BILLING_QUEUE
     )
 
 
@@ -201,7 +194,7 @@ async def test_every_view_that_an_alert_links_to_is_one_that_temporal_takes(
 ) -> None:
     bad = Rates(Rate(0, 100), Rate(90, 100), Rate(90, 100))
     parked = ParkedTotal("no_tariff", 1, (Money(10**6, Currency.GBP),), NOON)
-    seen = Seen(NOON, bad, bad, 0, (parked,), (), 1, ("call/1",))
+    seen = Observation(NOON, bad, bad, 0, (parked,), (), 1, ("call/1",))
     good = Rates(Rate(1, 1), Rate(1, 1), Rate(1, 1))
     alone = replace(seen, hour=replace(bad, processing=Rate(1, 1)), quarter=good)
     found = [one.alert for each in (seen, alone) for one in decide(each, frozenset(), 1000)]
@@ -240,7 +233,7 @@ async def test_a_workflow_that_cannot_go_on_is_told_and_so_is_that_none_is_left(
     queue = unique("failing")
     async with Worker(watched.temporal, task_queue=queue, workflows=[Failing]):
         failing = await watched.temporal.start_workflow(
-            Failing.run, id=unique("failing"), task_queue=queue
+            Failing.run, id=unique("failing"), task_queue=queue, task_timeout=timedelta(seconds=1)
         )
 
         async def is_shown() -> bool:
@@ -277,7 +270,7 @@ async def test_a_database_that_is_away_is_told_once_past_the_outbox_and_so_is_it
     watched: World, slack: SlackStandIn, in_a_hurry: None
 ) -> None:
     before = len(await slack.messages("PostgreSQL answers again"))
-    async with refused(watched.engine):
+    async with connections_refused(watched.engine):
         handle = await watch(watched, rounds=3)
         [message] = await until_told(slack, handle.id)
         assert message["text"].startswith("Critical: PostgreSQL does not answer since ")
@@ -295,11 +288,11 @@ async def test_what_an_outage_leaves_behind_has_a_minute_before_it_is_told(
 ) -> None:
     """The first look after an outage only finds out that it is over."""
     org_id = await an_organization(watched.engine, 100)
-    async with refused(watched.engine):
+    async with connections_refused(watched.engine):
         handle = await watch(watched)
         await until_told(slack, handle.id)
     await ended(handle)
-    told = await Watchman(watched.engine, watched.temporal).told()
+    told = await Watchman(watched.engine, watched.temporal).news()
     over, low = told[-2:]
     assert over.startswith("info: PostgreSQL answers again")
     assert low.startswith(f"medium: The balance of {org_id} is low")
@@ -310,7 +303,7 @@ async def test_with_slack_away_too_the_outage_is_told_when_it_is_over(
 ) -> None:
     before = len(await slack.messages("could not be reached to tell"))
     await slack.misbehave(kind="status", status=503, times=None)
-    async with refused(watched.engine):
+    async with connections_refused(watched.engine):
         handle = await watch(watched)
         waits = EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED
 

@@ -117,7 +117,7 @@ CREATE TABLE api_keys (
 );
 """
 
-# The ledger is append-only, and a tariff that was used never changes: PostgreSQL holds it, not us.
+# The ledger is append-only, and a tariff that was used never changes. PostgreSQL itself refuses it.
 _APPEND_ONLY = """
 CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -144,7 +144,7 @@ INSERT INTO tariffs VALUES
 
 
 def upgrade() -> None:
-    """Make the first schema; there is no way back, a mistake is mended by the next revision."""
+    """Create the first schema. There is no way back: a mistake is mended by the next revision."""
     op.execute(_TABLES)
     op.execute(_APPEND_ONLY)
     op.execute(_TARIFFS)

@@ -5,7 +5,7 @@ from alembic import op
 revision = "0003"
 down_revision = "0002"
 
-# An alert may be about an organisation that does not exist: it references none.
+# An alert may be about an organisation that does not exist, so `org_id` refers to nothing.
 _TABLES = """
 CREATE TABLE alerts (
     alert_id      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -32,5 +32,5 @@ CREATE TABLE alarms (
 
 
 def upgrade() -> None:
-    """Make both tables; there is no way back, a mistake is mended by the next revision."""
+    """Add both tables."""
     op.execute(_TABLES)

@@ -5,7 +5,8 @@ from alembic import op
 revision = "0005"
 down_revision = "0004"
 
-# What was approved has been approved by another key than asked for it: PostgreSQL holds it too.
+# What needs approval is posted only by another key than the one that asked for it. PostgreSQL
+# refuses anything else.
 _TABLES = """
 CREATE TABLE adjustments (
     adjustment_id         text PRIMARY KEY,

@@ -5,7 +5,7 @@ from alembic import op
 revision = "0006"
 down_revision = "0005"
 
-# An organisation has one attempt under way at most: PostgreSQL holds it, not us.
+# An organisation has one attempt under way at most. The unique index sees to that.
 _TABLES = """
 ALTER TABLE wallets ADD COLUMN recharge_below_minor bigint;
 

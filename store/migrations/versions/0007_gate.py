@@ -1,11 +1,11 @@
-"""The gate before a call, and the calls that are going on."""
+"""The gate before a call, and the calls in progress."""
 
 from alembic import op
 
 revision = "0007"
 down_revision = "0006"
 
-# A wallet has one freeze in force at most: PostgreSQL holds it, not us.
+# A wallet has one freeze in force at most. The unique index sees to that.
 _TABLES = """
 ALTER TABLE agents ADD COLUMN answered_by text;
 CREATE INDEX tariffs_applicable ON tariffs (org_id, wallet_currency);
@@ -34,5 +34,5 @@ CREATE INDEX calls_in_progress_due ON calls_in_progress (due_at);
 
 
 def upgrade() -> None:
-    """Add both tables, what answers a number, and the way to a wallet's tariffs."""
+    """Add both tables, the assistant that answers a number, and an index to a wallet's tariffs."""
     op.execute(_TABLES)

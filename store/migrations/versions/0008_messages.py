@@ -51,7 +51,7 @@ CREATE INDEX messages_waiting_for_owner ON messages (sent_at) WHERE state = 'unk
 CREATE INDEX messages_watch ON messages (watch_at) WHERE watch_at IS NOT NULL;
 """
 
-# A tariff that was used never changes: PostgreSQL holds it, not us.
+# A tariff that was used never changes. PostgreSQL itself refuses it.
 _APPEND_ONLY = """
 CREATE TRIGGER sms_tariffs_append_only BEFORE UPDATE OR DELETE ON sms_tariffs
     FOR EACH ROW EXECUTE FUNCTION refuse_change();

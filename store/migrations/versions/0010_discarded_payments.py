@@ -1,4 +1,4 @@
-"""Payments that a person has given up: reconciliation does not bring them up again every night."""
+"""Payments that a person has given up, so that reconciliation does not find them every night."""
 
 from alembic import op
 

@@ -1,4 +1,4 @@
-"""What people have said about work that waits: who and why, for good."""
+"""What people have decided about work that waits: who and why, for good."""
 
 from alembic import op
 

@@ -1,4 +1,4 @@
-"""How deep an alarm is raised; where an alert shows many workflows; when an alert was given up."""
+"""How deep an alarm is raised, the view of an alert, and when an alert was given up."""
 
 from alembic import op
 
@@ -14,5 +14,5 @@ CREATE INDEX alerts_given_up ON alerts (given_up_at)
 
 
 def upgrade() -> None:
-    """Add the columns; of what was given up before, it is not known when."""
+    """Add the columns. Alerts given up before have no time of that."""
     op.execute(_COLUMNS)

@@ -1,4 +1,4 @@
-"""Calls that wait for an owner, by themselves: every collection looks for them, among all calls."""
+"""An index of calls that wait for an owner: every collection looks for them among all calls."""
 
 from alembic import op
 

@@ -1,0 +1,1 @@
+"""Alerts: deliver what is in the outbox to Slack."""

@@ -1,0 +1,1 @@
+"""Calls: charge them, and ask Vapi about them."""

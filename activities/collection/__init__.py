@@ -1,0 +1,1 @@
+"""What waits: charged when it can be, and swept up when nobody was told."""

@@ -1,0 +1,1 @@
+"""The inbox: drain it, and remove the bodies that are not kept."""

@@ -1,0 +1,106 @@
+"""Settle what is due batch by batch: for the drain of the inbox, and for that of messages."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+from temporalio import activity
+
+from billing.inbox.webhook_event import HANDED_OVER_GRACE_SECONDS, POSTPONED_SECONDS
+from billing.ledger.entry import NO_POSTINGS, PostingCounts
+from store.inbox import inbox
+from store.inbox.inbox import DueEvent
+
+# What a batch cannot settle is handed over in portions, so that the answer stays small and starting
+# workflows by the thousand does not hold up those events that a batch can settle.
+MOST_EXCEPTIONS = 300
+# In a flood new events come all the time: the drain lingers a little for them to gather.
+LINGER_SECONDS = 0.05
+LINGER_ROUNDS = 10
+# A flood may last, and a wallet that is short cannot wait for its end.
+TOLD_WITHIN_SECONDS = 3.0
+
+
+# What fails alone waits as a process of its own, where a person sees it. It comes again this late.
+SET_ASIDE_GRACE_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What became of events: how many were taken and settled, and which were handed over.
+
+    `postponed` counts those that there was no room to hand over. `short` are organisations whose
+    cards should be charged; `richer` are those that were given money back.
+    """
+
+    taken: int = 0
+    settled: int = 0
+    handed_over: tuple[DueEvent, ...] = ()
+    postponed: int = 0
+    short: frozenset[str] = frozenset()
+    postings: PostingCounts = NO_POSTINGS
+    richer: frozenset[str] = frozenset()
+
+    def __add__(self, other: "Batch") -> "Batch":
+        return Batch(
+            self.taken + other.taken,
+            self.settled + other.settled,
+            self.handed_over + other.handed_over,
+            self.postponed + other.postponed,
+            self.short | other.short,
+            self.postings + other.postings,
+            self.richer | other.richer,
+        )
+
+
+async def settle_batches(
+    settle: Callable[[int], Awaitable[Batch]], size: int
+) -> tuple[Batch, bool]:
+    """Settle batches of up to `size` while there are any.
+
+    `settle` is given how many events it may hand over. Return the sum, and whether it was cut short
+    for the sake of wallets that are short.
+    """
+    total, idle, began = Batch(), 0, time.monotonic()
+    while idle < LINGER_ROUNDS and not (total.postponed and idle) and not _is_late(total, began):
+        batch = await settle(MOST_EXCEPTIONS - len(total.handed_over))
+        total += batch
+        idle = 0 if batch.taken else idle + 1
+        activity.heartbeat(total.settled)
+        if batch.taken < size:
+            await asyncio.sleep(LINGER_SECONDS)
+    return total, idle == 0
+
+
+async def hand_over(
+    connection: AsyncConnection,
+    due: Sequence[DueEvent],
+    done: Collection[int],
+    room: int,
+    alone: Collection[DueEvent] = (),
+) -> Batch:
+    """Leave up to `room` of the events that are not done to workflows of their own.
+
+    Both these and the rest are due again later, in case that nobody settles them. Those that were
+    set `alone` are that much later, for they cost a batch more than others.
+    """
+    left = tuple(event for event in due if event.event_id not in done)
+    handed_over, postponed = left[:room], left[room:]
+    if handed_over:
+        await inbox.postpone(connection, ids_of(handed_over), HANDED_OVER_GRACE_SECONDS)
+    if set_aside := [event for event in handed_over if event in alone]:
+        await inbox.postpone(connection, ids_of(set_aside), SET_ASIDE_GRACE_SECONDS)
+    if postponed:
+        await inbox.postpone(connection, ids_of(postponed), POSTPONED_SECONDS)
+    return Batch(len(due), len(due) - len(left), handed_over, len(postponed))
+
+
+def ids_of(due: Sequence[DueEvent]) -> list[int]:
+    """Return the numbers of events."""
+    return [event.event_id for event in due]
+
+
+def _is_late(total: Batch, began: float) -> bool:
+    return bool(total.short) and time.monotonic() - began > TOLD_WITHIN_SECONDS

@@ -1,0 +1,86 @@
+"""Drain the inbox: settle in batches what no workflow of its own has settled."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from temporalio import activity
+
+from activities.inbox.batches import MOST_EXCEPTIONS, Batch, hand_over, settle_batches
+from activities.inbox.isolation import settle_apart
+from activities.ledger.postings import books
+from billing.calls.call import CallBill, EndedCall
+from billing.inbox.webhook_event import HANDED_OVER_GRACE_SECONDS, Drain, Drained, PaymentHint
+from billing.ledger.entry import given_money, tally
+from store.calls import calls, calls_in_progress
+from store.inbox import inbox
+from store.inbox.inbox import DueEvent
+
+BATCH = 500
+
+
+class InboxActivities:
+    """The batch lane."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    @activity.defn
+    async def drain(self) -> Drained:
+        """Settle batches while there are any; return what needs workflows of their own."""
+        total, cut_short = await settle_batches(self._batch, BATCH)
+        left = [event.facts for event in total.handed_over]
+        overdue = await self._overdue(MOST_EXCEPTIONS - len(left))
+        return Drained(
+            settled=total.settled,
+            calls=(*(one for one in left if isinstance(one, EndedCall)), *overdue),
+            payments=tuple(one for one in left if isinstance(one, PaymentHint)),
+            more=total.postponed > 0,
+            short=tuple(sorted(total.short)),
+            cut_short=cut_short,
+            postings=total.postings,
+            richer=tuple(sorted(total.richer)),
+        )
+
+    async def _overdue(self, room: int) -> list[EndedCall]:
+        """Find calls whose reports are lost: their workflows ask Vapi how they ended."""
+        async with self._engine.begin() as connection:
+            return await calls_in_progress.take_overdue(connection, room, HANDED_OVER_GRACE_SECONDS)
+
+    async def _batch(self, room: int) -> Batch:
+        """Settle one batch, and hand over up to `room` of what it cannot settle."""
+        async with books(self._engine) as connection:
+            due = await inbox.take_due(connection, Drain.INBOX, BATCH)
+            of_calls = [event for event in due if isinstance(event.facts, EndedCall)]
+            apart = await settle_apart(connection, of_calls, partial(_settle, connection))
+            bills = apart.bills
+            done = await _handled(connection, due, bills)
+            batch = await hand_over(connection, due, done, room, apart.alone)
+        return replace(
+            batch,
+            short=frozenset(bill.org_id for bill in bills if bill.is_short and bill.org_id),
+            postings=tally(bill.posting for bill in bills),
+            richer=given_money(bill.posting for bill in bills),
+        )
+
+
+async def _settle(connection: AsyncConnection, due: Sequence[DueEvent]) -> list[CallBill]:
+    """Charge the calls of some events, each once."""
+    ended = {one.facts.call_id: one.facts for one in due if isinstance(one.facts, EndedCall)}
+    return await calls.charge(connection, list(ended.values()), activity.info().workflow_id)
+
+
+async def _handled(
+    connection: AsyncConnection, due: Sequence[DueEvent], bills: Sequence[CallBill]
+) -> set[int]:
+    """Mark the events of calls that are done with; return their numbers."""
+    final = {bill.call_id for bill in bills if not bill.state.waits}
+    done = {
+        event.event_id
+        for event in due
+        if isinstance(event.facts, EndedCall) and event.facts.call_id in final
+    }
+    if done:
+        await inbox.handled(connection, done)
+    return done

@@ -1,0 +1,1 @@
+"""The ledger: the transactions that post to it, and its audit."""

@@ -1,0 +1,1 @@
+"""Messages: charge them, and ask Twilio about them."""

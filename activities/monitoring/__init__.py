@@ -1,0 +1,1 @@
+"""Whether billing goes as it should: the watch, and the worker's metrics."""

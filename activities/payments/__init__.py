@@ -1,0 +1,1 @@
+"""Payments: settle them, and ask Stripe about them, their customers and checkout sessions."""

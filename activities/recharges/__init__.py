@@ -1,0 +1,1 @@
+"""Auto-recharge: decide in PostgreSQL, and charge at Stripe."""

@@ -1,0 +1,180 @@
+"""Walk down Vapi's list of calls, and compare each page with the ledger."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from typing import Any
+
+import httpx
+import orjson
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from temporalio import activity
+
+from activities.reconciliation.runs import Comparing
+from activities.temporal.retry_after import require_success
+from billing.alerts.calls import correction_impossible
+from billing.calls.call import EndedCall
+from billing.calls.vapi import call_from_api, has_ended
+from billing.errors import ListingStuck
+from billing.reconciliation.call_comparison import compare_call
+from billing.reconciliation.reconciliation import (
+    GRACE,
+    Finding,
+    FindingOutcome,
+    Progress,
+    Run,
+    RunStep,
+)
+from store.alerts import alerts
+from store.calls import owners
+from store.ledger import wallets
+from store.reconciliation import findings, ledger_side, runs
+from store.tariffs import call_tariffs
+
+# Each call comes with its transcript, easily 50 kB. So many at a time are quick enough, and do not
+# fill the worker's memory. If all of a page are of one instant, it is read again as large as Vapi
+# gives.
+PAGE = 250
+LARGEST_PAGE = 1000
+
+# Stands before the place of a run among the calls that were created before its window. A worker of
+# the version before hands it on as it is.
+EARLIER = "earlier:"
+
+JsonObject = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """What came of a page: what was found, and how many calls were checked, by owner and day."""
+
+    found: Sequence[Finding]
+    checked: Counter[tuple[str | None, date]]
+
+
+class VapiReconciliation:
+    """The activity that compares Vapi's list of calls with the ledger."""
+
+    def __init__(self, engine: AsyncEngine, http: httpx.AsyncClient) -> None:
+        self._engine = engine
+        self._http = http
+
+    @activity.defn
+    async def compare_calls(self, at: Comparing) -> Progress:
+        """Compare the next page, record what it shows, and return where the one after it begins.
+
+        Raise ListingStuck. Everything else is a fault. The same page again changes nothing.
+        """
+        limit, listed = PAGE, await self._list(at, PAGE)
+        if _is_stuck(listed, PAGE):
+            activity.heartbeat()
+            limit, listed = LARGEST_PAGE, await self._list(at, LARGEST_PAGE)
+        activity.heartbeat()
+        progress = _next(at.progress, listed, limit)
+        ended = [call_from_api(call) for call in listed if _is_due(call, at)]
+        async with self._engine.begin() as connection:
+            compared = await _compare(connection, at.run, ended)
+            reached = datetime.fromisoformat(listed[-1]["createdAt"]) if listed else None
+            if await runs.turn_page(
+                connection, at.run.run_id, progress.pages, reached, compared.checked
+            ):
+                await findings.add(connection, at.run.run_id, compared.found)
+                await _tell(connection, at.run, compared.found)
+        return progress
+
+    async def _list(self, at: Comparing, limit: int) -> list[JsonObject]:
+        """Read the calls that were created at `below` or earlier, newest first (`GET /call`).
+
+        Vapi offers no cursor, no pages and no order: docs.vapi.ai/api-reference/calls/list.
+        """
+        query = {"limit": str(limit), **_bounds(at)}
+        answer = await self._http.get("/call", params=query)
+        require_success(answer, "Vapi")
+        listed: list[JsonObject] = orjson.loads(answer.content)
+        return listed
+
+
+def _bounds(at: Comparing) -> dict[str, str]:
+    """Return which calls are listed: those created in the window, then those used in it.
+
+    A call exists from when it is scheduled, which may be weeks before it takes place. So what was
+    created before the window, and has changed since it began, is listed as well.
+    """
+    since, below = at.run.window.since.isoformat(), at.progress.below
+    if not _is_of_earlier(at.progress):
+        return {"createdAtGe": since, "createdAtLe": below or at.run.window.until.isoformat()}
+    last = (below or "").removeprefix(EARLIER)
+    return {"updatedAtGe": since, **({"createdAtLe": last} if last else {"createdAtLt": since})}
+
+
+def _is_of_earlier(progress: Progress) -> bool:
+    """Return whether a run has come to the calls that were created before its window."""
+    return bool(progress.below and progress.below.startswith(EARLIER))
+
+
+def _is_stuck(listed: Sequence[JsonObject], limit: int) -> bool:
+    """Return whether a full page is of one instant, so that the next page would be the same."""
+    return len(listed) == limit and listed[0]["createdAt"] == listed[-1]["createdAt"]
+
+
+def _next(progress: Progress, listed: Sequence[JsonObject], limit: int) -> Progress:
+    """Return where the next page begins: at the last call's instant, which others may share.
+
+    Raise ListingStuck if the whole page is of that instant.
+    """
+    pages, before = progress.pages + 1, EARLIER if _is_of_earlier(progress) else ""
+    if len(listed) < limit and not before:
+        return replace(progress, pages=pages, below=EARLIER, seen=())
+    if len(listed) < limit:
+        return replace(progress, pages=pages, step=RunStep.RECOVERING, below=None, seen=())
+    last = listed[-1]["createdAt"]
+    if _is_stuck(listed, limit):
+        raise ListingStuck(
+            f"Vapi lists {len(listed)} calls created at {last}, and no way past them"
+        )
+    seen = tuple(call["id"] for call in listed if call["createdAt"] == last)
+    return replace(progress, pages=pages, below=f"{before}{last}", seen=seen)
+
+
+def _is_due(call: JsonObject, at: Comparing) -> bool:
+    """Return whether a call is to be compared: it ended some time ago, and was not compared yet."""
+    if not has_ended(call) or call["id"] in at.progress.seen:
+        return False
+    ended_at = call_from_api(call).ended_at
+    if ended_at is None or ended_at > at.run.started_at - GRACE:
+        return False
+    return not _is_of_earlier(at.progress) or ended_at >= at.run.window.since
+
+
+async def _tell(connection: AsyncConnection, run: Run, found: Sequence[Finding]) -> None:
+    """Tell people of charges that Vapi contradicts by what cannot be: they are left as they are."""
+    for one in found:
+        if one.outcome is FindingOutcome.REPORTED and not run.dry_run:
+            alert = correction_impossible(one.subject, one.org_id, one.detail, run.started_at)
+            await alerts.tell(connection, alert)
+
+
+async def _compare(connection: AsyncConnection, run: Run, listed: Sequence[EndedCall]) -> _Compared:
+    """Compare calls with what is known of them. However many they are, it takes a few reads."""
+    known_calls = await ledger_side.of_calls(connection, listed)
+    ended = [known_calls[call.call_id].with_listed(call) for call in listed]
+    found_owners = await owners.of_calls(connection, ended) | {
+        call_id: one.booked.org_id for call_id, one in known_calls.items() if one.booked
+    }
+    of_wallets = await wallets.of(connection, set(found_owners.values()))
+    rates = await call_tariffs.for_organizations(connection, set(found_owners.values()))
+    checked: Counter[tuple[str | None, date]] = Counter()
+    found = []
+    for call in ended:
+        org_id = found_owners.get(call.call_id)
+        if run.org_id not in (None, org_id) or call.ended_at is None:
+            continue
+        checked[org_id, call.ended_at.date()] += 1
+        wallet = of_wallets.get(org_id or "")
+        finding = compare_call(call, known_calls[call.call_id], wallet, rates, run.started_at)
+        if finding is not None:
+            found.append(
+                replace(finding, outcome=FindingOutcome.REPORTED) if run.dry_run else finding
+            )
+    return _Compared(found, checked)

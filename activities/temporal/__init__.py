@@ -1,0 +1,1 @@
+"""What activities share because Temporal runs them: refusals, retries, search attributes."""

@@ -1,0 +1,1 @@
+"""What all routes share: problems, pages, fields, and the fast lane."""

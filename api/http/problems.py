@@ -1,0 +1,239 @@
+"""Errors as RFC 9457 problem documents, each with a stable `code`."""
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict
+from starlette.exceptions import HTTPException
+
+from billing.errors import BillingError, Conflict
+from store.database.errors import DATABASE_GONE
+
+RETRY_AFTER_SECONDS = 5
+MEDIA_TYPE = "application/problem+json"
+IDEMPOTENCY_KEY = "Idempotency-Key"
+
+
+class Unauthorized(BillingError):
+    """The caller has not shown who it is."""
+
+    code = "unauthorized"
+    status = 401
+    title = "The credentials are missing or wrong"
+
+
+class Forbidden(BillingError):
+    """The key is good, but not for this."""
+
+    code = "forbidden"
+    status = 403
+    title = "This key may not do that"
+
+
+class Malformed(BillingError):
+    """The body is not what the sender's documentation says."""
+
+    code = "malformed"
+    status = 400
+    title = "The body could not be understood"
+
+
+class TooLarge(BillingError):
+    """The body is larger than any real event."""
+
+    code = "too_large"
+    status = 413
+    title = "The body is too large"
+
+
+class UnsupportedMediaType(BillingError):
+    """The body is not of the media type that this endpoint takes."""
+
+    code = "unsupported_media_type"
+    status = 415
+    title = "The body is of another media type"
+
+
+class Unavailable(BillingError):
+    """Nothing durable could store it. The sender should send it again."""
+
+    code = "unavailable"
+    status = 503
+    title = "Nothing could store this just now; try again"
+
+
+class IdempotencyKeyMissing(BillingError):
+    """The request moves money. Without the header it would do so twice if it was sent twice."""
+
+    code = "idempotency_key_missing"
+    status = 400
+    title = "Idempotency-Key is missing"
+
+
+class IdempotencyKeyReused(Conflict):
+    """The caller has used this key for another request."""
+
+    code = "idempotency_key_reused"
+    title = "Idempotency-Key is already used"
+
+
+class IdempotencyKeyInUse(Conflict):
+    """The same request is being acted on at this moment."""
+
+    code = "idempotency_key_in_use"
+    title = "A request is outstanding for this Idempotency-Key"
+
+
+class InvalidField(BaseModel):
+    """Where a request is not valid, as a dotted path, and why."""
+
+    at: str
+    message: str
+
+
+class Problem(BaseModel):
+    """An RFC 9457 problem document. `code` never changes; `errors` come with `invalid`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "urn:callwallet:problem:not_found",
+                    "title": "Nothing is known under this id",
+                    "status": 404,
+                    "detail": "there is no organization acme",
+                    "code": "not_found",
+                }
+            ]
+        }
+    )
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    errors: list[InvalidField] | None = None
+
+
+_MEANINGS = {
+    400: "The body could not be understood",
+    401: "The API key is missing, unknown or revoked",
+    403: "The key is good, but not for this",
+    404: "Nothing is known under this id",
+    409: "Something else has this id; it was not changed",
+    422: "The request is not valid; `errors` say where",
+    503: "PostgreSQL, Temporal or its worker is away; see `Retry-After`",
+}
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return OpenAPI's descriptions of problems, by status. Their schema is `Problem`."""
+    return {status: described(_MEANINGS[status]) for status in statuses}
+
+
+def described(description: str) -> dict[str, Any]:
+    """Return OpenAPI's description of a problem. FastAPI would call a model `application/json`."""
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {"description": description, "content": {MEDIA_TYPE: {"schema": schema}}}
+
+
+def problem(
+    status: int, code: str, title: str, detail: str, errors: Sequence[InvalidField] | None = None
+) -> JSONResponse:
+    """Return a problem document. A 503 says when to try again, a 401 how to authenticate."""
+    headers = {
+        HTTPStatus.SERVICE_UNAVAILABLE: {"Retry-After": str(RETRY_AFTER_SECONDS)},
+        HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": "Bearer"},
+    }
+    content = Problem(
+        type=f"urn:callwallet:problem:{code}",
+        title=title,
+        status=status,
+        detail=detail,
+        code=code,
+        errors=list(errors) if errors else None,
+    )
+    return JSONResponse(
+        content.model_dump(exclude_none=True),
+        status_code=status,
+        headers=headers.get(HTTPStatus(status)),
+        media_type=MEDIA_TYPE,
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Make the application answer every error with a problem document."""
+    app.add_exception_handler(BillingError, _refused)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _defect)
+    for gone in DATABASE_GONE:
+        app.add_exception_handler(gone, _database_gone)
+
+
+def refused(refusal: BillingError) -> JSONResponse:
+    """Return the problem document of a refusal."""
+    return problem(refusal.status, refusal.code, refusal.title, str(refusal))
+
+
+async def _refused(_: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, BillingError):
+        raise error
+    return refused(error)
+
+
+async def _invalid(_: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    if any(_lacks_its_key(one) for one in error.errors()):
+        return refused(
+            IdempotencyKeyMissing(
+                "this moves money: send an Idempotency-Key header of your own making (a UUID, or"
+                " what it is for), and the same one whenever you send the same request again"
+            )
+        )
+    if any(one["type"] == "json_invalid" for one in error.errors()):
+        return refused(Malformed("the body is not JSON"))
+    errors = [InvalidField(at=_path(one["loc"]), message=one["msg"]) for one in error.errors()]
+    detail = "; ".join(f"{one.at}: {one.message}" for one in errors)
+    return problem(422, "invalid", "The request is not valid", detail, errors)
+
+
+async def _http(_: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, HTTPException):
+        raise error
+    status = HTTPStatus(error.status_code)
+    if status is HTTPStatus.BAD_REQUEST:  # FastAPI's only one: not UTF-8, or nested too deeply
+        return refused(Malformed(error.detail))
+    code = status.phrase.lower().replace(" ", "_")
+    answer = problem(status, code, status.phrase, error.detail)
+    answer.headers.update(_headers(error.headers))
+    return answer
+
+
+async def _database_gone(_: Request, error: Exception) -> JSONResponse:
+    detail = f"PostgreSQL does not answer ({type(error).__name__})"
+    return problem(503, "database_unavailable", "The database is away", detail)
+
+
+async def _defect(_: Request, error: Exception) -> JSONResponse:
+    detail = f"This is a bug, and it has been logged ({type(error).__name__})"
+    return problem(500, "defect", "Something is broken here", detail)
+
+
+def _lacks_its_key(error: Mapping[str, Any]) -> bool:
+    return error["type"] == "missing" and tuple(error["loc"]) == ("header", IDEMPOTENCY_KEY)
+
+
+def _path(steps: Sequence[object]) -> str:
+    """Return the path to an invalid field. The sender's own names may not be valid Unicode."""
+    return ".".join(map(str, steps)).encode(errors="replace").decode()
+
+
+def _headers(headers: Mapping[str, str] | None) -> Mapping[str, str]:
+    return headers or {}

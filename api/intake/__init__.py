@@ -1,0 +1,1 @@
+"""Accept first: one durable write, then the right lane."""

@@ -1,0 +1,1 @@
+"""The routes, one file and one router a noun."""

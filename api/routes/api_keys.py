@@ -1,0 +1,62 @@
+"""The keys to this API."""
+
+from fastapi import APIRouter, Depends, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.dependencies import Id, Limit, Transaction, operator
+from api.http.fields import NAME
+from api.http.pages import After, Page, page
+from api.http.problems import documented
+from billing.organizations import ApiKey
+from store.organizations import api_keys, organizations
+
+router = APIRouter(
+    prefix="/v1/api-keys",
+    tags=["api keys"],
+    dependencies=[Depends(operator)],
+    responses=documented(401, 403, 422, 503),
+)
+
+
+class NewKey(BaseModel):
+    """A key to be made: of one organisation, or of an operator if `org_id` is left out."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"label": "Acme's portal", "org_id": "acme"}]},
+    )
+
+    label: str = Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")
+    org_id: str | None = Field(default=None, pattern=NAME)
+
+
+class IssuedKey(BaseModel):
+    """A new key with its secret, which is shown this once and kept nowhere."""
+
+    api_key: ApiKey
+    secret: str = Field(description="Send it as `Authorization: Bearer …`")
+
+
+@router.post("", status_code=201, responses=documented(400, 404))
+async def create(new: NewKey, transaction: Transaction) -> IssuedKey:
+    """Make a key."""
+    if new.org_id is not None:
+        await organizations.read(transaction, new.org_id)
+    key, secret = await api_keys.issue(transaction, new.label, new.org_id)
+    return IssuedKey(api_key=key, secret=secret)
+
+
+@router.get("")
+async def list_all(
+    transaction: Transaction, cursor: After = None, limit: Limit = 50
+) -> Page[ApiKey]:
+    """List keys, revoked ones too; never their secrets."""
+    found = await api_keys.page(transaction, cursor, limit + 1)
+    return page(found, limit, lambda key: key.key_id)
+
+
+@router.delete("/{key_id}", status_code=204, responses=documented(404))
+async def revoke(key_id: Id, transaction: Transaction) -> Response:
+    """Make a key useless from now on."""
+    await api_keys.revoke(transaction, key_id)
+    return Response(status_code=204)

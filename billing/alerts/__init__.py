@@ -1,0 +1,1 @@
+"""Alerts: what is sent to people without their asking, and every text of it."""

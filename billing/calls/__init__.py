@@ -1,0 +1,1 @@
+"""Calls: at the gate, in progress, and ended."""

@@ -1,0 +1,53 @@
+"""A call as it is known here, and what a person says of it: its length, or that it is free."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from billing.calls.call import CallState, EndedCall, duration_seconds
+from billing.calls.length import StatedLength, is_possible
+from billing.errors import LengthUnknown
+from billing.tariffs.tariff import Charge
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """A call as callwallet knows it: the facts, where it stands, what it cost, and who settled it.
+
+    `workflow_id` names the workflow that saw it last: `call/{id}`, or `inbox/drain` in a flood.
+    `correction_given_up` means that a person let the charge stand, whatever Vapi says.
+    """
+
+    position: int
+    call: EndedCall
+    state: CallState
+    org_id: str | None
+    charge: Charge | None
+    workflow_id: str
+    note: str
+    first_seen_at: datetime
+    updated_at: datetime
+    correction_given_up: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DiscardedCall:
+    """A person's decision to give a charge up: who, and why."""
+
+    call: EndedCall
+    note: str
+
+
+def stated_length(
+    call: EndedCall, seconds: Decimal | None, who_and_why: str, now: datetime
+) -> StatedLength:
+    """Return the length that a person states: in `seconds`, or as long as is said of the call.
+
+    Raise LengthUnknown if nothing is said, or only what cannot be.
+    """
+    length = duration_seconds(call) if seconds is None else seconds
+    if length is None or not is_possible(length):
+        raise LengthUnknown(
+            f"nobody says how long call {call.call_id} can have taken; state `seconds`"
+        )
+    return StatedLength(length, who_and_why, now)

@@ -1,0 +1,1 @@
+"""Webhooks: what the inbox keeps of them, and for how long."""

@@ -1,0 +1,1 @@
+"""The accounting: money, wallets, entries, and what an audit checks."""

@@ -1,0 +1,1 @@
+"""Messages: how far they come, and what is due for them."""

@@ -1,0 +1,90 @@
+"""Who pays: organisations, the numbers and assistants that are theirs, and keys to the API."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+# Every key to the API begins with this.
+KEY_PREFIX = "cw"
+
+
+@dataclass(frozen=True, slots=True)
+class Organization:
+    """A tenant of the platform."""
+
+    org_id: str
+    name: str
+    created_at: datetime
+
+
+class AgentKind(StrEnum):
+    """What of Vapi's, or of Twilio's, names an organisation."""
+
+    CALL = "call"
+    SQUAD = "squad"
+    WORKFLOW = "workflow"
+    ASSISTANT = "assistant"
+    PHONE_NUMBER = "phone_number"
+    SMS_NUMBER = "sms_number"
+    MESSAGING_SERVICE = "messaging_service"
+
+
+# The kinds that answer calls, and the kinds that send messages.
+ANSWERERS = (
+    AgentKind.SQUAD,
+    AgentKind.WORKFLOW,
+    AgentKind.ASSISTANT,
+    AgentKind.PHONE_NUMBER,
+)
+# What a call may be named by: itself goes first, and then what it was started with.
+NAMES_OF_CALLS = (AgentKind.CALL, *ANSWERERS)
+SENDERS = (AgentKind.SMS_NUMBER, AgentKind.MESSAGING_SERVICE)
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredCall:
+    """A call that is an organisation's whatever it came over."""
+
+    call_id: str
+    org_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """What answers calls at Vapi, or sends messages at Twilio, registered to an organisation.
+
+    `answered_by` is the assistant that answers a number whose callers pass the gate.
+    """
+
+    agent_id: str
+    kind: AgentKind
+    org_id: str
+    created_at: datetime
+    answered_by: str | None = None
+
+
+class Scope(StrEnum):
+    """What an API key may do: everything, or what concerns one organisation."""
+
+    OPERATOR = "operator"
+    ORGANIZATION = "organization"
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key to the API, without its secret; only a hash of that is kept."""
+
+    key_id: str
+    scope: Scope
+    org_id: str | None
+    label: str
+    created_at: datetime
+    revoked_at: datetime | None = None
+
+    def reaches(self, org_id: str | None) -> bool:
+        """Whether it may have what is an organisation's: an operator's may, and its own.
+
+        What is nobody's (None) only an operator's may.
+        """
+        is_its_own = org_id is not None and org_id == self.org_id
+        return is_its_own or self.scope is Scope.OPERATOR

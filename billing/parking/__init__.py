@@ -1,0 +1,1 @@
+"""Work that waits, and every text that operators read about it."""

@@ -1,0 +1,1 @@
+"""Payments by card, and the money that goes back from them."""

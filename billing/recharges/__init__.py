@@ -1,0 +1,1 @@
+"""Auto-recharge: when a saved card is charged, and when it is left alone."""

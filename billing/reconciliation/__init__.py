@@ -1,0 +1,1 @@
+"""Reconciliation: a provider's lists compared with the ledger."""

@@ -1,0 +1,1 @@
+"""`callwallet parked`: what waits, why, and what to decide about it."""

@@ -1,0 +1,1 @@
+"""`callwallet reconcile`: compare with a provider by hand."""

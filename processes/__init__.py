@@ -1,0 +1,1 @@
+"""Everything that asks Temporal from outside a workflow: start, signal, update, list and set up."""

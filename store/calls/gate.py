@@ -1,0 +1,124 @@
+"""What the gate before a call reads, in one statement; and the freezes of wallets."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import FromClause, Select, and_, exists, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing.calls.call import CallState
+from billing.calls.gate import Freeze, GateStanding
+from billing.errors import NotFound
+from billing.ledger.money import Currency, Money
+from billing.messages.message import MessageState
+from store.schema import agents, calls, freezes, messages, tariffs, wallets
+from store.tariffs import call_tariffs
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A phone number: the assistant that answers it, and how its organisation stands."""
+
+    assistant_id: str | None
+    standing: GateStanding
+
+
+def _standings(wallet: FromClause, *further: Any) -> Select[Any]:
+    """Return the query for all that the gate needs of a wallet: a row for each tariff in question.
+
+    Which tariff applies is decided by the same function that rates calls, and not in SQL. A wallet
+    without a tariff has one row. All of it is one statement, for a caller waits for the answer.
+    """
+    waits = or_(
+        exists().where(calls.c.org_id == wallets.c.org_id, calls.c.state == CallState.DEBT_LIMIT),
+        exists().where(
+            messages.c.org_id == wallets.c.org_id, messages.c.state == MessageState.DEBT_LIMIT
+        ),
+    )
+    in_force = and_(freezes.c.org_id == wallets.c.org_id, freezes.c.thawed_at.is_(None))
+    applies = and_(
+        tariffs.c.wallet_currency == wallets.c.currency,
+        or_(tariffs.c.org_id == wallets.c.org_id, tariffs.c.org_id.is_(None)),
+        tariffs.c.effective_from <= func.now(),
+    )
+    return select(
+        wallets.c.org_id,
+        wallets.c.currency,
+        wallets.c.balance_minor,
+        wallets.c.debt_limit_minor,
+        freezes.c.reason,
+        waits.label("charges_waiting"),
+        func.now().label("at"),
+        *tariffs.c,
+        *further,
+    ).select_from(wallet.outerjoin(freezes, in_force).outerjoin(tariffs, applies))
+
+
+_assistant = agents.alias("assistant")
+# Whoever has registered the assistant pays, or else the number, as when the call is charged.
+_OF_NUMBER = agents.outerjoin(_assistant, _assistant.c.agent_id == agents.c.answered_by).join(
+    wallets, wallets.c.org_id == func.coalesce(_assistant.c.org_id, agents.c.org_id)
+)
+
+
+async def standing_of(connection: AsyncConnection, org_id: str) -> GateStanding:
+    """Read how an organisation's wallet stands; raise NotFound."""
+    query = _standings(wallets).where(wallets.c.org_id == org_id)
+    rows = (await connection.execute(query)).mappings().all()
+    if not rows:
+        raise NotFound(f"there is no organization {org_id}")
+    return _standing(rows)
+
+
+async def standing_of_number(connection: AsyncConnection, phone_number_id: str) -> Number | None:
+    """Read which assistant answers a phone number, and how the wallet stands that pays for it.
+
+    None when nobody has registered the number.
+    """
+    query = _standings(_OF_NUMBER, agents.c.answered_by).where(agents.c.agent_id == phone_number_id)
+    rows = (await connection.execute(query)).mappings().all()
+    return Number(rows[0][agents.c.answered_by], _standing(rows)) if rows else None
+
+
+async def freeze(connection: AsyncConnection, org_id: str, reason: str, frozen_by: str) -> Freeze:
+    """Let a wallet start no calls from now on; raise NotFound.
+
+    A new reason replaces the one before.
+    """
+    await standing_of(connection, org_id)
+    new = insert(freezes).values(org_id=org_id, reason=reason, frozen_by=frozen_by)
+    # The conflict is with the freeze in force, of which the partial unique index allows only one.
+    made = await connection.execute(
+        new.on_conflict_do_update(
+            index_elements=["org_id"],
+            index_where=freezes.c.thawed_at.is_(None),
+            set_={"reason": reason, "frozen_by": frozen_by, "frozen_at": func.now()},
+        ).returning(freezes.c.org_id, freezes.c.reason, freezes.c.frozen_by, freezes.c.frozen_at)
+    )
+    return Freeze(*made.one())
+
+
+async def thaw(connection: AsyncConnection, org_id: str, thawed_by: str) -> None:
+    """Let a wallet start calls again; raise NotFound if it is not frozen."""
+    ended = await connection.execute(
+        update(freezes)
+        .where(freezes.c.org_id == org_id, freezes.c.thawed_at.is_(None))
+        .values(thawed_by=thawed_by, thawed_at=func.now())
+    )
+    if not ended.rowcount:
+        raise NotFound(f"{org_id} is not frozen")
+
+
+def _standing(rows: Any) -> GateStanding:
+    first = rows[0]
+    currency = Currency(first[wallets.c.currency])
+    return GateStanding(
+        org_id=first[wallets.c.org_id],
+        balance=Money(first[wallets.c.balance_minor], currency),
+        debt_limit_minor=first[wallets.c.debt_limit_minor],
+        at=first["at"],
+        tariffs=[call_tariffs.of(row) for row in rows if row[tariffs.c.tariff_id] is not None],
+        charges_waiting=first["charges_waiting"],
+        frozen_reason=first[freezes.c.reason],
+    )

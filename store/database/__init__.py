@@ -1,0 +1,1 @@
+"""The database itself: connections, migrations, errors, and many rows in one statement."""

@@ -1,0 +1,1 @@
+"""The inbox of webhooks: accept them, hand them out, look them up, remove their bodies."""

@@ -1,0 +1,1 @@
+"""The ledger and its wallets, read and written; and what audits find in it."""

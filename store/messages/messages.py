@@ -1,0 +1,297 @@
+"""Messages: merge what is heard of them, charge them in sets, and keep what became of each."""
+
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing.ledger.entry import Posting, message_key, reversal_key
+from billing.ledger.wallet import Wallet
+from billing.messages.message import (
+    Message,
+    MessageBill,
+    MessageFacts,
+    MessageRef,
+    MessageState,
+    MessageStatus,
+    SeenMessage,
+    highest,
+    message_workflow_id,
+)
+from billing.messages.message_charge import MessageEntries, MessagePlan, billed, plan
+from store.database import additions
+from store.database.additions import Addition
+from store.database.rowset import rowset
+from store.ledger import ledger, wallets
+from store.messages import owners
+from store.schema import messages as table
+from store.tariffs import sms_tariffs
+
+_SEEN = ("sid", "account_sid", "status", "status_rank", "error_code", "state", "workflow_id")
+_FACTS = ("sent_at", "segments", "destination", "sender", "service_sid")
+_KEPT = ("org_id", "amount_minor", "currency", "sms_tariff_id")
+_BILLED = (*_KEPT, "state", "note", "workflow_id")
+
+# A message that no workflow watches gets one if its end is not known after this long.
+UNWATCHED_SECONDS = 600.0
+
+_seen = rowset(table.c[name] for name in _SEEN)
+# A new message gets this as its `watch_at`, and a workflow of its own clears it in its first step.
+_UNWATCHED = func.now() + func.make_interval(0, 0, 0, 0, 0, 0, UNWATCHED_SECONDS)
+_new = insert(table).from_select([*_seen.c.keys(), "watch_at"], select(_seen, _UNWATCHED))
+# The condition keeps a status from going back, in whatever order callbacks come, and an account
+# from changing a message of another. The same status again may only add an error code.
+_OBSERVE = _new.on_conflict_do_update(
+    index_elements=["sid"],
+    set_={
+        "status": _new.excluded.status,
+        "status_rank": _new.excluded.status_rank,
+        "error_code": func.coalesce(_new.excluded.error_code, table.c.error_code),
+        "updated_at": func.now(),
+    },
+    where=and_(
+        _new.excluded.account_sid == table.c.account_sid,
+        or_(
+            _new.excluded.status_rank > table.c.status_rank,
+            and_(
+                _new.excluded.status_rank == table.c.status_rank,
+                _new.excluded.error_code.is_not(None),
+                table.c.error_code.is_(None),
+            ),
+        ),
+    ),
+)
+
+_facts = rowset(table.c[name] for name in ("sid", *_FACTS))
+_KEEP_FACTS = (
+    update(table)
+    .where(table.c.sid == _facts.c.sid)
+    .values({name: _facts.c[name] for name in _FACTS})
+)
+
+# A bill without a charge leaves the columns of the charge as they are, so that what a message cost
+# stays on record when it is given back. `updated_at` is when the state last changed.
+_bills = rowset(table.c[name] for name in ("sid", *_BILLED))
+_RECORD = (
+    update(table)
+    .where(table.c.sid == _bills.c.sid)
+    .values({name: func.coalesce(_bills.c[name], table.c[name]) for name in _BILLED})
+    .values(
+        updated_at=case((table.c.state != _bills.c.state, func.now()), else_=table.c.updated_at)
+    )
+)
+
+
+async def observe(connection: AsyncConnection, seen: Sequence[SeenMessage]) -> None:
+    """Merge statuses: the highest of each message stays, whatever order they come in.
+
+    ON CONFLICT takes each row only once, so `highest` merges what is given first. Its order of ids
+    keeps two who merge the same messages from a deadlock.
+    """
+    rows = [
+        {
+            "sid": one.sid,
+            "account_sid": one.account_sid,
+            "status": one.status,
+            "status_rank": one.status.rank,
+            "error_code": one.error_code,
+            "state": MessageState.PENDING,
+            "workflow_id": message_workflow_id(one.sid),
+        }
+        for one in highest(seen)
+    ]
+    if rows:
+        await connection.execute(_OBSERVE, {"rows": rows})
+
+
+async def keep_facts(connection: AsyncConnection, facts: Mapping[str, MessageFacts]) -> None:
+    """Keep what Twilio's API says of messages, given by their ids."""
+    rows = [
+        {"sid": sid, **{name: getattr(one, name) for name in _FACTS}}
+        for sid, one in sorted(facts.items())
+    ]
+    if rows:
+        await connection.execute(_KEEP_FACTS, {"rows": rows})
+
+
+async def without_facts(connection: AsyncConnection, sids: Collection[str]) -> list[MessageRef]:
+    """Return those of these messages that Twilio must be asked about.
+
+    They are those that were sent, or have ended, and whose facts or segments are not known.
+    """
+    query = select(table.c.sid, table.c.account_sid).where(
+        table.c.sid == func.any(list(sids)),
+        table.c.status_rank >= MessageStatus.SENT.rank,
+        or_(table.c.sent_at.is_(None), table.c.state == MessageState.UNKNOWN_SEGMENTS),
+    )
+    return [MessageRef(row.sid, row.account_sid) for row in await connection.execute(query)]
+
+
+async def settle(
+    connection: AsyncConnection,
+    sids: Sequence[str],
+    *,
+    reverse_undelivered: bool,
+    settled_by: str | None = None,
+) -> list[MessageBill]:
+    """Post what is due for any number of messages, one after another; return bills in that order.
+
+    In the caller's transaction: lock the messages and then the wallets, each in id order as
+    everybody does, decide each message by its highest status and the ledger, post, and record where
+    it stands now. `settled_by` names the workflow if it is another than the message's own.
+    """
+    known = await _locked(connection, sids)
+    posted = await _posted(connection, sids)
+    payers = await owners.payers(connection, known.values(), posted)
+    locked = await wallets.lock(connection, set(payers.values()))
+    purses = {sid: locked.get(payers.get(sid, "")) for sid in sids}
+    decide = partial(plan, reverse_undelivered=reverse_undelivered)
+
+    async def plan_all() -> dict[str, MessagePlan]:
+        prices = await sms_tariffs.for_organizations(connection, locked.keys())
+        return {sid: decide(known[sid], posted[sid], purses[sid], prices) for sid in sids}
+
+    plans = await plan_all()
+    if any(one.rated is MessageState.NO_TARIFF for one in plans.values()):
+        await additions.miss(connection, Addition.TARIFF)
+        plans = await plan_all()
+    postings = await _post(connection, locked, plans)
+    bills = [billed(known[sid], purses[sid], plans[sid], postings.get(sid)) for sid in sids]
+    await _record(connection, bills, settled_by)
+    return bills
+
+
+async def waiting(connection: AsyncConnection, wallet: Wallet, limit: int) -> dict[str, Message]:
+    """Lock and read the messages that wait for an organisation, oldest first, by their ids.
+
+    They wait for money that its wallet has by now, or waited for a registration by which they are
+    known as its own now. The two conditions have a partial index each.
+    """
+    org_id = wallet.org_id
+    query = (
+        select(table)
+        .where(
+            or_(
+                and_(waits_for_money(org_id), table.c.amount_minor <= wallet.spendable_minor),
+                and_(
+                    table.c.state == MessageState.UNKNOWN_SENDER,
+                    owners.came_to_be_of(org_id),
+                ),
+            )
+        )
+        .order_by(table.c.sent_at, table.c.sid)
+        .limit(limit)
+        .with_for_update()
+    )
+    return {row.sid: _message(row) for row in await connection.execute(query)}
+
+
+def waits_for_money(org_id: str) -> ColumnElement[bool]:
+    """Return the condition for the messages that an organisation could not pay."""
+    return and_(table.c.org_id == org_id, table.c.state == MessageState.DEBT_LIMIT)
+
+
+async def watched(connection: AsyncConnection, sids: Collection[str]) -> set[str]:
+    """Return those of these messages whose end a workflow of their own waits for."""
+    query = select(table.c.sid).where(
+        table.c.sid == func.any(list(sids)),
+        table.c.watch_at.is_(None),
+        table.c.status_rank < MessageStatus.DELIVERED.rank,
+    )
+    return {row.sid for row in await connection.execute(query)}
+
+
+async def stop_watching(connection: AsyncConnection, sids: Collection[str]) -> None:
+    """Record that a workflow watches these messages, or that there is nothing left to watch."""
+    await connection.execute(
+        update(table).where(table.c.sid == func.any(list(sids))).values(watch_at=None)
+    )
+
+
+async def take_unwatched(connection: AsyncConnection, limit: int) -> list[SeenMessage]:
+    """Take up to `limit` messages whose end should be known by now, and that no workflow watches.
+
+    They are taken again after `UNWATCHED_SECONDS`, unless a workflow watches them by then.
+    """
+    # SKIP LOCKED: what another transaction works on need not be taken, and nobody waits.
+    late = (
+        select(table.c.sid)
+        .where(table.c.watch_at <= func.now())
+        .order_by(table.c.watch_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    taken = await connection.execute(
+        update(table)
+        .where(table.c.sid.in_(late))
+        .values(watch_at=_UNWATCHED)
+        .returning(table.c.sid, table.c.account_sid, table.c.status)
+    )
+    return [SeenMessage(row.sid, row.account_sid, MessageStatus(row.status)) for row in taken]
+
+
+async def read_many(connection: AsyncConnection, sids: Collection[str]) -> list[Message]:
+    """Read what is known of messages, without a lock."""
+    query = select(table).where(table.c.sid == func.any(list(sids)))
+    return [_message(row) for row in await connection.execute(query)]
+
+
+async def _locked(connection: AsyncConnection, sids: Collection[str]) -> dict[str, Message]:
+    query = select(table).where(table.c.sid == func.any(list(sids))).order_by(table.c.sid)
+    found = await connection.execute(query.with_for_update())
+    return {row.sid: _message(row) for row in found}
+
+
+async def _posted(connection: AsyncConnection, sids: Collection[str]) -> dict[str, MessageEntries]:
+    keys = {sid: message_key(sid) for sid in sids}
+    reversals = [reversal_key(key) for key in keys.values()]
+    found = await ledger.by_keys(connection, [*keys.values(), *reversals])
+    return {
+        sid: MessageEntries(found.get(key), found.get(reversal_key(key)))
+        for sid, key in keys.items()
+    }
+
+
+async def _post(
+    connection: AsyncConnection, locked: Mapping[str, Wallet], plans: Mapping[str, MessagePlan]
+) -> dict[str, Posting]:
+    transfers = {sid: one.transfer for sid, one in plans.items() if one.transfer is not None}
+    postings = await ledger.post_locked(connection, locked, list(transfers.values()))
+    return dict(zip(transfers, postings, strict=True))
+
+
+async def _record(
+    connection: AsyncConnection, bills: Sequence[MessageBill], settled_by: str | None
+) -> None:
+    rows = [
+        {
+            "sid": one.sid,
+            "state": one.state,
+            "org_id": one.org_id,
+            "amount_minor": one.charge and one.charge.amount.amount_minor,
+            "currency": one.charge and one.charge.amount.currency,
+            "sms_tariff_id": one.charge and one.charge.sms_tariff_id,
+            "note": one.charge and one.charge.note,
+            "workflow_id": (None if one.state.waits else settled_by)
+            or message_workflow_id(one.sid),
+        }
+        for one in bills
+    ]
+    await connection.execute(_RECORD, {"rows": rows})
+
+
+def _message(row: Any) -> Message:
+    facts = None
+    if row.sent_at is not None:
+        facts = MessageFacts(**{name: getattr(row, name) for name in _FACTS})
+    return Message(
+        row.sid,
+        row.account_sid,
+        MessageStatus(row.status),
+        MessageState(row.state),
+        facts,
+        row.org_id,
+    )

@@ -1,0 +1,1 @@
+"""Figures for operators: success rates, and what waits."""

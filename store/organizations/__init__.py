@@ -1,0 +1,1 @@
+"""Organisations, what belongs to them, and their keys."""

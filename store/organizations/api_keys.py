@@ -1,0 +1,83 @@
+"""API keys. Only a SHA-256 of the secret, which is 256 random bits, is kept."""
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing.errors import NotFound
+from billing.organizations import KEY_PREFIX, ApiKey, Scope
+from store.database.pages import in_order
+from store.schema import api_keys as table
+
+_PUBLIC = (
+    table.c.key_id,
+    table.c.scope,
+    table.c.org_id,
+    table.c.label,
+    table.c.created_at,
+    table.c.revoked_at,
+)
+
+
+async def issue(connection: AsyncConnection, label: str, org_id: str | None) -> tuple[ApiKey, str]:
+    """Make a key of 256 random bits, and keep its hash. Return the key, and its text for once."""
+    key_id, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
+    key = await create(connection, key_id, secret, org_id, label)
+    return key, f"{KEY_PREFIX}_{key_id}_{secret}"
+
+
+async def create(
+    connection: AsyncConnection, key_id: str, secret: str, org_id: str | None, label: str
+) -> ApiKey:
+    """Keep a new key: of one organisation, or of an operator if `org_id` is None."""
+    scope = Scope.OPERATOR if org_id is None else Scope.ORGANIZATION
+    values = {"key_id": key_id, "secret_sha256": _digest(secret), "label": label}
+    made = await connection.execute(
+        insert(table).values(**values, scope=scope, org_id=org_id).returning(*_PUBLIC)
+    )
+    return _api_key(made.one())
+
+
+async def authenticate(connection: AsyncConnection, key_id: str, secret: str) -> ApiKey | None:
+    """Return the key with this id and secret, unless it is revoked; None without one.
+
+    Hashes are compared in constant time, so that the time taken says nothing about the secret.
+    """
+    query = select(*_PUBLIC, table.c.secret_sha256).where(
+        table.c.key_id == key_id, table.c.revoked_at.is_(None)
+    )
+    row = (await connection.execute(query)).one_or_none()
+    if row is None or not hmac.compare_digest(row.secret_sha256, _digest(secret)):
+        return None
+    return _api_key(row[: len(_PUBLIC)])
+
+
+async def page(connection: AsyncConnection, after: str | None, limit: int) -> list[ApiKey]:
+    """List keys by id, revoked ones too, from the one after `after`."""
+    query = in_order(select(*_PUBLIC), table.c.key_id, after, limit)
+    return [_api_key(row) for row in await connection.execute(query)]
+
+
+async def revoke(connection: AsyncConnection, key_id: str) -> None:
+    """Revoke a key from now on; raise NotFound. A key that was revoked before keeps its time."""
+    done = await connection.execute(
+        update(table)
+        .where(table.c.key_id == key_id)
+        .values(revoked_at=func.coalesce(table.c.revoked_at, func.now()))
+    )
+    if not done.rowcount:
+        raise NotFound(f"there is no key {key_id}")
+
+
+def _api_key(row: Sequence[Any]) -> ApiKey:
+    key_id, scope, org_id, label, created_at, revoked_at = row
+    return ApiKey(key_id, Scope(scope), org_id, label, created_at, revoked_at)
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

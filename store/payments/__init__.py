@@ -1,0 +1,1 @@
+"""What is kept of payments beside their entries."""

@@ -1,0 +1,1 @@
+"""Charges of saved cards: attempts, and what customers and operators have set."""

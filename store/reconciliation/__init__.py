@@ -1,0 +1,1 @@
+"""Runs of reconciliation, what they compare with, and what they found."""

@@ -1,0 +1,115 @@
+"""Is it alive, is it ready: the answers that monitoring reads, without a key."""
+
+import pytest
+from sqlalchemy import func, text, update
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.client import Client
+
+from store.alerts import alerts
+from store.schema import webhook_events
+from tests.conftest import NewDatabase
+from tests.support.answers import eventually
+from tests.support.api_server import Api, serving
+from tests.support.factories import an_alert
+from tests.support.signed_webhooks import report
+from workflows.deliver_alerts import DeliverAlerts
+from workflows.shared import alert_requests
+
+
+@pytest.fixture
+async def all_told(worker: Client) -> None:
+    """Nothing that other tests left in the outbox waits there any more."""
+    await worker.execute_workflow(DeliverAlerts.run, 0, **alert_requests.start_options())
+
+
+async def test_a_whole_system_is_ok_and_ready(working_api: Api, all_told: None) -> None:
+    async def is_ok() -> bool:
+        health = (await working_api.anonymous.get("/health")).json()
+        return bool(health["status"] == "ok")
+
+    await eventually(is_ok)
+    health = (await working_api.anonymous.get("/health")).json()
+    assert set(health["services"].values()) == {"ok"}
+    assert health["uptime_seconds"] >= 0
+    ready = await working_api.anonymous.get("/health/ready")
+    assert (ready.status_code, ready.json()) == (200, {"ready": True, "problems": []})
+
+
+async def test_what_is_parked_is_counted_and_degrades_nothing(
+    working_api: Api, all_told: None
+) -> None:
+    await working_api.send(report("nobody's", 60))
+
+    async def is_seen() -> bool:
+        health = (await working_api.anonymous.get("/health")).json()
+        return bool(health["workflows"]["parked"] >= 1 and health["status"] == "ok")
+
+    await eventually(is_seen)
+
+
+async def test_what_waits_in_the_inbox_is_counted_and_an_old_backlog_degrades_it(
+    engine_apart: AsyncEngine, temporal: Client
+) -> None:
+    async with serving(engine_apart, temporal) as api:
+        webhook = report("nobody's", 60)
+        await api.send(webhook)
+        assert (await api.anonymous.get("/health")).json()["inbox"]["waiting"] == 1
+        long_ago = func.now() - text("interval '5 minutes'")
+        async with engine_apart.begin() as connection:
+            await connection.execute(update(webhook_events).values(due_at=long_ago))
+        answer = await api.anonymous.get("/health")
+        assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
+        assert answer.json()["services"]["webhook_inbox"] == "degraded"
+        assert answer.json()["inbox"]["oldest_seconds"] >= 300
+
+
+@pytest.mark.parametrize(
+    ("change", "state", "counted"),
+    [
+        ("raised_at = now() - interval '4 minutes'", "ok", 1),
+        ("raised_at = now() - interval '6 minutes'", "degraded", 1),
+        ("raised_at = now() - interval '6 minutes', delivered_at = now()", "ok", 0),
+        # Without a Slack it is in the log.
+        ("delivered_at = now(), problem = 'no Slack is configured'", "ok", 0),
+        ("problem = 'Slack answered 404', given_up_at = now()", "degraded", 0),
+        ("problem = 'Slack answered 404', given_up_at = now() - interval '25 h'", "ok", 0),
+    ],
+)
+async def test_alerts_that_reach_nobody_degrade_it(
+    engine_apart: AsyncEngine, worker: Client, change: str, state: str, counted: int
+) -> None:
+    async with serving(engine_apart, worker) as api:
+        async with engine_apart.begin() as connection:
+            await alerts.tell(connection, an_alert())
+            await connection.execute(text(f"UPDATE alerts SET {change}"))  # noqa: S608
+
+        async def worker_is_seen() -> bool:
+            shown = (await api.anonymous.get("/health")).json()
+            return bool(shown["services"]["worker"] == "ok")
+
+        await eventually(worker_is_seen)
+        answer = await api.anonymous.get("/health")
+        assert (answer.status_code, answer.json()["status"]) == (200, state)
+        assert answer.json()["services"]["alerts"] == state
+        assert answer.json()["alerts"]["waiting"] == counted
+
+
+async def test_on_a_schema_it_does_not_know_it_is_not_ready_and_writes_nothing(
+    new_database: NewDatabase, engine: AsyncEngine, temporal: Client
+) -> None:
+    """It may have started while the database was away; then Temporal takes what comes."""
+    empty = await new_database()
+    async with serving(empty, temporal, operator_key="cw_none_yet") as api:
+        ready = await api.anonymous.get("/health/ready")
+        assert ready.status_code == 503
+        assert "callwallet setup" in ready.json()["problems"][0]
+        answer = await api.send(report("nobody's", 60))
+        assert (answer.status_code, answer.json()["status"]) == (200, "accepted")
+
+
+async def test_metrics_are_prometheus_text_for_operators(api: Api) -> None:
+    await api.send(report("nobody's", 60))
+    answer = await api.operator.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    assert 'callwallet_webhooks_total{outcome="accepted",source="vapi"}' in answer.text
+    assert "callwallet_webhook_accept_seconds_bucket" in answer.text

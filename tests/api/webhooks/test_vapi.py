@@ -1,0 +1,227 @@
+"""Vapi's server messages: its three credentials, and that no message hides another."""
+
+import asyncio
+import json
+import time
+from collections import Counter
+
+import pytest
+
+from tests.support.answers import accepted, balance, expect_refusal, settled
+from tests.support.api_server import Api
+from tests.support.factories import an_assistant, an_organization, keys_of, unique
+from tests.support.signed_webhooks import (
+    JSON,
+    NOBODYS,
+    VAPI_SECRETS,
+    Webhook,
+    call_id_of,
+    message,
+    report,
+    with_bearer,
+    with_header,
+    with_hmac,
+)
+
+NEW, OLD = VAPI_SECRETS
+MINUTES = 60
+
+
+@pytest.mark.parametrize("secret", VAPI_SECRETS)
+async def test_a_bearer_token_of_any_live_secret_is_taken(api: Api, secret: bytes) -> None:
+    webhook = report(secret=secret)
+    answer = await api.send(webhook)
+    assert answer.json() == {"status": "accepted", "event": webhook.key}
+    row = await api.event(webhook.key)
+    assert (row.source, row.type, row.status) == ("vapi", "end-of-call-report", "waiting")
+    assert row.subject == call_id_of(webhook)
+    assert row.body.encode() == webhook.body
+
+
+@pytest.mark.parametrize("secret", VAPI_SECRETS)
+async def test_the_x_vapi_secret_header_is_taken(api: Api, secret: bytes) -> None:
+    assert accepted(await api.send(with_header(report(), secret))) == "accepted"
+
+
+@pytest.mark.parametrize("secret", VAPI_SECRETS)
+@pytest.mark.parametrize("unit", [1, 1000], ids=["seconds", "milliseconds"])
+@pytest.mark.parametrize("prefix", ["", "sha256="])
+async def test_an_hmac_is_taken_with_a_time_in_seconds_or_milliseconds(
+    api: Api, secret: bytes, unit: int, prefix: str
+) -> None:
+    timestamp = str(int(time.time() * unit))
+    webhook = with_hmac(report().body, secret=secret, timestamp=timestamp)
+    signature = prefix + webhook.headers["x-signature"]
+    assert accepted(await api.send(webhook.but(x_signature=signature))) == "accepted"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"authorization": None},
+        {"authorization": "Bearer " + NOBODYS.decode()},
+        {"authorization": "Basic " + NEW.decode()},
+        {"authorization": NEW.decode()},
+        {"authorization": "Bearer " + NEW.decode()[:-1]},
+        {"authorization": "Bearer \u00e9".encode().decode("latin-1")},
+        {"authorization": None, "x_vapi_secret": NOBODYS.decode()},
+        {"x_vapi_secret": NOBODYS.decode()},
+        {"x_signature": "0" * 64, "x_timestamp": "1"},
+        {"x_signature": ""},
+    ],
+)
+async def test_a_wrong_credential_is_turned_away_counted_and_not_stored(
+    api: Api, headers: dict[str, str | None]
+) -> None:
+    await expect_refusal(api, report().but(**headers), 401, "unauthorized")
+
+
+async def test_a_wrong_signature_is_not_made_good_by_a_right_bearer_token(api: Api) -> None:
+    webhook = with_hmac(report().body, secret=NOBODYS).but(
+        authorization="Bearer " + NEW.decode(), x_vapi_secret=NEW.decode()
+    )
+    await expect_refusal(api, webhook, 401, "unauthorized")
+
+
+async def test_an_hmac_of_another_body_is_turned_away(api: Api) -> None:
+    headers = with_hmac(report().body).headers
+    await expect_refusal(api, Webhook("vapi", report().body, headers), 401, "unauthorized")
+
+
+@pytest.mark.parametrize("unit", [1, 1000], ids=["seconds", "milliseconds"])
+@pytest.mark.parametrize("minutes", [-6, 6], ids=["stale", "future"])
+async def test_an_hmac_from_another_time_is_turned_away(api: Api, unit: int, minutes: int) -> None:
+    timestamp = str(int((time.time() + minutes * MINUTES) * unit))
+    await expect_refusal(api, with_hmac(report().body, timestamp=timestamp), 401, "unauthorized")
+
+
+@pytest.mark.parametrize("timestamp", ["", "yesterday", "-1", "1e9", "9" * 400, "9" * 5000])
+async def test_an_hmac_over_something_that_is_no_time_is_turned_away(
+    api: Api, timestamp: str
+) -> None:
+    await expect_refusal(api, with_hmac(report().body, timestamp=timestamp), 401, "unauthorized")
+
+
+async def test_an_hmac_without_its_timestamp_is_turned_away(api: Api) -> None:
+    webhook = with_hmac(report().body).but(x_timestamp=None)
+    await expect_refusal(api, webhook, 401, "unauthorized")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{}",
+        b'{"message": null}',
+        b'{"message": "end-of-call-report"}',
+        b'{"message": {"call": {"id": "c1"}}}',
+        b'{"message": {"type": 7, "call": {"id": "c1"}}}',
+        b'{"message": {"type": "end-of-call-report"}}',
+        b'{"message": {"type": "end-of-call-report", "call": null}}',
+        b'{"message": {"type": "end-of-call-report", "call": "c1"}}',
+        b'{"message": {"type": "end-of-call-report", "call": {"id": null}}}',
+        b'{"message": {"type": "end-of-call-report", "call": {"id": ""}}}',
+        b'{"message": {"type": "end-of-call-report", "call": {"id": "c\\u0000"}}}',
+        b'{"message": {"type": "end-of-call-report", "call": {"id": "\\ud800"}}}',
+        b'{"message": {"type": "end of call", "call": {"id": "c1"}}}',
+        json.dumps({"message": {"type": "end-of-call-report", "call": {"id": "c" * 201}}}).encode(),
+    ],
+)
+async def test_a_message_needs_a_type_and_a_report_a_usable_call_id(api: Api, body: bytes) -> None:
+    await expect_refusal(api, with_bearer(body), 400, "malformed")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"startedAt": "soon", "endedAt": 7, "durationSeconds": "long", "endedReason": {}},
+        {"startedAt": "9999-12-31T23:59:59Z", "endedAt": "0001-01-01T00:00:00+14:00"},
+        {"endedReason": "a\0b", "assistant": "x", "phoneNumber": ["x"]},
+        {"call": {"id": "replaced", "assistantId": "a" * 5000, "phoneNumberId": "\0"}},
+        {"durationSeconds": 1e308, "transcript": "\0\U0001f600" * 1000},
+    ],
+)
+async def test_a_report_with_unusable_facts_is_accepted_and_its_body_kept(
+    api: Api, fields: dict[str, object]
+) -> None:
+    call_id = unique("call")
+    fields = {**fields, "call": {**dict(fields.get("call") or {}), "id": call_id}}  # type: ignore[call-overload]
+    webhook = with_bearer(message("end-of-call-report", call_id, **fields))
+    assert accepted(await api.send(webhook)) == "accepted"
+    row = await api.event(f"{call_id}:end-of-call-report")
+    assert row.body.encode() == webhook.body
+
+
+@pytest.mark.parametrize("message_type", ["status-update", "transcript", "never-heard-of"])
+async def test_any_other_message_is_recorded_as_ignored(api: Api, message_type: str) -> None:
+    call_id = unique("call")
+    answer = await api.send(with_bearer(message(message_type, call_id, status="in-progress")))
+    assert accepted(answer) == "ignored"
+    row = await api.event(answer.json()["event"])
+    assert (row.type, row.subject, row.status) == (message_type, call_id, "ignored")
+
+
+async def test_a_message_about_no_call_is_recorded_as_ignored(api: Api) -> None:
+    answer = await api.send(with_bearer(message("assistant.started", None, nonce=unique("n"))))
+    assert accepted(answer) == "ignored"
+    assert (await api.event(answer.json()["event"])).subject == ""
+
+
+async def test_every_status_update_of_a_call_is_kept_and_a_repeated_one_once(api: Api) -> None:
+    call_id = unique("call")
+    updates = [
+        with_bearer(message("status-update", call_id, status=status))
+        for status in ("ringing", "in-progress", "ended", "ended")
+    ]
+    events = [(await api.send(update)).json()["event"] for update in updates]
+    assert len(set(events)) == 3
+    assert None not in [await api.event(event) for event in events]
+
+
+async def test_a_status_update_never_blocks_the_end_of_call_report(working_api: Api) -> None:
+    api = working_api
+    org_id = await an_organization(api.engine, 1000)
+    webhook = report(await an_assistant(api.engine, org_id), 60)
+    update = message("status-update", call_id_of(webhook), status="ended")
+    assert accepted(await api.send(with_bearer(update))) == "ignored"
+    assert accepted(await api.send(webhook)) == "accepted"
+    await settled(api, call_id_of(webhook))
+    assert await balance(api, org_id) == 1000 - 56
+
+
+async def test_the_same_report_again_is_a_duplicate_whatever_its_body_says_now(api: Api) -> None:
+    call_id = unique("call")
+    first, again = report("a", 60, call_id=call_id), report("b", 3600, call_id=call_id)
+    assert [accepted(await api.send(one)) for one in (first, again)] == ["accepted", "duplicate"]
+    assert (await api.event(first.key)).body.encode() == first.body
+
+
+async def test_of_fifty_reports_of_one_call_at_once_one_is_accepted_and_charged(
+    working_api: Api,
+) -> None:
+    api = working_api
+    org_id = await an_organization(api.engine, 1000)
+    webhook = report(await an_assistant(api.engine, org_id), 60)
+    answers = await asyncio.gather(*(api.send(webhook) for _ in range(50)))
+    assert Counter(map(accepted, answers)) == {"accepted": 1, "duplicate": 49}
+    call_id = call_id_of(webhook)
+    await settled(api, call_id)
+    assert await keys_of(api.engine, org_id) == [f"call:{call_id}"]
+    assert await balance(api, org_id) == 1000 - 56
+
+
+async def test_an_organization_named_in_the_body_is_not_believed(working_api: Api) -> None:
+    api = working_api
+    victim, owner = await an_organization(api.engine, 1000), await an_organization(api.engine, 1000)
+    call_id, assistant = unique("call"), await an_assistant(api.engine, owner)
+    body = message(
+        "end-of-call-report",
+        call_id,
+        call={"id": call_id, "orgId": victim, "assistantId": assistant},
+        metadata={"org_id": victim},
+        org_id=victim,
+        startedAt="2026-11-02T12:00:00Z",
+        endedAt="2026-11-02T12:01:00Z",
+    )
+    await api.send(Webhook("vapi", body, {**JSON, "x-vapi-secret": NEW.decode()}))
+    await settled(api, call_id)
+    assert (await balance(api, victim), await balance(api, owner)) == (1000, 1000 - 56)

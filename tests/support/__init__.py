@@ -1,0 +1,1 @@
+"""Everything that tests have in common: what they make, ask and wait for."""

@@ -1,0 +1,52 @@
+"""Run `python -m api` as it is deployed: a process that reads its environment."""
+
+import asyncio
+import sys
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+
+from devstack import programs
+from devstack.ports import HOST, Ports
+from devstack.process import ROOT, Service, environment
+
+NOBODY_LISTENS = f"{HOST}:9"
+
+
+@asynccontextmanager
+async def api_process(state: Path, env: Mapping[str, str]) -> AsyncIterator[str]:
+    """Run the API as a process of its own until the body ends; yield its URL."""
+    ports = Ports(state / "ports.json", {})
+    port = ports.take("api")
+    url = f"http://{HOST}:{port}"
+    own = {**env, "API_HOST": HOST, "API_PORT": str(port)}
+    async with httpx.AsyncClient(trust_env=False, timeout=10) as http:
+
+        async def answers(_pid: int) -> bool:
+            return await programs.health(http, url) is not None
+
+        service = Service(lambda: programs.api(state, port, own), answers)
+        await service.start()
+        yield url
+        await service.stop()
+        ports.close()
+
+
+async def api_that_ends(env: Mapping[str, str]) -> tuple[int | None, str]:
+    """Run an API that should not start; return its exit status and its standard error."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "api"),
+        cwd=ROOT,
+        env=environment({**env, "API_PORT": "0"}),
+        stdout=PIPE,
+        stderr=PIPE,
+    )
+    try:
+        _, said = await asyncio.wait_for(process.communicate(), 60)
+    finally:
+        if process.returncode is None:
+            process.kill()
+    return process.returncode, said.decode()

@@ -1,0 +1,41 @@
+"""Run migrations one by one, or once more on a database that has had them."""
+
+from alembic import command
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from store.database import migrate
+
+
+async def migrate_again(engine: AsyncEngine, revision: str) -> None:
+    """Do what this migration does; its tables must have been put back as it finds them."""
+
+    def upgrade(connection: Connection) -> None:
+        script = ScriptDirectory.from_config(migrate._config()).get_revision(revision)
+        with Operations.context(MigrationContext.configure(connection)):
+            script.module.upgrade()
+
+    async with engine.begin() as connection:
+        await connection.run_sync(upgrade)
+
+
+async def migrate_to(engine: AsyncEngine, revision: str) -> None:
+    """Migrate a database up to this revision."""
+    async with engine.begin() as connection:
+        await connection.run_sync(to_revision, revision)
+
+
+def to_revision(connection: Connection, revision: str) -> None:
+    config = migrate._config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+
+
+def revisions_after(revision: str) -> list[str]:
+    """List the revisions that follow this one, in order."""
+    script = ScriptDirectory.from_config(migrate._config())
+    newer = script.iterate_revisions("head", revision)
+    return [one.revision for one in reversed(list(newer))]

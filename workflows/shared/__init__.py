@@ -1,0 +1,1 @@
+"""What processes share: parking, search attributes, options, and how one starts another."""
