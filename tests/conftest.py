@@ -23,6 +23,7 @@ from devstack.stack import Stack
 from processes.namespace import prepare
 from store.database import engine as store_engine
 from store.database.migrate import upgrade
+from tests.support.forks import forking
 from tests.support.stand_ins import (
     SlackStandIn,
     StripeStandIn,
@@ -76,6 +77,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def story_is_full(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--story") == "full")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forked_programs() -> Iterator[None]:
+    """Let our own programs be forks of a process that has imported them."""
+    with forking():
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.command_line import end, start
+from tests.support.command_line import callwallet, end, start_from_nothing
 
 COMMANDS = [
     ("parked", "list"),
@@ -25,16 +25,21 @@ NEEDED = dict.fromkeys(
 async def test_settings_that_are_missing_are_named_and_nothing_else_is_shown(
     command: tuple[str, ...],
 ) -> None:
-    """From nothing: it must not need them before it can say so."""
-    ended = await end(await start({}, *command))
+    ended = await callwallet({}, *command)
     assert ended.status == 2
     assert "DATABASE_URL: Field required" in ended.said
     assert "Traceback" not in ended.said + ended.output
 
 
+async def test_a_command_from_nothing_needs_no_setting_before_it_can_say_so() -> None:
+    ended = await end(await start_from_nothing({}, "parked", "list"))
+    assert ended.status == 2
+    assert "DATABASE_URL: Field required" in ended.said
+
+
 async def test_a_setting_that_cannot_be_is_named_without_its_value() -> None:
     given = {**NEEDED, "TWILIO_AUTH_TOKENS": "a-secret-without-account"}
-    ended = await end(await start(given, "parked", "list"))
+    ended = await callwallet(given, "parked", "list")
     assert ended.status == 2
     assert "TWILIO_AUTH_TOKENS must be pairs of an account and its token" in ended.said
     assert "a-secret" not in ended.said + ended.output

@@ -1,8 +1,7 @@
 """Run `python -m api` as it is deployed: a process that reads its environment."""
 
 import asyncio
-import sys
-from asyncio.subprocess import PIPE
+from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,7 +10,9 @@ import httpx
 
 from devstack import programs
 from devstack.ports import HOST, Ports
-from devstack.process import ROOT, Service, environment
+from devstack.process import Service, environment
+from devstack.programs import python
+from tests.support.forks import FORKS
 
 NOBODY_LISTENS = f"{HOST}:9"
 
@@ -37,12 +38,8 @@ async def api_process(state: Path, env: Mapping[str, str]) -> AsyncIterator[str]
 
 async def api_that_ends(env: Mapping[str, str]) -> tuple[int | None, str]:
     """Run an API that should not start; return its exit status and its standard error."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "api"),
-        cwd=ROOT,
-        env=environment({**env, "API_PORT": "0"}),
-        stdout=PIPE,
-        stderr=PIPE,
+    process = await FORKS.run(
+        python("api"), environment({**env, "API_PORT": "0"}), stdout=DEVNULL, stderr=PIPE
     )
     try:
         _, said = await asyncio.wait_for(process.communicate(), 60)

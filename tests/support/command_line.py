@@ -1,23 +1,16 @@
 """Run `callwallet` as it is typed: a process that reads its environment."""
 
 import asyncio
-import json
-import os
-import signal
-import sys
-import tempfile
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-from devstack.process import ROOT, Program, Service, environment
+from devstack.process import ROOT, environment
 from devstack.programs import python
+from tests.support.forks import FORKS, Fork
 
 PATIENCE_SECONDS = 90
 COLUMNS = {"COLUMNS": "140"}
-FORKS = Path(tempfile.gettempdir()) / f"callwallet-{os.getpid()}.socket"
 Env = Mapping[str, str]
 
 
@@ -30,24 +23,25 @@ class Ended:
     said: str
 
 
-async def start(env: Mapping[str, str], *arguments: str) -> Process:
-    """Start it from nothing, to do something to it while it runs."""
+async def start(env: Mapping[str, str], *arguments: str) -> Fork:
+    """Start it, to do something to it while it runs."""
+    return await FORKS.run(
+        python("cli", *arguments), environment({**env, **COLUMNS}), stdout=PIPE, stderr=PIPE
+    )
+
+
+async def start_from_nothing(env: Mapping[str, str], *arguments: str) -> Process:
+    """Start it as it is deployed: in a process that has imported nothing yet."""
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "cli", *arguments),
+        *python("cli", *arguments),
         cwd=ROOT,
         env=environment({**env, **COLUMNS}),
         stdout=PIPE,
         stderr=PIPE,
-        preexec_fn=_heed_ctrl_c,
     )
 
 
-def _heed_ctrl_c() -> None:
-    """Undo that a shell has tests in the background ignore it: their children would as well."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-async def end(process: Process) -> Ended:
+async def end(process: Process | Fork) -> Ended:
     try:
         output, said = await asyncio.wait_for(process.communicate(), PATIENCE_SECONDS)
     finally:
@@ -58,31 +52,8 @@ async def end(process: Process) -> Ended:
 
 
 async def callwallet(env: Mapping[str, str], *arguments: str) -> Ended:
-    """Run it to its end, as a fork of a process that has imported it (see `forking`)."""
-    typed = {"arguments": arguments, "env": environment({**env, **COLUMNS})}
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        reader, writer = await asyncio.open_unix_connection(FORKS)
-        writer.write(json.dumps(typed).encode() + b"\n")
-        told = json.loads(await reader.read())
-        writer.close()
-        await writer.wait_closed()
-    return Ended(**told)
-
-
-@asynccontextmanager
-async def forking(log: Path) -> AsyncIterator[None]:
-    """Have a process from which `callwallet` is forked."""
-    command = python("tests.support.command_forks", str(FORKS))
-    program = Program("callwallet", command, log, COLUMNS)
-
-    async def listens(_: int) -> bool:
-        return FORKS.exists()
-
-    service = Service(lambda: program, listens)
-    await service.start()
-    yield
-    await service.stop()
-    FORKS.unlink()
+    """Run it to its end."""
+    return await end(await start(env, *arguments))
 
 
 def flat(ended: Ended) -> str:

@@ -3,8 +3,7 @@
 import asyncio
 import json
 import os
-import sys
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,6 +13,8 @@ from typing import Any, Self
 import httpx
 import stripe
 
+from devstack.programs import python
+from tests.support.forks import FORKS, STDERR, Fork
 from tests.support.os_processes import eventually
 
 STRIPE_SECRET = "whsec_test"
@@ -78,7 +79,7 @@ async def receiving(port: int = 0) -> AsyncIterator[Receiver]:
 class StandIns:
     """The process, and a client for each stand-in in it."""
 
-    def __init__(self, process: Process, urls: dict[str, str]) -> None:
+    def __init__(self, process: Fork, urls: dict[str, str]) -> None:
         self.process = process
         self.urls = urls
         self.stripe = httpx.AsyncClient(base_url=urls["stripe"])
@@ -90,9 +91,11 @@ class StandIns:
 
     @classmethod
     async def start(cls, state: Path, *arguments: str) -> Self:
-        command = (sys.executable, "-m", "devstack.providers", "--state", str(state))
-        process = await asyncio.create_subprocess_exec(
-            *command, *arguments, stdout=PIPE, env={**os.environ, **SECRETS}
+        process = await FORKS.run(
+            python("devstack.providers", "--state", str(state), *arguments),
+            {**os.environ, **SECRETS},
+            stdout=PIPE,
+            stderr=STDERR,
         )
         assert process.stdout is not None
         line = await asyncio.wait_for(process.stdout.readline(), 30)
