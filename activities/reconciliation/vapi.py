@@ -99,7 +99,8 @@ def _bounds(at: Comparing) -> dict[str, str]:
     """Return which calls are listed: those created in the window, then those used in it.
 
     A call exists from when it is scheduled, which may be weeks before it takes place. So what was
-    created before the window, and has changed since it began, is listed as well.
+    created before the window, and has changed since it began, is listed as well; it is of the
+    window in which it ended.
     """
     since, below = at.run.window.since.isoformat(), at.progress.below
     if not _is_of_earlier(at.progress):
@@ -144,7 +145,8 @@ def _is_due(call: JsonObject, at: Comparing) -> bool:
     ended_at = call_from_api(call).ended_at
     if ended_at is None or ended_at > at.run.started_at - GRACE:
         return False
-    return not _is_of_earlier(at.progress) or ended_at >= at.run.window.since
+    window = at.run.window
+    return not _is_of_earlier(at.progress) or window.since <= ended_at < window.until
 
 
 async def _tell(connection: AsyncConnection, run: Run, found: Sequence[Finding]) -> None:

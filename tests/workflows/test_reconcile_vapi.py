@@ -495,6 +495,17 @@ async def test_calls_that_were_scheduled_are_walked_page_by_page_and_those_of_be
     assert (report.total.checked, report.total.recovered) == (5, 5)
 
 
+async def test_a_call_that_was_scheduled_before_and_ended_after_is_left_to_the_day_of_its_end(
+    reconciler: Reconciler, engine: AsyncEngine, vapi: VapiStandIn
+) -> None:
+    _, assistant = await a_tenant(engine)
+    day, later = a_day(), a_day()
+    await vapi.lists(*calls_on(later, assistant, 1), created_at=day.since - timedelta(days=5))
+    assert (await reconciler.reconcile(day)).total.checked == 0
+    report = await reconciler.reconcile(later)
+    assert (report.total.checked, report.total.recovered) == (1, 1)
+
+
 async def test_a_call_with_an_end_and_a_reason_is_compared_whatever_its_status_says(
     reconciler: Reconciler, engine: AsyncEngine, vapi: VapiStandIn
 ) -> None:
