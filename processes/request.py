@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-import structlog
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
@@ -30,7 +29,6 @@ _JOINED_AGAIN = (
     " send the same again: it joins the one that runs"
 )
 Answer = TypeVar("Answer")
-log = structlog.get_logger()
 
 
 async def answer_of(
@@ -83,7 +81,6 @@ def temporal_answers(otherwise: str) -> Iterator[None]:
         yield
     except TEMPORAL_GONE as gone:
         require_patience(gone)
-        log.warning("Temporal does not answer", error=repr(gone))
         raise TemporalUnavailable(f"Temporal does not answer, {otherwise}") from gone
 
 

@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
-from temporalio.client import WorkflowExecutionStatus
+from temporalio.client import Client, WorkflowExecutionStatus
 
 from billing.calls.call import CallState
-from billing.inbox.webhook_event import PaymentHint
+from billing.inbox.webhook_event import Drain, PaymentHint
+from processes.drains import nudge
 from tests.support.eventually import eventually
 from tests.support.factories import an_assistant, an_organization, balance_of, ended_call, unique
 from tests.support.inbox_events import accept, event_of, is_handled, report_of
@@ -14,6 +15,7 @@ from tests.support.stand_ins import StripeStandIn, VapiStandIn
 from tests.workflows.conftest import SkippingWorld
 from workflows import drain_inbox, settle_payment
 from workflows.settle_payment import SettlePayment
+from workflows.shared.drain import LONGEST_HISTORY
 
 
 async def test_a_call_parked_for_a_fault_tries_again_by_itself_and_settles(
@@ -75,3 +77,20 @@ async def test_the_drain_begins_anew_before_its_history_grows_long(
     call = ended_call(await an_assistant(sweeping.engine, await an_organization(sweeping.engine)))
     await accept(sweeping.engine, report_of(call))
     await eventually(lambda: is_handled(sweeping.engine, report_of(call)))
+
+
+async def test_a_drain_that_is_nudged_without_end_keeps_a_history_that_is_quickly_read(
+    worker: Client,
+) -> None:
+    """Whatever Temporal would allow: who has lost its cache reads all of it before it drains."""
+    drain = worker.get_workflow_handle(drain_inbox.WORKFLOW_ID)
+    first = (await drain.describe()).run_id
+
+    async def began_anew() -> bool:
+        await nudge(worker, Drain.INBOX)
+        return (await drain.describe()).run_id != first
+
+    await eventually(began_anew)
+    former = await worker.get_workflow_handle(drain_inbox.WORKFLOW_ID, run_id=first).describe()
+    assert former.status is WorkflowExecutionStatus.CONTINUED_AS_NEW
+    assert former.history_length < 2 * LONGEST_HISTORY

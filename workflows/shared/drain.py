@@ -10,6 +10,9 @@ from billing.inbox.webhook_event import Drained, DrainedMessages
 
 # A workflow may have 2,000 children that have not ended, and parked work does not end for days.
 MOST_HANDED_OVER = 1000
+# Temporal would let a history grow to 4,096 events. A worker that has lost its cache reads all of
+# them again before it drains anything, and may do so on a busy machine.
+LONGEST_HISTORY = 500
 Result = TypeVar("Result", Drained, DrainedMessages)
 
 
@@ -52,4 +55,8 @@ class DrainProcess(ABC, Generic[Result]):
 
 
 def _is_long() -> bool:
-    return workflow.info().is_continue_as_new_suggested()
+    info = workflow.info()
+    sooner = workflow.patched("begins-anew-sooner")
+    return info.is_continue_as_new_suggested() or (
+        sooner and info.get_current_history_length() >= LONGEST_HISTORY
+    )
