@@ -55,10 +55,8 @@ _WEBHOOKS = {
     "/webhooks/vapi": vapi.receive,
     twilio_webhook.PATH: twilio_webhook.receive,
 }
+_WEBHOOK_ROUTERS = (stripe.router, vapi.router, twilio_webhook.router)
 _ROUTERS = (
-    stripe.router,
-    vapi.router,
-    twilio_webhook.router,
     organizations.router,
     allowance.router,
     entries.router,
@@ -80,6 +78,7 @@ _ROUTERS = (
     api_keys.router,
     webhook_events.router,
     monitoring.router,
+    monitoring.metrics_router,
     health.router,
 )
 
@@ -140,6 +139,8 @@ def create_app(
     )
     problems.install(app)
     app.add_middleware(FastLane, endpoints=_WEBHOOKS)
-    for router in _ROUTERS:
+    for router in _WEBHOOK_ROUTERS:
         app.include_router(router, max_body_size=LARGEST_BODY)
+    for router in _ROUTERS:
+        app.include_router(router)
     return app

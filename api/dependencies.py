@@ -1,11 +1,14 @@
 """What routes depend on: a transaction, a client of Temporal, and a key with the right scope."""
 
-from collections.abc import AsyncIterator
-from typing import Annotated
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Annotated, Any
 
-from fastapi import Depends, Path, Query, Request
+from fastapi import Depends, HTTPException, Path, Query, Request, Response
+from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security.utils import get_authorization_scheme_param
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from starlette.types import Message
 from temporalio.client import Client
 
 from api.http.fields import NAME
@@ -14,6 +17,8 @@ from api.services import Services
 from billing.organizations import KEY_PREFIX, ApiKey, Scope
 from store.organizations import api_keys
 
+# None of what callers write comes near it.
+LARGEST_REQUEST = 64 * 1024
 Id = Annotated[str, Path(pattern=NAME)]
 BEARER = HTTPBearer(auto_error=False, description="An API key: `cw_…`")
 
@@ -43,19 +48,61 @@ async def temporal(request: Request) -> Client:
 Temporal = Annotated[Client, Depends(temporal)]
 
 
-async def api_key(
-    request: Request,
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)],
-) -> ApiKey:
-    """Return the API key of the caller. Raise Unauthorized."""
-    prefix, _, rest = (credentials.credentials if credentials else "").partition("_")
+async def authenticate(request: Request) -> ApiKey:
+    """Return the API key that a request shows. Raise Unauthorized."""
+    scheme, shown = get_authorization_scheme_param(request.headers.get("authorization"))
+    prefix, _, rest = shown.partition("_")
     key_id, _, secret = rest.partition("_")
-    if prefix != KEY_PREFIX or not secret:
+    if scheme.lower() != "bearer" or prefix != KEY_PREFIX or not secret:
         raise Unauthorized("send an API key: `Authorization: Bearer cw_…`")
     async with Services.of(request).engine.connect() as connection:
         key = await api_keys.authenticate(connection, key_id, secret)
     if key is None:
         raise Unauthorized("the API key is unknown or revoked")
+    return key
+
+
+class KeyFirst(APIRoute):
+    """A route that looks at the key before it reads the body, of which it reads 64 KiB at most.
+
+    FastAPI reads and parses the body before any dependency: that is work, and whoever has no key
+    may give us none.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return what answers a request once its key is known."""
+        answer = super().get_route_handler()
+
+        async def authenticated(request: Request) -> Response:
+            request.state.api_key = await authenticate(request)
+            return await answer(_limited(request))
+
+        return authenticated
+
+
+def _limited(request: Request) -> Request:
+    """Return the request, which raises HTTPException once more is read than it may have.
+
+    The limit of FastAPI's own routers answers by plain text, and before we have looked at the key.
+    """
+    size = 0
+
+    async def receive() -> Message:
+        nonlocal size
+        message = await request.receive()
+        size += len(message.get("body", b""))
+        if size > LARGEST_REQUEST:
+            raise HTTPException(413, f"a request may have {LARGEST_REQUEST} bytes at most")
+        return message
+
+    return Request(request.scope, receive)
+
+
+async def api_key(
+    request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)]
+) -> ApiKey:
+    """Return the API key of the caller, which the route has looked at."""
+    key: ApiKey = request.state.api_key
     return key
 
 

@@ -24,6 +24,10 @@ from store.database.errors import DATABASE_GONE
 
 # Vapi waits 7.5 s, all ways included, and a caller hears nothing meanwhile.
 ANSWER_WITHIN_SECONDS = 1.0
+# Waited for by this much at a time: a loop that is late by seconds has waited for one of them.
+_SLICE_SECONDS = 0.1
+# A freeze by another process is heard of within twice that.
+HEAR_OF_FREEZES_SECONDS = 2.0
 # Its own: a burst of webhooks or of lists must not keep callers waiting.
 CONNECTIONS = 4
 # As many numbers are remembered for when the database is away.
@@ -79,9 +83,12 @@ class Gate:
         self._behind: set[asyncio.Task[Any]] = set()
 
     async def __aenter__(self) -> Self:
+        self._listening = asyncio.create_task(self._hear_of_freezes())
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._listening.cancel()
+        await asyncio.wait({self._listening})
         if self._behind:
             await asyncio.wait(self._behind, timeout=ANSWER_WITHIN_SECONDS)
         await self._own.dispose()
@@ -115,25 +122,39 @@ class Gate:
         return decided
 
     async def _in_time(self, phone_number_id: str) -> Number | None:
-        """Wait for what is read, and not for the end of reading.
+        """Wait for what is read, and not for the end of reading. Raise TimeoutError.
 
         To give a connection back takes turns in a busy loop; to cancel on a dead server, its time.
         """
         found: asyncio.Future[Number | None] = asyncio.get_running_loop().create_future()
         reading = self._keep(self._read(phone_number_id, found))
         reading.add_done_callback(partial(_pass_on, found))
-        try:
-            async with asyncio.timeout(ANSWER_WITHIN_SECONDS):
-                return await found
-        except TimeoutError:
-            reading.cancel()
-            raise
+        for _ in range(round(ANSWER_WITHIN_SECONDS / _SLICE_SECONDS)):
+            done, _ = await asyncio.wait({found}, timeout=_SLICE_SECONDS)
+            if done:
+                return found.result()
+        reading.cancel()
+        raise TimeoutError
 
     async def _read(self, phone_number_id: str, found: asyncio.Future[Number | None]) -> None:
         async with self._engine.connect() as connection:
             number = await store.standing_of_number(connection, phone_number_id)
             if not found.done():
                 found.set_result(number)
+
+    async def _hear_of_freezes(self) -> None:
+        """Forget whoever was frozen since it was let in, by this process or by another."""
+        while True:
+            await asyncio.sleep(HEAR_OF_FREEZES_SECONDS)
+            if not self._let_in:
+                continue
+            try:
+                async with asyncio.timeout(HEAR_OF_FREEZES_SECONDS), self._engine.connect() as one:
+                    frozen = await store.frozen_numbers(one)
+            except DATABASE_GONE:
+                continue
+            for number in frozen:
+                self._let_in.pop(number, None)
 
     def _without_database(self, phone_number_id: str) -> Admission | Rejection:
         """Open for whoever was let in last time, as long as then; who answers others is unknown."""

@@ -16,6 +16,9 @@ from store.database.errors import DATABASE_GONE
 RETRY_AFTER_SECONDS = 5
 MEDIA_TYPE = "application/problem+json"
 IDEMPOTENCY_KEY = "Idempotency-Key"
+# Who has made more mistakes learns the rest by and by: an answer is not for its sender to size.
+MOST_ERRORS = 20
+LONGEST_TEXT = 300
 
 
 class Unauthorized(BillingError):
@@ -43,7 +46,7 @@ class Malformed(BillingError):
 
 
 class TooLarge(BillingError):
-    """The body is larger than any real event."""
+    """The body is larger than any real event or request."""
 
     code = "too_large"
     status = 413
@@ -190,17 +193,19 @@ async def _refused(_: Request, error: Exception) -> JSONResponse:
 async def _invalid(_: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, RequestValidationError):
         raise error
-    if any(_lacks_its_key(one) for one in error.errors()):
+    found = error.errors()
+    if any(_lacks_its_key(one) for one in found):
         return refused(
             IdempotencyKeyMissing(
                 "this moves money: send an Idempotency-Key header of your own making (a UUID, or"
                 " what it is for), and the same one whenever you send the same request again"
             )
         )
-    if any(one["type"] == "json_invalid" for one in error.errors()):
+    if any(one["type"] == "json_invalid" for one in found):
         return refused(Malformed("the body is not JSON"))
-    errors = [InvalidField(at=_path(one["loc"]), message=one["msg"]) for one in error.errors()]
-    detail = "; ".join(f"{one.at}: {one.message}" for one in errors)
+    errors = [_invalid_field(one) for one in found[:MOST_ERRORS]]
+    more = f"; and {len(found) - MOST_ERRORS} more" if len(found) > MOST_ERRORS else ""
+    detail = "; ".join(f"{one.at}: {one.message}" for one in errors) + more
     return problem(422, "invalid", "The request is not valid", detail, errors)
 
 
@@ -210,6 +215,8 @@ async def _http(_: Request, error: Exception) -> JSONResponse:
     status = HTTPStatus(error.status_code)
     if status is HTTPStatus.BAD_REQUEST:  # FastAPI's only one: not UTF-8, or nested too deeply
         return refused(Malformed(error.detail))
+    if status is HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return refused(TooLarge(error.detail))
     code = status.phrase.lower().replace(" ", "_")
     answer = problem(status, code, status.phrase, error.detail)
     answer.headers.update(_headers(error.headers))
@@ -230,9 +237,14 @@ def _lacks_its_key(error: Mapping[str, Any]) -> bool:
     return error["type"] == "missing" and tuple(error["loc"]) == ("header", IDEMPOTENCY_KEY)
 
 
-def _path(steps: Sequence[object]) -> str:
-    """Return the path to an invalid field. The sender's own names may not be valid Unicode."""
-    return ".".join(map(str, steps)).encode(errors="replace").decode()
+def _invalid_field(error: Mapping[str, Any]) -> InvalidField:
+    """Say where a request is not valid. The sender's own names may be long, or not Unicode."""
+    at = ".".join(map(str, error["loc"])).encode(errors="replace").decode()
+    return InvalidField(at=_shortened(at), message=_shortened(error["msg"]))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "…"
 
 
 def _headers(headers: Mapping[str, str] | None) -> Mapping[str, str]:

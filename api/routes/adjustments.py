@@ -8,7 +8,17 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
 from api import idempotency
-from api.dependencies import Engine, Id, Key, Limit, Member, Operator, Temporal, Transaction
+from api.dependencies import (
+    Engine,
+    Id,
+    Key,
+    KeyFirst,
+    Limit,
+    Member,
+    Operator,
+    Temporal,
+    Transaction,
+)
 from api.http.fields import NOT_BLANK, Text
 from api.http.pages import Page, Position, page
 from api.http.problems import described, documented
@@ -38,7 +48,12 @@ from store.idempotency import Answer
 from store.ledger import wallets
 from store.organizations import organizations
 
-router = APIRouter(prefix="/v1", tags=["adjustments"], responses=documented(401, 403, 422, 503))
+router = APIRouter(
+    route_class=KeyFirst,
+    prefix="/v1",
+    tags=["adjustments"],
+    responses=documented(401, 403, 422, 503),
+)
 
 _LARGEST_MINOR = 100_000_000
 _Actor = Annotated[

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.dependencies import Id, Member, Operator, Temporal, Transaction
+from api.dependencies import Id, KeyFirst, Member, Operator, Temporal, Transaction
 from api.http.problems import documented
 from api.services import Services
 from billing.calls.gate import Allowance, Freeze
@@ -13,6 +13,7 @@ from store.calls import gate
 from store.ledger import wallets
 
 router = APIRouter(
+    route_class=KeyFirst,
     prefix="/v1/organizations/{org_id}",
     tags=["gate"],
     responses=documented(401, 403, 404, 422, 503),

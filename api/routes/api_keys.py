@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.dependencies import Id, Limit, Transaction, operator
+from api.dependencies import Id, KeyFirst, Limit, Transaction, operator
 from api.http.fields import NAME
 from api.http.pages import After, Page, page
 from api.http.problems import documented
@@ -11,6 +11,7 @@ from billing.organizations import ApiKey
 from store.organizations import api_keys, organizations
 
 router = APIRouter(
+    route_class=KeyFirst,
     prefix="/v1/api-keys",
     tags=["api keys"],
     dependencies=[Depends(operator)],

@@ -5,7 +5,7 @@ from typing import Annotated, Self
 from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from api.dependencies import Id, Limit, Member, Temporal, Transaction, operator
+from api.dependencies import Id, KeyFirst, Limit, Member, Temporal, Transaction, operator
 from api.http.fields import NAME
 from api.http.pages import After, Page, page
 from api.http.problems import documented
@@ -14,6 +14,7 @@ from processes import collections
 from store.organizations import agents, organizations
 
 router = APIRouter(
+    route_class=KeyFirst,
     prefix="/v1/organizations/{org_id}/assistants",
     tags=["assistants"],
     responses=documented(401, 403, 404, 422, 503),

@@ -2,13 +2,18 @@
 
 from fastapi import APIRouter, Depends
 
-from api.dependencies import Limit, Transaction, operator
+from api.dependencies import KeyFirst, Limit, Transaction, operator
 from api.http.pages import Page, Position, page
 from api.http.problems import documented
 from billing.ledger.audit import Audit
 from store.ledger import audit
 
-router = APIRouter(prefix="/v1/audits", tags=["audits"], responses=documented(401, 403, 422, 503))
+router = APIRouter(
+    route_class=KeyFirst,
+    prefix="/v1/audits",
+    tags=["audits"],
+    responses=documented(401, 403, 422, 503),
+)
 
 
 @router.get("", dependencies=[Depends(operator)])

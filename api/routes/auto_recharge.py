@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from sqlalchemy.ext.asyncio import AsyncConnection
 from temporalio.client import Client
 
-from api.dependencies import Id, Member, Operator, Temporal, Transaction
+from api.dependencies import Id, KeyFirst, Member, Operator, Temporal, Transaction
 from api.http.fields import Text
 from api.http.problems import described, documented
 from api.routes.parked import said_by
@@ -33,6 +33,7 @@ from store.ledger import wallets
 from store.recharges import recharge_settings, recharges
 
 router = APIRouter(
+    route_class=KeyFirst,
     prefix="/v1/organizations/{org_id}/auto-recharge",
     tags=["auto-recharge"],
     responses=documented(401, 403, 404, 422, 503),

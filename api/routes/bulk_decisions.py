@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from api import idempotency
-from api.dependencies import Id, Operator, Temporal
+from api.dependencies import Id, KeyFirst, Operator, Temporal
 from api.http.fields import NAME, PROCESS, REASON, Moment, Text
 from api.http.problems import described, documented
 from api.idempotency import MayActOnce
@@ -30,7 +30,10 @@ from store.idempotency import Answer
 from workflows.decide_parked import workflow_id
 
 router = APIRouter(
-    prefix="/v1/bulk-decisions", tags=["parked"], responses=documented(401, 403, 422, 503)
+    route_class=KeyFirst,
+    prefix="/v1/bulk-decisions",
+    tags=["parked"],
+    responses=documented(401, 403, 422, 503),
 )
 
 

@@ -12,6 +12,7 @@ from api.dependencies import (
     Engine,
     Id,
     Key,
+    KeyFirst,
     Limit,
     Member,
     Operator,
@@ -32,7 +33,7 @@ from processes import collections, parked
 from store.calls import call_records, owners
 from store.organizations import organizations
 
-router = APIRouter(tags=["calls"], responses=documented(401, 404, 422, 503))
+router = APIRouter(route_class=KeyFirst, tags=["calls"], responses=documented(401, 404, 422, 503))
 
 
 class NewLength(BaseModel):

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.dependencies import Member, Temporal
+from api.dependencies import KeyFirst, Member, Temporal
 from api.http.problems import documented
 from api.services import Services
 from billing.errors import CurrencyMismatch
@@ -22,6 +22,7 @@ from processes import checkouts
 from store.ledger import wallets
 
 router = APIRouter(
+    route_class=KeyFirst,
     prefix="/v1/organizations/{org_id}/checkout-sessions",
     tags=["checkout sessions"],
     responses=documented(401, 403, 404, 422, 503),

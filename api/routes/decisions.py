@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from api.dependencies import Limit, Operator, Transaction
+from api.dependencies import KeyFirst, Limit, Operator, Transaction
 from api.http.fields import NAME, WORKFLOW_ID
 from api.http.pages import Page, Position, page
 from api.http.problems import documented
@@ -12,7 +12,10 @@ from billing.parking.parked_work import DecisionRecord
 from store import parking
 
 router = APIRouter(
-    prefix="/v1/decisions", tags=["parked"], responses=documented(401, 403, 422, 503)
+    route_class=KeyFirst,
+    prefix="/v1/decisions",
+    tags=["parked"],
+    responses=documented(401, 403, 422, 503),
 )
 
 

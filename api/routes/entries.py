@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Request
 
-from api.dependencies import Id, Key, Limit, Member, Transaction
+from api.dependencies import Id, Key, KeyFirst, Limit, Member, Transaction
 from api.http.pages import Page, Position, page
 from api.http.problems import documented
 from api.services import Services
@@ -17,7 +17,7 @@ from store import explanations
 from store.ledger import ledger
 from store.organizations import organizations
 
-router = APIRouter(tags=["entries"], responses=documented(401, 404, 422, 503))
+router = APIRouter(route_class=KeyFirst, tags=["entries"], responses=documented(401, 404, 422, 503))
 
 
 @router.get("/v1/organizations/{org_id}/entries", responses=documented(403))

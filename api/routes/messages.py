@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
-from api.dependencies import Id, Key, Limit, Member, Transaction
+from api.dependencies import Id, Key, KeyFirst, Limit, Member, Transaction
 from api.http.pages import Page, Position, page
 from api.http.problems import documented
 from billing.errors import NotFound
@@ -16,7 +16,9 @@ from billing.messages.message import MessageRecord, MessageState
 from store.messages import message_records
 from store.organizations import organizations
 
-router = APIRouter(tags=["messages"], responses=documented(401, 404, 422, 503))
+router = APIRouter(
+    route_class=KeyFirst, tags=["messages"], responses=documented(401, 404, 422, 503)
+)
 
 _Days = Annotated[int, Query(ge=1, le=92, description="How many days (24 hours) back from now")]
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.security import HTTPAuthorizationCredentials
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from api.dependencies import BEARER, Limit, api_key, operator
+from api.dependencies import BEARER, KeyFirst, Limit, authenticate, operator
 from api.http.fields import NAME
 from api.http.problems import Forbidden, Unauthorized, documented
 from api.monitoring.monitor import PATIENCE_SECONDS, Monitor
@@ -19,7 +19,9 @@ from billing.parking.parked_work import ParkedTotal
 from processes.errors import TEMPORAL_GONE
 from store.database.errors import DATABASE_GONE
 
-router = APIRouter(tags=["monitoring"])
+router = APIRouter(tags=["monitoring"], route_class=KeyFirst)
+# It lets those in whom the database let in last, while the database is away.
+metrics_router = APIRouter(tags=["monitoring"])
 
 TEMPORAL_SECONDS = 2.0
 TEMPORAL_IS_AWAY = "Temporal does not answer: what is parked is not known"
@@ -40,7 +42,7 @@ async def _scraper(
     monitor = _monitor(request)
     shown = credentials.credentials if credentials else ""
     try:
-        await _in_time(request, credentials)
+        await _in_time(request)
     except (Unauthorized, Forbidden):
         monitor.forget(shown)
         raise
@@ -78,7 +80,7 @@ async def read(monitor: _Monitor, limit: Limit = 20, org_id: _OrgId = None) -> F
     )
 
 
-@router.get(
+@metrics_router.get(
     "/metrics",
     response_class=Response,
     responses={200: {"content": {"text/plain": {}}}, **documented(401, 403, 503)},
@@ -95,12 +97,12 @@ async def metrics(request: Request, database_is_up: _DatabaseIsUp) -> Response:
     return Response(rendered, media_type=CONTENT_TYPE_LATEST)
 
 
-async def _in_time(request: Request, credentials: HTTPAuthorizationCredentials | None) -> ApiKey:
+async def _in_time(request: Request) -> ApiKey:
     """Look the key up. Raise TimeoutError.
 
     Do not wait for the cancelled look-up: on a server that hangs, that takes time of its own.
     """
-    looking = asyncio.create_task(_operator(request, credentials))
+    looking = asyncio.create_task(_operator(request))
     looking.add_done_callback(_nobody_asks)
     done, _ = await asyncio.wait({looking}, timeout=PATIENCE_SECONDS)
     if not done:
@@ -109,8 +111,8 @@ async def _in_time(request: Request, credentials: HTTPAuthorizationCredentials |
     return looking.result()
 
 
-async def _operator(request: Request, credentials: HTTPAuthorizationCredentials | None) -> ApiKey:
-    return await operator(await api_key(request, credentials))
+async def _operator(request: Request) -> ApiKey:
+    return await operator(await authenticate(request))
 
 
 def _nobody_asks(looking: asyncio.Task[ApiKey]) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.dependencies import Id, Limit, Member, Temporal, Transaction, operator
+from api.dependencies import Id, KeyFirst, Limit, Member, Temporal, Transaction, operator
 from api.http.pages import After, Page, page
 from api.http.problems import documented
 from billing.ledger.money import Currency
@@ -17,6 +17,7 @@ from store.ledger import wallets
 from store.organizations import organizations
 
 router = APIRouter(
+    route_class=KeyFirst,
     prefix="/v1/organizations",
     tags=["organizations"],
     responses=documented(401, 403, 422, 503),

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import BaseModel, ConfigDict
 
 from activities.parking.visibility import cursor_of
-from api.dependencies import Engine, Limit, Operator, Temporal
+from api.dependencies import Engine, KeyFirst, Limit, Operator, Temporal
 from api.http.fields import NAME, PROCESS, REASON, WORKFLOW_ID, Moment, Text
 from api.http.pages import Page
 from api.http.problems import documented
@@ -28,7 +28,12 @@ from processes import parked as parked_process
 from store import parking
 from workflows.shared.decision_answer import DecisionAnswer
 
-router = APIRouter(prefix="/v1/parked", tags=["parked"], responses=documented(401, 403, 422, 503))
+router = APIRouter(
+    route_class=KeyFirst,
+    prefix="/v1/parked",
+    tags=["parked"],
+    responses=documented(401, 403, 422, 503),
+)
 
 # Nobody decides more often about one process, and remembers it.
 _MOST_DECISIONS = 100

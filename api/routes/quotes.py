@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from api.dependencies import Key, Transaction, member
+from api.dependencies import Key, KeyFirst, Transaction, member
 from api.http.fields import NAME, Moment
 from api.http.problems import documented
 from billing.ledger.wallet import Wallet
@@ -24,7 +24,9 @@ from store.database import clock
 from store.ledger import wallets
 from store.tariffs import call_tariffs, sms_tariffs
 
-router = APIRouter(tags=["tariffs"], responses=documented(400, 401, 403, 404, 422, 503))
+router = APIRouter(
+    route_class=KeyFirst, tags=["tariffs"], responses=documented(400, 401, 403, 404, 422, 503)
+)
 
 # One day: at Vapi no call lasts longer.
 _LONGEST_SECONDS = 86_400

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.dependencies import Id, Key, Limit, Temporal, Transaction
+from api.dependencies import Id, Key, KeyFirst, Limit, Temporal, Transaction
 from api.http.fields import NAME, Moment
 from api.http.pages import Page, Position, page
 from api.http.problems import Forbidden, documented
@@ -23,6 +23,7 @@ from store.organizations import organizations
 from store.reconciliation import findings, reliability, runs
 
 router = APIRouter(
+    route_class=KeyFirst,
     prefix="/v1/reconciliations",
     tags=["reconciliations"],
     responses=documented(401, 403, 422, 503),

@@ -5,7 +5,7 @@ from typing import Annotated, Self
 from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from api.dependencies import Id, Limit, Member, Temporal, Transaction, operator
+from api.dependencies import Id, KeyFirst, Limit, Member, Temporal, Transaction, operator
 from api.http.pages import After, Page, page
 from api.http.problems import documented
 from billing.organizations import SENDERS, Agent, AgentKind
@@ -13,6 +13,7 @@ from processes import collections
 from store.organizations import agents, organizations
 
 router = APIRouter(
+    route_class=KeyFirst,
     prefix="/v1/organizations/{org_id}/senders",
     tags=["senders"],
     responses=documented(401, 403, 404, 422, 503),

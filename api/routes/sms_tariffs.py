@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Depends, Response
 from pydantic import ConfigDict, Field
 
-from api.dependencies import Limit, Member, Temporal, Transaction, operator
+from api.dependencies import KeyFirst, Limit, Member, Temporal, Transaction, operator
 from api.http.fields import NAME
 from api.http.pages import After, Page
 from api.http.problems import documented
@@ -14,7 +14,7 @@ from billing.tariffs.sms_tariff import DESTINATION_DIGITS, SmsTariff
 from store.organizations import organizations
 from store.tariffs import sms_tariffs
 
-router = APIRouter(tags=["tariffs"], responses=documented(401, 403, 422, 503))
+router = APIRouter(route_class=KeyFirst, tags=["tariffs"], responses=documented(401, 403, 422, 503))
 
 _IS_THERE: dict[int | str, dict[str, Any]] = {
     200: {"model": SmsTariff, "description": "It is there already"}

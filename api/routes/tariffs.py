@@ -6,7 +6,7 @@ from typing import Annotated, Any, Self
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from api.dependencies import Limit, Member, Temporal, Transaction, operator
+from api.dependencies import KeyFirst, Limit, Member, Temporal, Transaction, operator
 from api.http.fields import NAME, Moment
 from api.http.pages import After, Page, page
 from api.http.problems import documented
@@ -18,7 +18,7 @@ from store.ledger import wallets
 from store.organizations import organizations
 from store.tariffs import Price, TariffTable, call_tariffs
 
-router = APIRouter(tags=["tariffs"], responses=documented(401, 403, 422, 503))
+router = APIRouter(route_class=KeyFirst, tags=["tariffs"], responses=documented(401, 403, 422, 503))
 
 _IS_THERE: dict[int | str, dict[str, Any]] = {
     200: {"model": Tariff, "description": "It is there already"}

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 
-from api.dependencies import Limit, Operator, Transaction
+from api.dependencies import KeyFirst, Limit, Operator, Transaction
 from api.http.fields import NAME, Moment
 from api.http.pages import Page, Position
 from api.http.problems import documented
@@ -16,7 +16,10 @@ from billing.inbox.webhook_event import EventStatus, Source
 from store.inbox import lookup
 
 router = APIRouter(
-    prefix="/v1/webhook-events", tags=["webhooks"], responses=documented(401, 403, 422, 503)
+    route_class=KeyFirst,
+    prefix="/v1/webhook-events",
+    tags=["webhooks"],
+    responses=documented(401, 403, 422, 503),
 )
 # Long enough for a key, which is made of two names and a digest.
 _KEY = r"^[\x21-\x7e]{1,450}$"

@@ -24,6 +24,9 @@ class Number:
     standing: GateStanding
 
 
+_IN_FORCE = and_(freezes.c.org_id == wallets.c.org_id, freezes.c.thawed_at.is_(None))
+
+
 def _standings(wallet: FromClause, *further: Any) -> Select[Any]:
     """Return the query for all that the gate needs of a wallet: a row for each tariff in question.
 
@@ -36,7 +39,6 @@ def _standings(wallet: FromClause, *further: Any) -> Select[Any]:
             messages.c.org_id == wallets.c.org_id, messages.c.state == MessageState.DEBT_LIMIT
         ),
     )
-    in_force = and_(freezes.c.org_id == wallets.c.org_id, freezes.c.thawed_at.is_(None))
     applies = and_(
         tariffs.c.wallet_currency == wallets.c.currency,
         or_(tariffs.c.org_id == wallets.c.org_id, tariffs.c.org_id.is_(None)),
@@ -52,7 +54,7 @@ def _standings(wallet: FromClause, *further: Any) -> Select[Any]:
         func.now().label("at"),
         *tariffs.c,
         *further,
-    ).select_from(wallet.outerjoin(freezes, in_force).outerjoin(tariffs, applies))
+    ).select_from(wallet.outerjoin(freezes, _IN_FORCE).outerjoin(tariffs, applies))
 
 
 _assistant = agents.alias("assistant")
@@ -79,6 +81,12 @@ async def standing_of_number(connection: AsyncConnection, phone_number_id: str) 
     query = _standings(_OF_NUMBER, agents.c.answered_by).where(agents.c.agent_id == phone_number_id)
     rows = (await connection.execute(query)).mappings().all()
     return Number(rows[0][agents.c.answered_by], _standing(rows)) if rows else None
+
+
+async def frozen_numbers(connection: AsyncConnection) -> list[str]:
+    """List the phone numbers for which a frozen organisation pays."""
+    query = select(agents.c.agent_id).select_from(_OF_NUMBER.join(freezes, _IN_FORCE))
+    return list(await connection.scalars(query))
 
 
 async def freeze(connection: AsyncConnection, org_id: str, reason: str, frozen_by: str) -> Freeze:

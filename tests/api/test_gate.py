@@ -3,8 +3,9 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -16,8 +17,10 @@ from temporalio.client import Client
 
 from api import gate
 from devstack.stack import Stack
+from store.calls import gate as store
 from store.database import engine as store_engine
 from store.database.migrate import upgrade
+from store.organizations import api_keys
 from tests.support.answers import eventually, expect_refusal, parked, problem, settled
 from tests.support.api_server import RULES, Api, serving
 from tests.support.assistant_requests import a_number, admission, ask, assistant_request
@@ -339,3 +342,68 @@ async def test_an_organization_that_was_frozen_since_is_not_let_in_without_the_d
 
 async def is_let_in(api: Api, number: str) -> bool:
     return "assistantId" in await ask(api, number)
+
+
+async def frozen_by_another_process(engine: AsyncEngine, org_id: str) -> None:
+    async with engine.begin() as connection:
+        key, _ = await api_keys.issue(connection, "Ann's", None)
+        await store.freeze(connection, org_id, "fraud", key.key_id)
+
+
+async def test_a_loop_that_is_late_is_no_database_that_is_away(
+    own_engine: AsyncEngine, temporal: Client
+) -> None:
+    """Somebody's work holds the loop at each turn, longer in all than an answer may take."""
+    async with serving(own_engine, temporal) as api:
+        org_id = await an_organization(own_engine, 1000)
+        number, assistant = await a_number(api, org_id)
+        assert await ask(api, number) == admission(assistant, 600)
+        await frozen_by_another_process(own_engine, org_id)
+        with late_loop(turns=6, seconds=0.4):
+            assert await ask(api, number) == NOT_NOW
+        assert await gate_counts(api) == {"accepted": 1, "frozen": 1}
+
+
+@contextmanager
+def late_loop(turns: int, seconds: float) -> Iterator[None]:
+    """Hold each of the next turns of the loop, right after the gate has begun to read."""
+    read = store.standing_of_number
+    loop = asyncio.get_running_loop()
+
+    def hold(left: int) -> None:
+        time.sleep(seconds)
+        if left:
+            loop.call_soon(hold, left - 1)
+
+    async def held(*arguments: Any) -> Any:
+        loop.call_soon(hold, turns - 1)
+        for _ in range(turns - 2):
+            await asyncio.sleep(0)
+        return await read(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "standing_of_number", held)
+        yield
+
+
+async def test_a_freeze_by_another_process_is_heard_of_in_time(
+    postgres: Stack,
+    own_engine: AsyncEngine,
+    temporal: Client,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert 2 * gate.HEAR_OF_FREEZES_SECONDS < 5
+    monkeypatch.setattr(gate, "HEAR_OF_FREEZES_SECONDS", 0.05)
+    async with serving(own_engine, temporal) as api:
+        org_id = await an_organization(own_engine, 1000)
+        number, assistant = await a_number(api, org_id)
+        assert await ask(api, number) == admission(assistant, 600)
+        await frozen_by_another_process(own_engine, org_id)
+
+        async def is_refused_without_the_database() -> bool:
+            await postgres.postgres.stop()
+            said = await ask(api, number)
+            await postgres.postgres.start()
+            return said == NOT_NOW
+
+        await eventually(is_refused_without_the_database)
