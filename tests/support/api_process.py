@@ -35,10 +35,10 @@ async def api_process(state: Path, env: Mapping[str, str]) -> AsyncIterator[str]
         ports.close()
 
 
-async def api_that_ends(env: Mapping[str, str]) -> tuple[int | None, str]:
-    """Run an API that should not start; return its exit status and its standard error."""
+async def api_that_ends(env: Mapping[str, str], module: str = "api") -> tuple[int | None, str]:
+    """Run an API (or a worker) that should not start; return its status and standard error."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "api"),
+        *(sys.executable, "-m", module),
         cwd=ROOT,
         env=environment({**env, "API_PORT": "0"}),
         stdout=PIPE,
