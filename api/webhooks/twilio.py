@@ -130,5 +130,6 @@ def _name(form: Form, name: str) -> str | None:
 
 def _target(request: Request) -> str:
     """The path and query as they were sent: decoded and encoded again they might be others."""
-    path, query = request.scope["raw_path"], request.scope["query_string"]
+    path: bytes = request.scope["raw_path"]
+    query: bytes = request.scope["query_string"]
     return (path + b"?" + query if query else path).decode("latin-1")

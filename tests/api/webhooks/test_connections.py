@@ -39,7 +39,7 @@ async def test_locked_wallets_do_not_keep_a_webhook_waiting(
         wait = [asyncio.create_task(slow.operator.put(path, json=limit)) for _ in range(POOL)]
 
         async def all_wait() -> bool:
-            return await looking.scalar(_WAITING) == POOL
+            return bool(await looking.scalar(_WAITING) == POOL)
 
         await eventually(all_wait)
         webhooks = [report(), stripe_event()]
