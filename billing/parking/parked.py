@@ -209,8 +209,7 @@ def describe(parked: Parked, workflow_id: str, since: datetime, namespace: str) 
     """Write the page that an operator sees in the Temporal UI, in Markdown.
 
     The UI gives it half of its width. A command in a code block would run out of sight. In a line
-    of text it wraps, and can still be copied whole. What others have written is only text, in the
-    page and in the shell.
+    of text it wraps, and can still be copied whole. What others have written stays text.
     """
     one, other = parked.signals
     whose = f"--namespace {shlex.quote(namespace)} --workflow-id {shlex.quote(workflow_id)}"
