@@ -2,7 +2,6 @@
 
 import asyncio
 import ipaddress
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
@@ -17,9 +16,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 from temporalio.envconfig import ClientConfig
-from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
+from temporalio.runtime import LoggingConfig, PrometheusConfig, Runtime, TelemetryConfig
 from temporalio.service import RetryConfig
 
+import logs
 from activities.alerts.slack import SlackWebhook
 from activities.messages.twilio import TwilioApi
 from activities.monitoring import metrics
@@ -239,7 +239,8 @@ def metrics_runtime(settings: Settings) -> Runtime | None:
         unit_suffix=True,
         histogram_bucket_overrides=metrics.BUCKETS,
     )
-    return Runtime(telemetry=TelemetryConfig(metrics=exporter))
+    logging = logs.of_temporal() if settings.log_json else LoggingConfig.default
+    return Runtime(telemetry=TelemetryConfig(logging=logging, metrics=exporter))
 
 
 async def connect_temporal(
@@ -269,18 +270,8 @@ async def connect_temporal(
 
 
 def set_up_logging(settings: Settings) -> None:
-    """Set up logging: lines for people, or JSON for machines."""
-    as_json, as_text = structlog.processors.JSONRenderer(), structlog.dev.ConsoleRenderer()
-    renderer = as_json if settings.log_json else as_text
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(settings.log_level),
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.format_exc_info,
-            renderer,
-        ],
-    )
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    # httpx would log every URL, and Slack's is a secret.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    """Set up logging, of libraries and of Temporal's core too: lines for people, or JSON."""
+    logs.set_up(settings.log_level, as_json=settings.log_json)
+    if settings.log_json:
+        runtime = Runtime(telemetry=TelemetryConfig(logging=logs.of_temporal()))
+        Runtime.set_default(runtime, error_if_already_set=False)

@@ -13,6 +13,7 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
+import logs
 from activities.adjustments import AdjustmentActivities
 from activities.alerts.outbox import AlertActivities
 from activities.calls.calls import CallActivities
@@ -220,7 +221,10 @@ async def main(*named: str) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with open_clients(settings, "worker") as clients:
-        await _require_schema(clients.engine)
+        try:
+            await _require_schema(clients.engine)
+        except migrate.UnknownSchema as unknown:
+            logs.end(unknown)
         temporal = await connect_temporal(settings, runtime=metrics_runtime(settings))
         workers = build_workers(temporal, clients, platform_rules(settings), queues)
         running = [asyncio.create_task(worker.run()) for worker in workers]

@@ -2,12 +2,12 @@
 
 import asyncio
 import gc
-import sys
 
 import structlog
 import uvicorn
 import uvloop
 
+import logs
 from api.app import create_app
 from api.services import TwilioAccounts
 from api.webhooks.stripe import livemode_of
@@ -41,7 +41,7 @@ async def main() -> None:
     except DATABASE_GONE as gone:
         log.warning("starting without the database", error=type(gone).__name__)
     except migrate.UnknownSchema as unknown:
-        sys.exit(f"callwallet: {unknown}")
+        logs.end(unknown)
     app = create_app(
         engine,
         await connect_temporal(settings, lazy=True),
@@ -60,6 +60,8 @@ async def main() -> None:
         port=settings.api_port,
         http="httptools",
         access_log=False,
+        # As all others log.
+        log_config=None,
         proxy_headers=False,
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,

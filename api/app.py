@@ -136,6 +136,8 @@ def create_app(
         version="0.1.0",
         description=_DESCRIPTION,
         lifespan=lifespan,
+        # It would send callers to whatever `Host` they name.
+        redirect_slashes=False,
     )
     problems.install(app)
     app.add_middleware(FastLane, endpoints=_WEBHOOKS)

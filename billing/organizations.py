@@ -53,7 +53,8 @@ class RegisteredCall:
 class Agent:
     """What answers calls at Vapi, or sends messages at Twilio, registered to an organisation.
 
-    `answered_by` is the assistant that answers a number whose callers pass the gate.
+    `answered_by` is the assistant that answers a number whose callers pass the gate. `account_sid`
+    is the Twilio account whose sender it is alone; then it stands in `agent_id` (`sender_id`).
     """
 
     agent_id: str
@@ -61,6 +62,21 @@ class Agent:
     org_id: str
     created_at: datetime
     answered_by: str | None = None
+    account_sid: str | None = None
+
+
+def sender_id(sender: str, account_sid: str | None) -> str:
+    """Name a sender of one Twilio account, or of any account if `account_sid` is None.
+
+    Alphanumeric senders are not unique between accounts. None of them has a colon.
+    """
+    return sender if account_sid is None else f"{account_sid}:{sender}"
+
+
+def account_of(agent_id: str, kind: AgentKind) -> str | None:
+    """Return the Twilio account whose sender this is alone; None if it is not of one."""
+    account_sid, colon, _ = agent_id.partition(":")
+    return account_sid if colon and kind is AgentKind.SMS_NUMBER else None
 
 
 class Scope(StrEnum):

@@ -5,12 +5,11 @@ from typing import Annotated
 from urllib.parse import quote
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from billing.explanations import Explanation
 from billing.tariffs.tariff import Tariff
-from cli.output import NOTHING_CHANGED, print_json, run
+from cli.output import NOTHING_CHANGED, Screen, print_json, run
 from store import explanations
 from store.database import engine as store_engine
 from wiring import Settings, workflows_url
@@ -42,7 +41,7 @@ def _show(found: Explanation, ui: str | None) -> None:
     table.add_column(overflow="fold")
     for name, value in (*_entry(found), *_course(found, ui)):
         table.add_row(name, value)
-    Console(highlight=False, markup=False).print(table)
+    Screen(highlight=False, markup=False).print(table)
 
 
 def _entry(found: Explanation) -> Iterator[tuple[str, str]]:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from cli.output import run
+from cli.output import require_plain, run
 from store.database import engine as store_engine
 from store.organizations import api_keys
 from wiring import Settings
@@ -21,6 +21,7 @@ def create(
     """Make a key and print it: this once, it is kept nowhere."""
     if operator == (org is not None):
         raise typer.BadParameter("give either --operator or --org")
+    require_plain(label)
     typer.echo(run(lambda settings: _create(settings, label, org), "No key was made."))
 
 

@@ -2,22 +2,34 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import typer
 from pydantic import TypeAdapter
 from rich.console import Console
 from rich.markup import escape
+from rich.text import Text
 
 from billing.errors import BillingError
+from billing.text import is_plain, visible
 from processes.errors import TemporalUnavailable
 from store.database.errors import DATABASE_GONE
 from wiring import Settings
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 NOTHING_CHANGED = "Nothing was changed."
-ERRORS = Console(stderr=True)
 Value = TypeVar("Value")
+
+
+class Screen(Console):
+    """A console on which no text can do more than be read, whoever has written it."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Show what a terminal would obey or hide: escapes, bidi and zero-width characters."""
+        return super().render_str(visible(text, kept="\n"), **options)
+
+
+ERRORS = Screen(stderr=True)
 
 
 def run(ask: Callable[[Settings], Awaitable[Value]], when_interrupted: str) -> Value:
@@ -42,6 +54,12 @@ def run(ask: Callable[[Settings], Awaitable[Value]], when_interrupted: str) -> V
 def complain(what: str) -> None:
     """Tell the person, on stderr."""
     ERRORS.print(f"[red]callwallet:[/] {escape(what)}", highlight=False, soft_wrap=True)
+
+
+def require_plain(text: str) -> None:
+    """Raise BadParameter for a text of which not everything is seen by who reads it later."""
+    if not is_plain(text):
+        raise typer.BadParameter("one line, please, without control and invisible characters")
 
 
 def print_json(value: object) -> None:

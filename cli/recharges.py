@@ -16,6 +16,7 @@ from billing.recharges.history import (
     CardCaps,
     caps_of,
 )
+from billing.text import visible
 from cli.output import NOTHING_CHANGED, print_json, run
 from cli.parked import decide, show
 from processes import recharges as recharge_process
@@ -69,7 +70,7 @@ def caps(
         return
     typer.echo(
         f"{org}: {shown.caps.charge_minor} a charge, {shown.caps.day_minor} a day, in minor units"
-        + (f"; {shown.said.who_and_why}" if shown.said else "")
+        + (f"; {visible(shown.said.who_and_why)}" if shown.said else "")
     )
 
 

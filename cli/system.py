@@ -1,17 +1,23 @@
 """`callwallet setup`, `up` and `demo`: the system itself."""
 
 import asyncio
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import structlog
 import typer
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from billing.errors import ChangesThePast, Conflict
+from billing.tariffs import examples
 from processes import namespace
+from processes.tariffs import MOST_TOLD, tell_waiting
 from store.database import engine as store_engine
 from store.database import migrate
 from store.payments import payments
 from store.recharges import recharge_settings
+from store.tariffs import Price, TariffTable, call_tariffs, sms_tariffs
 from wiring import Settings, connect_temporal, platform_rules, set_up_logging
 
 log = structlog.get_logger()
@@ -21,11 +27,19 @@ State = Annotated[
 Port = Annotated[
     int | None, typer.Option(min=1, max=65535, help="By default a free one, which is remembered.")
 ]
+# What waits for a price that was added, as organisation and workflow id, by the price's id.
+Waiting = dict[str, list[tuple[str, str]]]
 
 
-def setup() -> None:
+def setup(
+    *,
+    example_tariffs: Annotated[
+        bool,
+        typer.Option("--example-tariffs", help="Add the demo's prices, by which all are charged."),
+    ] = False,
+) -> None:
     """Migrate the database; register the namespace, search attributes, schedules and the drain."""
-    asyncio.run(_setup(Settings()))
+    asyncio.run(_setup(Settings(), example_tariffs=example_tariffs))
 
 
 # The offline world is imported where it is asked for: a service is installed without it.
@@ -69,7 +83,7 @@ def demo(
     raise typer.Exit(asyncio.run(run.demo(state, stay=stay)))
 
 
-async def _setup(settings: Settings) -> None:
+async def _setup(settings: Settings, *, example_tariffs: bool) -> None:
     set_up_logging(settings)
     engine = store_engine.connect(settings.database_url, application_name="callwallet setup")
     await migrate.upgrade(engine)
@@ -89,7 +103,51 @@ async def _setup(settings: Settings) -> None:
             charge_minor=caps.charge_minor,
             day_minor=caps.day_minor,
         )
+    waiting: Waiting = {}
+    if example_tariffs:
+        async with engine.begin() as connection:
+            waiting |= await _add_examples(connection, call_tariffs, examples.CALLS)
+            waiting |= await _add_examples(connection, sms_tariffs, examples.MESSAGES)
+    async with engine.connect() as connection:
+        await _say_what_has_no_price(connection, "calls", call_tariffs)
+        await _say_what_has_no_price(connection, "messages", sms_tariffs)
     await engine.dispose()
-    await namespace.prepare(await connect_temporal(settings))
+    temporal = await connect_temporal(settings)
+    await namespace.prepare(temporal)
+    for tariff_id, workflows in waiting.items():
+        await tell_waiting(temporal, tariff_id, workflows)
     # A client that goes away in the same breath can crash the interpreter's exit.
     await asyncio.sleep(0.3)
+
+
+async def _add_examples(
+    connection: AsyncConnection, table: TariffTable[Price], prices: Iterable[Price]
+) -> Waiting:
+    """Add the example prices that fit to those that are there; return what waited for them."""
+    by_currency = {}
+    for price in prices:
+        try:
+            await table.add(connection, price)
+        except (Conflict, ChangesThePast) as refusal:
+            log.warning(
+                "an example price was not added", price=table.id_of(price), why=str(refusal)
+            )
+        else:
+            by_currency[price.wallet_currency] = table.id_of(price)
+    return {
+        tariff_id: await table.waiting(connection, None, currency, MOST_TOLD)
+        for currency, tariff_id in by_currency.items()
+    }
+
+
+async def _say_what_has_no_price(
+    connection: AsyncConnection, what: str, table: TariffTable[Price]
+) -> None:
+    """Say for which wallets nobody has set a price by default."""
+    if unpriced := await table.currencies_without_default(connection):
+        log.warning(
+            "no price by default: they wait as no_tariff, where there is no other",
+            of=what,
+            wallets_in=unpriced,
+            add_one_by=table.route,
+        )

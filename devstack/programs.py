@@ -11,6 +11,7 @@ from devstack.ports import HOST, Ports
 from devstack.process import Program
 
 NAMESPACE = "billing"
+SETUP = ("setup", "--example-tariffs")
 STAND_INS = ("stripe", "vapi", "slack", "twilio")
 
 

@@ -199,7 +199,8 @@ class Stack:
         await self._start_parts("postgres", "temporal")
         if "api" in self._names:
             self._note("setup", "starting")
-            await run(programs.command(self.state, self.settings(), "setup"), SETUP_SECONDS)
+            setup = programs.command(self.state, self.settings(), *programs.SETUP)
+            await run(setup, SETUP_SECONDS)
             self._note("setup", f"done after {time.monotonic() - self._began:.1f} s")
 
     async def _ensure_operator_key(self) -> None:

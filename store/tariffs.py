@@ -36,12 +36,16 @@ class Unpriced:
 
 @dataclass(frozen=True)
 class TariffTable(Generic[Price]):
-    """A table of prices. Of those with the same `scope` one is in effect at a time."""
+    """A table of prices. Of those with the same `scope` one is in effect at a time.
+
+    `route` is where the API takes a new one.
+    """
 
     table: Table
     kind: TypeAdapter[Price]
     scope: tuple[str, ...]
     unpriced: Unpriced
+    route: str
 
     async def for_organizations(
         self, connection: AsyncConnection, org_ids: Collection[str]
@@ -118,6 +122,17 @@ class TariffTable(Generic[Price]):
         found = await connection.execute(query)
         return [(whose, waits.workflow_id(name)) for whose, name in found]
 
+    async def currencies_without_default(self, connection: AsyncConnection) -> list[Currency]:
+        """List the wallets' currencies for which no price by default is in effect now."""
+        columns = self.table.c
+        query = (
+            select(columns.wallet_currency)
+            .where(columns.org_id.is_(None), columns.effective_from <= func.now())
+            .distinct()
+        )
+        found = set(await connection.scalars(query))
+        return [one for one in Currency if one not in found]
+
     def of(self, row: RowMapping) -> Price:
         """Make a price of a row that has the table's columns, whatever else it has."""
         return self.kind.validate_python({one.name: row[one] for one in self.table.c})
@@ -152,6 +167,7 @@ call_tariffs = TariffTable(
     TypeAdapter(Tariff),
     ("org_id", "wallet_currency"),
     Unpriced(schema.calls, CallState.NO_TARIFF, schema.calls.c.ended_at, call_workflow_id),
+    route="/v1/tariffs",
 )
 sms_tariffs = TariffTable(
     schema.sms_tariffs,
@@ -160,4 +176,5 @@ sms_tariffs = TariffTable(
     Unpriced(
         schema.messages, MessageState.NO_TARIFF, schema.messages.c.sent_at, message_workflow_id
     ),
+    route="/v1/sms-tariffs",
 )

@@ -22,8 +22,8 @@ from devstack.postgres import EmbeddedPostgres
 from devstack.stack import Stack
 from processes.namespace import prepare
 from store.database import engine as store_engine
-from store.database.migrate import upgrade
 from tests.support.forks import forking
+from tests.support.migrations import set_up
 from tests.support.stand_ins import (
     SlackStandIn,
     StripeStandIn,
@@ -134,7 +134,7 @@ async def new_database(stack: Stack) -> AsyncIterator[NewDatabase]:
 async def migrated_database(stack: Stack, new_database: NewDatabase) -> AsyncIterator[NewDatabase]:
     """A function that makes a migrated database: a copy of one that was migrated once."""
     engine = await new_database()
-    await upgrade(engine)
+    await set_up(engine)
     await engine.dispose()
     async with _databases(stack.postgres, template=str(engine.url.database)) as make:
         yield make
@@ -171,7 +171,7 @@ async def engine_apart(migrated_database: NewDatabase) -> AsyncIterator[AsyncEng
 async def engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
     """The database that the worker uses, migrated."""
     engine = store_engine.connect(settings.database_url, application_name="tests")
-    await upgrade(engine)
+    await set_up(engine)
     yield engine
     await engine.dispose()
 

@@ -14,6 +14,7 @@ from billing.calls.call_record import DiscardedCall
 from billing.calls.facts import merge
 from billing.calls.length import StatedLength, is_possible
 from billing.parking.parked import Parked, parked_call
+from billing.text import inert
 from workflows.shared.collection_requests import collect_what_it_pays
 from workflows.shared.decision_answer import DecisionAnswer
 from workflows.shared.local_first import local_first
@@ -128,7 +129,7 @@ def start_options(call: EndedCall) -> StartOptions:
         id=call_workflow_id(call.call_id),
         task_queue=BILLING_QUEUE,
         id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-        static_summary=f"Charge call {call.call_id} of assistant {call.assistant_id}"[:200],
+        static_summary=inert(f"Charge call {call.call_id} of assistant {call.assistant_id}")[:200],
         search_attributes=RUNNING,
     )
 

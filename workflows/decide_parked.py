@@ -11,6 +11,7 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes, Workfl
 from activities.parking.visibility import ParkedNames, ParkedQuestion, Visibility
 from activities.temporal.search_attributes import ORG_ID, RUNNING, BillingState
 from billing.parking.parked_work import BulkDecision, BulkProgress, ParkedFilter, Verdict
+from billing.text import inert
 from workflows.shared.options import BILLING_QUEUE, PATIENT, StartOptions
 from workflows.shared.parking import Parking
 from workflows.shared.start_or_signal import signal
@@ -96,8 +97,8 @@ def _page(bulk: BulkDecision, progress: BulkProgress) -> str:
     stop = "**To stop it:** *More Actions*, *Terminate*. What was told stays told."
     return "\n".join(
         (
-            f"## {title(bulk)}",
-            f"**Who and why.** {bulk.who_and_why}",
+            f"## {inert(title(bulk))}",
+            f"**Who and why.** {inert(bulk.who_and_why)}",
             "",
             f"**Matched:** {progress.matched} · **Told:** {progress.told} ·"
             f" **Gone:** {progress.gone} · {bulk.pace} a second"
@@ -138,6 +139,6 @@ def start_options(bulk: BulkDecision) -> StartOptions:
         id=workflow_id(bulk.bulk_id),
         task_queue=BILLING_QUEUE,
         id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-        static_summary=title(bulk)[:200],
+        static_summary=inert(title(bulk))[:200],
         search_attributes=TypedSearchAttributes([*RUNNING, *about]),
     )

@@ -1,6 +1,7 @@
 """Read calls from Vapi's API, which has the last word about a call."""
 
 from http import HTTPStatus
+from urllib.parse import quote
 
 import httpx
 from temporalio import activity
@@ -23,7 +24,9 @@ class VapiActivities:
 
         Raise CallMissing or CallNotEnded. Everything else is a fault.
         """
-        answer = await self._http.get(f"/call/{call_id}")
+        # A sender's words in an address: also dots, which could lead to another one.
+        quoted = quote(call_id, safe="").replace(".", "%2E")
+        answer = await self._http.get(f"/call/{quoted}")
         if answer.status_code == HTTPStatus.NOT_FOUND:
             raise CallMissing(f"Vapi has no call {call_id}")
         require_success(answer, "Vapi")

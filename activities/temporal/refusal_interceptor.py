@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from temporalio.exceptions import ApplicationError
+from temporalio import activity
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from billing.errors import BillingError, MissingAtProvider
@@ -25,6 +26,11 @@ class _Refusals(ActivityInboundInterceptor):
             return await super().execute_activity(input)
         except BillingError as refusal:
             is_final = not isinstance(refusal, MissingAtProvider)
+            activity.logger.info("refused as %s: %s", refusal.code, refusal)
+            # An answer, and no failure: the SDK logs no traceback of it.
             raise ApplicationError(
-                str(refusal), type=refusal.code, non_retryable=is_final
+                str(refusal),
+                type=refusal.code,
+                non_retryable=is_final,
+                category=ApplicationErrorCategory.BENIGN,
             ) from refusal

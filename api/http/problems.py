@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from billing.errors import BillingError, Conflict
 from store.database.errors import DATABASE_GONE
@@ -171,6 +172,7 @@ def problem(
 
 def install(app: FastAPI) -> None:
     """Make the application answer every error with a problem document."""
+    app.add_middleware(TooLargeIsAProblem)
     app.add_exception_handler(BillingError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
@@ -182,6 +184,34 @@ def install(app: FastAPI) -> None:
 def refused(refusal: BillingError) -> JSONResponse:
     """Return the problem document of a refusal."""
     return problem(refusal.status, refusal.code, refusal.title, str(refusal))
+
+
+class TooLargeIsAProblem:
+    """ASGI middleware: what the framework says in plain text of a body that is too large."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Replace its answer, and pass on all others."""
+        is_replaced = False
+
+        async def answer(message: Message) -> None:
+            nonlocal is_replaced
+            if _is_plainly_too_large(message):
+                is_replaced = True
+                await refused(TooLarge("it is larger than this route takes"))(scope, receive, send)
+            elif not is_replaced:
+                await send(message)
+
+        await self._app(scope, receive, answer)
+
+
+def _is_plainly_too_large(message: Message) -> bool:
+    is_start = message["type"] == "http.response.start"
+    if not is_start or message["status"] != HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return False
+    return (b"content-type", MEDIA_TYPE.encode()) not in message["headers"]
 
 
 async def _refused(_: Request, error: Exception) -> JSONResponse:

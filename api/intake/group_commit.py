@@ -109,10 +109,11 @@ def _succeed(
     batch: list[tuple[WebhookEvent, asyncio.Future[bool]]], new: set[tuple[str, str]]
 ) -> None:
     for event, stored in batch:
-        identity = (event.source.value, event.key)
         if not stored.done():
-            stored.set_result(identity in new)
-        new.discard(identity)
+            stored.set_result(event.identity in new)
+        # An ignored event hears nothing of this, and must not hide that the one that counts is new.
+        if event.counts:
+            new.discard(event.identity)
 
 
 def _fail(batch: list[tuple[WebhookEvent, asyncio.Future[bool]]], error: Exception) -> None:

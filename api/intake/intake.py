@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
 from api.http.problems import Unavailable
-from api.intake.group_commit import GroupCommit, NotStored
+from api.intake.group_commit import FLUSHERS, GroupCommit, NotStored
 from api.monitoring.metrics import Metrics
 from billing.alerts.alert import Alert
 from billing.inbox.webhook_event import (
@@ -27,9 +27,13 @@ from processes import checkouts, webhook_events
 from processes.drains import nudge
 from processes.errors import TEMPORAL_GONE
 from store.alerts import alerts
+from store.database import engine as store_engine
 from store.database.errors import DATABASE_GONE
 from store.inbox import inbox
 
+# Its own: requests that wait for locked wallets must not keep webhooks waiting. One for each
+# flusher, one for what is made due, one for an alert.
+CONNECTIONS = FLUSHERS + 2
 # More starts than this under way at once is Temporal falling behind: the drain takes the rest.
 MOST_STARTS = 64
 # What PostgreSQL does not take goes to Temporal, so many at once; more wait so long for a place.
@@ -57,10 +61,12 @@ class Intake:
     def __init__(
         self, engine: AsyncEngine, temporal: Client, metrics: Metrics, own_workflow_rate: float
     ) -> None:
-        self._engine = engine
+        self._engine = store_engine.beside(
+            engine, application_name="callwallet intake", pool_size=CONNECTIONS, ping=True
+        )
         self._temporal = temporal
         self._metrics = metrics
-        self._inbox = GroupCommit(engine)
+        self._inbox = GroupCommit(self._engine)
         self._flood = LeakyBucket(own_workflow_rate)
         self._first_drops: list[WebhookEvent] = []
         self._told = ""
@@ -72,6 +78,7 @@ class Intake:
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
+        self._stack.push_async_callback(self._engine.dispose)
         await self._stack.enter_async_context(self._inbox)
         nudger = asyncio.create_task(self._nudge_for_ever())
         self._stack.callback(nudger.cancel)

@@ -3,7 +3,7 @@
 from typing import Annotated, Literal, Self
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_validator
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
@@ -19,7 +19,7 @@ from api.dependencies import (
     Temporal,
     Transaction,
 )
-from api.http.fields import NOT_BLANK, Text
+from api.http.fields import NOT_BLANK, Plain, Text
 from api.http.pages import Page, Position, page
 from api.http.problems import described, documented
 from api.idempotency import ActsOnce
@@ -57,11 +57,9 @@ router = APIRouter(
 
 _LARGEST_MINOR = 100_000_000
 _Actor = Annotated[
-    str | None,
+    Annotated[str, Field(max_length=200, pattern=NOT_BLANK), Plain] | None,
     Field(
-        max_length=200,
-        pattern=NOT_BLANK,
-        description="Who holds the key, if several do. It is recorded; the key is what is checked",
+        description="Who holds the key, if several do. It is recorded; the key is what is checked"
     ),
 ]
 
@@ -96,11 +94,11 @@ class NewAdjustment(BaseModel):
     )
 
     direction: Direction
-    amount_minor: int = Field(ge=1, le=_LARGEST_MINOR)
+    amount_minor: StrictInt = Field(ge=1, le=_LARGEST_MINOR)
     currency: Currency
     reason: Text = Field(description="The organisation sees it, and so does Temporal")
     account: Literal[Account.ADJUSTMENTS, Account.GOODWILL] = Account.ADJUSTMENTS
-    allow_below_limit: bool = Field(
+    allow_below_limit: StrictBool = Field(
         default=False, description="Whether a debit may go below the debt limit"
     )
     actor: _Actor = None

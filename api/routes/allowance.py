@@ -1,9 +1,12 @@
 """Ask whether an organisation may start a call, and stop or allow its calls."""
 
+from typing import Annotated
+
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.dependencies import Id, KeyFirst, Member, Operator, Temporal, Transaction
+from api.http.fields import Plain
 from api.http.problems import documented
 from api.services import Services
 from billing.calls.gate import Allowance, Freeze
@@ -28,7 +31,7 @@ class NewFreeze(BaseModel):
         json_schema_extra={"examples": [{"reason": "Chargebacks, ticket 4711"}]},
     )
 
-    reason: str = Field(min_length=1, max_length=500, pattern=r"^[^\x00]*$")
+    reason: Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00]*$"), Plain]
 
 
 @router.get("/allowance")

@@ -4,7 +4,7 @@ from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.dependencies import Id, KeyFirst, Limit, Transaction, operator
-from api.http.fields import NAME
+from api.http.fields import NAME, Name
 from api.http.pages import After, Page, page
 from api.http.problems import documented
 from billing.organizations import ApiKey
@@ -27,7 +27,7 @@ class NewKey(BaseModel):
         json_schema_extra={"examples": [{"label": "Acme's portal", "org_id": "acme"}]},
     )
 
-    label: str = Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")
+    label: Name
     org_id: str | None = Field(default=None, pattern=NAME)
 
 

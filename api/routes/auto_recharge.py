@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Self
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_validator
 from sqlalchemy.ext.asyncio import AsyncConnection
 from temporalio.client import Client
 
@@ -40,13 +40,13 @@ router = APIRouter(
 )
 
 _MOST_A_MONTH = 1_000
-_Charge = Annotated[int, Field(ge=SMALLEST_CHARGE_MINOR, le=LARGEST_CHARGE_MINOR)]
+_Charge = Annotated[StrictInt, Field(ge=SMALLEST_CHARGE_MINOR, le=LARGEST_CHARGE_MINOR)]
 _CapInMoney = Annotated[
-    int | None,
+    StrictInt | None,
     Field(ge=SMALLEST_CHARGE_MINOR, le=1_000_000_000, description="Minor units; null is no cap"),
 ]
 _CapInCount = Annotated[
-    int | None, Field(ge=1, le=_MOST_A_MONTH, description="Charges; null is no cap")
+    StrictInt | None, Field(ge=1, le=_MOST_A_MONTH, description="Charges; null is no cap")
 ]
 
 
@@ -75,8 +75,8 @@ class WantedRecharge(BaseModel):
         },
     )
 
-    enabled: bool
-    threshold_minor: int = Field(
+    enabled: StrictBool
+    threshold_minor: StrictInt = Field(
         default=DEFAULT_THRESHOLD_MINOR,
         ge=SMALLEST_THRESHOLD_MINOR,
         le=LARGEST_CHARGE_MINOR,
@@ -114,8 +114,8 @@ class NewCaps(BaseModel):
         },
     )
 
-    charge_minor: int = Field(ge=SMALLEST_CHARGE_MINOR, le=LARGEST_CHARGE_CAP_MINOR)
-    day_minor: int = Field(ge=SMALLEST_CHARGE_MINOR, le=LARGEST_DAY_CAP_MINOR)
+    charge_minor: StrictInt = Field(ge=SMALLEST_CHARGE_MINOR, le=LARGEST_CHARGE_CAP_MINOR)
+    day_minor: StrictInt = Field(ge=SMALLEST_CHARGE_MINOR, le=LARGEST_DAY_CAP_MINOR)
     note: Text
 
     @model_validator(mode="after")

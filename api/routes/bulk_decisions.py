@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_validator
 
 from api import idempotency
 from api.dependencies import Id, KeyFirst, Operator, Temporal
@@ -75,10 +75,10 @@ class NewBulkDecision(BaseModel):
         default=None, pattern=PROCESS, description="A workflow type, such as BillCall"
     )
     parked_before: Moment | None = Field(default=None, description="Longer than since then")
-    everything: bool = Field(default=False, alias="all", description="Whatever is parked")
+    everything: StrictBool = Field(default=False, alias="all", description="Whatever is parked")
     note: Text = Field(description="Each process records it with the key and the bulk's id")
-    per_second: int = Field(default=DEFAULT_PER_SECOND, ge=1, le=MOST_PER_SECOND)
-    dry_run: bool = False
+    per_second: StrictInt = Field(default=DEFAULT_PER_SECOND, ge=1, le=MOST_PER_SECOND)
+    dry_run: StrictBool = False
 
     @model_validator(mode="after")
     def _says_which(self) -> Self:

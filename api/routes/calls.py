@@ -20,7 +20,7 @@ from api.dependencies import (
     Transaction,
     operator,
 )
-from api.http.fields import NAME, Text
+from api.http.fields import NAME, Number, Text
 from api.http.pages import Page, Position, page
 from api.http.problems import documented
 from api.routes.parked import Decided, decided, said_by
@@ -49,7 +49,9 @@ class NewLength(BaseModel):
         },
     )
 
-    seconds: Annotated[Decimal, Field(ge=0, le=LONGEST_SECONDS, decimal_places=6)] | None = None
+    seconds: (
+        Annotated[Decimal, Field(ge=0, le=LONGEST_SECONDS, decimal_places=6), Number] | None
+    ) = None
     note: Text
 
 

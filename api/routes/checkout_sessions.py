@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
 from api.dependencies import KeyFirst, Member, Temporal
 from api.http.problems import documented
@@ -55,11 +55,11 @@ class NewCheckoutSession(BaseModel):
         },
     )
 
-    amount_minor: int = Field(ge=SMALLEST_TOPUP_MINOR, le=LARGEST_TOPUP_MINOR)
+    amount_minor: StrictInt = Field(ge=SMALLEST_TOPUP_MINOR, le=LARGEST_TOPUP_MINOR)
     currency: Currency | None = Field(default=None, description="The wallet's, if it is given")
     success_url: _ReturnUrl
     cancel_url: _ReturnUrl
-    save_card: bool = False
+    save_card: StrictBool = False
 
 
 async def _wallet(request: Request, org_id: Member) -> Wallet:

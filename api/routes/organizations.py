@@ -4,9 +4,10 @@ import uuid
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
 from api.dependencies import Id, KeyFirst, Limit, Member, Temporal, Transaction, operator
+from api.http.fields import Name
 from api.http.pages import After, Page, page
 from api.http.problems import documented
 from billing.ledger.money import Currency
@@ -25,7 +26,7 @@ router = APIRouter(
 
 _LARGEST_LIMIT_MINOR = 100_000_000
 _DebtLimit = Annotated[
-    int, Field(ge=0, le=_LARGEST_LIMIT_MINOR, description="Minor units below zero, at most")
+    StrictInt, Field(ge=0, le=_LARGEST_LIMIT_MINOR, description="Minor units below zero, at most")
 ]
 
 
@@ -44,7 +45,7 @@ class NewOrganization(BaseModel):
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$",
         description="The platform's own id; made up if left out",
     )
-    name: str = Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")
+    name: Name
     currency: Currency
     debt_limit_minor: _DebtLimit = DEBT_LIMIT_MINOR
 

@@ -5,11 +5,11 @@ from decimal import Decimal
 from typing import Annotated, Self
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.dependencies import Key, KeyFirst, Transaction, member
-from api.http.fields import NAME, Moment
+from api.http.fields import NAME, Moment, Number
 from api.http.problems import documented
 from billing.ledger.wallet import Wallet
 from billing.tariffs.quote import Quote, quote
@@ -40,7 +40,7 @@ class QuotedMessage(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     destination: str = Field(pattern=r"^\+?[0-9]{1,15}$")
-    segments: int = Field(default=1, ge=1, le=_MOST_SEGMENTS)
+    segments: StrictInt = Field(default=1, ge=1, le=_MOST_SEGMENTS)
 
 
 class NewQuote(BaseModel):
@@ -62,7 +62,12 @@ class NewQuote(BaseModel):
 
     org_id: str = Field(pattern=NAME)
     duration_seconds: (
-        Annotated[Decimal, Field(ge=0, le=_LONGEST_SECONDS, max_digits=12, decimal_places=6)] | None
+        Annotated[
+            Decimal,
+            Field(ge=0, le=_LONGEST_SECONDS, max_digits=12, decimal_places=6),
+            Number,
+        ]
+        | None
     ) = None
     message: QuotedMessage | None = None
     at: Moment | None = None

@@ -6,7 +6,7 @@ An operator may see and start all. An organisation may see and start those of it
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from api.dependencies import Id, Key, KeyFirst, Limit, Temporal, Transaction
 from api.http.fields import NAME, Moment
@@ -59,7 +59,7 @@ class NewReconciliation(BaseModel):
     since: Moment | None = Field(default=None, description="From this moment on, with its offset")
     until: Moment | None = Field(default=None, description="Up to this moment")
     org_id: str | None = Field(default=None, pattern=NAME, description="This organisation only")
-    dry_run: bool = False
+    dry_run: StrictBool = False
 
 
 async def _narrowed(

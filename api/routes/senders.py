@@ -1,14 +1,15 @@
 """The phone numbers and Messaging Services at Twilio that send for an organisation."""
 
+import re
 from typing import Annotated, Self
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from api.dependencies import Id, KeyFirst, Limit, Member, Temporal, Transaction, operator
-from api.http.pages import After, Page, page
+from api.http.pages import Page, page
 from api.http.problems import documented
-from billing.organizations import SENDERS, Agent, AgentKind
+from billing.organizations import SENDERS, Agent, AgentKind, sender_id
 from processes import collections
 from store.organizations import agents, organizations
 
@@ -19,15 +20,33 @@ router = APIRouter(
     responses=documented(401, 403, 404, 422, 503),
 )
 
+_NUMBER = r"\+[1-9][0-9]{6,14}|[0-9]{3,8}"
+# Source: "AlphaSender" of Twilio's Messaging API (v1). It cannot be numbers only.
+_ALPHANUMERIC = r"[A-Za-z0-9 +_&-]{1,11}"
+# Other ids have no spaces.
+_ID = r"^[\x20-\x7e]{1,200}$"
+_SenderId = Annotated[str, Path(alias="sender_id", pattern=_ID)]
+_After = Annotated[
+    str | None, Query(alias="cursor", pattern=_ID, description="The last page's next_cursor")
+]
+
 
 class NewSender(BaseModel):
-    """What sends: a number, as Twilio writes it in `From`, *or* a Messaging Service."""
+    """What sends: a number, as Twilio writes it in `From`, *or* a Messaging Service.
+
+    With `account_sid` it is a sender of that account only: of two accounts of Twilio's, each may
+    have an alphanumeric sender of the same name.
+    """
 
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={
             "examples": [
                 {"phone_number": "+15017122661"},
+                {
+                    "phone_number": "Acme Bank",
+                    "account_sid": "AC0123456789abcdef0123456789abcdef",
+                },
                 {"messaging_service_sid": "MG0123456789abcdef0123456789abcdef"},
             ]
         },
@@ -37,19 +56,36 @@ class NewSender(BaseModel):
         Annotated[
             str,
             Field(
-                pattern=r"^(\+[1-9][0-9]{6,14}|[0-9]{3,8}|[A-Za-z0-9_-]{2,11})$",
-                description="In E.164, a short code, or an alphanumeric sender without spaces",
+                pattern=f"^({_NUMBER}|{_ALPHANUMERIC})$",
+                description="In E.164, a short code, or an alphanumeric sender",
             ),
         ]
         | None
     ) = None
+    account_sid: Annotated[str, Field(pattern=r"^AC[0-9a-f]{32}$")] | None = None
     messaging_service_sid: Annotated[str, Field(pattern=r"^MG[0-9a-f]{32}$")] | None = None
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
         if (self.phone_number is None) == (self.messaging_service_sid is None):
             raise ValueError("give either phone_number or messaging_service_sid")
+        if self.account_sid is not None and self.phone_number is None:
+            raise ValueError("account_sid goes with phone_number: a Messaging Service has one")
         return self
+
+    @model_validator(mode="after")
+    def _is_a_number_or_has_a_letter(self) -> Self:
+        number = self.phone_number or ""
+        if number and not re.fullmatch(_NUMBER, number) and not re.search("[A-Za-z]", number):
+            raise ValueError("an alphanumeric sender has a letter")
+        return self
+
+    @property
+    def agent(self) -> tuple[str, AgentKind]:
+        """What is registered."""
+        if self.phone_number is None:
+            return self.messaging_service_sid or "", AgentKind.MESSAGING_SERVICE
+        return sender_id(self.phone_number, self.account_sid), AgentKind.SMS_NUMBER
 
 
 @router.post("", status_code=201, dependencies=[Depends(operator)], responses=documented(400, 409))
@@ -61,12 +97,8 @@ async def register(
     The same again gives what exists; one that belongs to another organisation: 409.
     """
     await organizations.read(transaction, org_id)
-    if new.phone_number is not None:
-        number = new.phone_number
-        agent = await agents.register(transaction, number, AgentKind.SMS_NUMBER, org_id)
-    else:
-        service = new.messaging_service_sid or ""
-        agent = await agents.register(transaction, service, AgentKind.MESSAGING_SERVICE, org_id)
+    agent_id, kind = new.agent
+    agent = await agents.register(transaction, agent_id, kind, org_id)
     await transaction.commit()
     # The reason goes to Temporal, which holds no personal data: so it does not name the number.
     await collections.collect_waiting(temporal, org_id, "a sender was registered")
@@ -75,7 +107,7 @@ async def register(
 
 @router.get("")
 async def list_all(
-    org_id: Member, transaction: Transaction, cursor: After = None, limit: Limit = 50
+    org_id: Member, transaction: Transaction, cursor: _After = None, limit: Limit = 50
 ) -> Page[Agent]:
     """List an organisation's numbers and Messaging Services."""
     await organizations.read(transaction, org_id)
@@ -84,7 +116,7 @@ async def list_all(
 
 
 @router.delete("/{sender_id}", status_code=204, dependencies=[Depends(operator)])
-async def remove(org_id: Id, sender_id: Id, transaction: Transaction) -> Response:
+async def remove(org_id: Id, agent_id: _SenderId, transaction: Transaction) -> Response:
     """Remove a sender. Messages that were sent before stay this organisation's to pay."""
-    await agents.remove(transaction, sender_id, org_id, SENDERS)
+    await agents.remove(transaction, agent_id, org_id, SENDERS)
     return Response(status_code=204)

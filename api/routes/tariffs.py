@@ -4,10 +4,10 @@ from decimal import Decimal
 from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Depends, Query, Response
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
 
 from api.dependencies import KeyFirst, Limit, Member, Temporal, Transaction, operator
-from api.http.fields import NAME, Moment
+from api.http.fields import NAME, Moment, Number
 from api.http.pages import After, Page, page
 from api.http.problems import documented
 from billing.errors import CurrencyMismatch
@@ -24,8 +24,8 @@ _IS_THERE: dict[int | str, dict[str, Any]] = {
     200: {"model": Tariff, "description": "It is there already"}
 }
 
-Rate = Annotated[Decimal, Field(ge=0, max_digits=12, decimal_places=6)]
-FxRate = Annotated[Decimal, Field(gt=0, max_digits=12, decimal_places=6)]
+Rate = Annotated[Decimal, Field(ge=0, max_digits=12, decimal_places=6), Number]
+FxRate = Annotated[Decimal, Field(gt=0, max_digits=12, decimal_places=6), Number]
 InEffect = Annotated[bool, Query(description="Only those that are in effect now")]
 OfOrganization = Annotated[
     str | None, Query(pattern=NAME, description="Only those that apply to this organization")
@@ -77,8 +77,8 @@ class NewTariff(NewRate):
 
     tariff_id: str = Field(pattern=NAME)
     rate_minor_per_minute: Rate
-    increment_seconds: int = Field(default=1, ge=1, le=3_600)
-    minimum_minor: int = Field(default=0, ge=0, le=1_000_000)
+    increment_seconds: StrictInt = Field(default=1, ge=1, le=3_600)
+    minimum_minor: StrictInt = Field(default=0, ge=0, le=1_000_000)
 
 
 async def add_price(

@@ -39,7 +39,7 @@ _EXAMPLE = {
 async def receive(request: Request) -> Response:
     """Take a status callback with an `X-Twilio-Signature` by a live token of its account.
 
-    The signature is over `PUBLIC_BASE_URL`, this path and the query, and all parameters.
+    The signature is over `PUBLIC_BASE_URL`, path and query as they were sent, and all parameters.
     """
     services = Services.of(request)
     with counted(services.metrics, Source.TWILIO):
@@ -48,7 +48,7 @@ async def receive(request: Request) -> Response:
         twilio = services.twilio
         verify_twilio(
             request.headers,
-            f"{twilio.public_base_url.rstrip('/')}{PATH}{_query(request)}",
+            f"{twilio.public_base_url.rstrip('/')}{_target(request)}",
             form,
             twilio.tokens.get(single(form, "AccountSid") or "", ()),
         )
@@ -85,10 +85,10 @@ def _with_and_without_port(url: str) -> list[str]:
 def parse_form(body: bytes) -> Form:
     """Parse a form with all of its parameters, also unknown, empty and repeated ones.
 
-    Raise Malformed.
+    Raise Malformed, also for a NUL: PostgreSQL stores none, and its log would show what it refuses.
     """
     try:
-        return parse_qs(
+        form = parse_qs(
             body.decode("ascii"),
             keep_blank_values=True,
             errors="strict",
@@ -96,6 +96,9 @@ def parse_form(body: bytes) -> Form:
         )
     except ValueError as error:
         raise Malformed("the body is not a form in UTF-8 of a reasonable size") from error
+    if any("\0" in text for name, values in form.items() for text in (name, *values)):
+        raise Malformed("the form has a NUL in it")
+    return form
 
 
 def event_from(form: Form, body: bytes) -> WebhookEvent:
@@ -125,7 +128,8 @@ def _name(form: Form, name: str) -> str | None:
     return value if value is not None and _NAME.fullmatch(value) else None
 
 
-def _query(request: Request) -> str:
-    """The query as it was sent: decoded and encoded again it might be another."""
+def _target(request: Request) -> str:
+    """The path and query as they were sent: decoded and encoded again they might be others."""
+    path: bytes = request.scope["raw_path"]
     query: bytes = request.scope["query_string"]
-    return f"?{query.decode('latin-1')}" if query else ""
+    return (path + b"?" + query if query else path).decode("latin-1")

@@ -120,7 +120,7 @@ def _text(value: object) -> str | None:
 
 
 def _decimal(value: object) -> Decimal | None:
-    if not isinstance(value, int | float | str):
+    if not isinstance(value, int | float | str) or "_" in str(value):
         return None
     try:
         number = Decimal(str(value))

@@ -121,6 +121,16 @@ class WebhookEvent:
         return HANDLING[self.source]
 
     @property
+    def identity(self) -> tuple[str, str]:
+        """What the inbox keeps once."""
+        return self.source.value, self.key
+
+    @property
+    def counts(self) -> bool:
+        """Whether something follows from it."""
+        return self.status is not EventStatus.IGNORED
+
+    @property
     def may_flood(self) -> bool:
         """Whether it waits for its effect and comes by the thousand."""
         return self.status is EventStatus.WAITING and self.handling.floods

@@ -1,5 +1,6 @@
 """Work that waits: why, since when, what is at stake, and what a person can do about it."""
 
+import shlex
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import assert_never
@@ -11,6 +12,7 @@ from billing.ledger.money import Money
 from billing.messages.message import MessageBill, MessageState
 from billing.payments.payment import Mismatch, Settlement, received
 from billing.recharges.recharge import HoldReason
+from billing.text import code, inert
 
 FAULT = "fault"
 APPROVAL = "approval"
@@ -207,16 +209,17 @@ def describe(parked: Parked, workflow_id: str, since: datetime, namespace: str) 
     """Write the page that an operator sees in the Temporal UI, in Markdown.
 
     The UI gives it half of its width. A command in a code block would run out of sight. In a line
-    of text it wraps, and can still be copied whole.
+    of text it wraps, and can still be copied whole. What others have written stays text.
     """
     one, other = parked.signals
-    command = f"temporal workflow signal --namespace {namespace} --workflow-id {workflow_id}"
+    whose = f"--namespace {shlex.quote(namespace)} --workflow-id {shlex.quote(workflow_id)}"
+    command = f"temporal workflow signal {whose}"
     return "\n".join(
         (
             f"## Parked: {parked.reason}",
-            f"**What happened.** {parked.happened}",
+            f"**What happened.** {inert(parked.happened)}",
             "",
-            f"**Organisation:** {parked.org_id or 'unknown'} · "
+            f"**Organisation:** {inert(parked.org_id or 'unknown')} · "
             f"**Money at risk:** {parked.at_risk or 'unknown'}",
             f"**Since:** {since:%Y-%m-%d %H:%M:%S} UTC" + _until(parked),
             "",
@@ -225,8 +228,8 @@ def describe(parked: Parked, workflow_id: str, since: datetime, namespace: str) 
             f"**{parked.decision}** *More Actions*, *Send a Signal*, `{one}` or `{other}`, and as"
             " data, in quotes, who you are and why. The same in a shell:",
             "",
-            f"`{command} --name {one} --input '\"your name: why\"'`",
-            f"`{command} --name {other} --input '\"your name: why\"'`",
+            code(f"{command} --name {one} --input '\"your name: why\"'"),
+            code(f"{command} --name {other} --input '\"your name: why\"'"),
         )
     )
 

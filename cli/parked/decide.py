@@ -28,7 +28,8 @@ from billing.parking.parked_work import (
     ParkedTotal,
     Verdict,
 )
-from cli.output import ERRORS, FAILED, print_json, run
+from billing.text import visible
+from cli.output import ERRORS, FAILED, print_json, require_plain, run
 from cli.parked import show
 from processes import parked
 from processes.errors import TemporalUnavailable
@@ -105,7 +106,7 @@ def _say(answered: Answered, *, as_json: bool) -> None:
     if as_json:
         print_json(answered)
     else:
-        typer.echo(f"{answered.workflow_id}: {answered.standing}")
+        typer.echo(visible(f"{answered.workflow_id}: {answered.standing}", kept="\n"))
     if answered.standing not in _DONE:
         raise typer.Exit(FAILED)
 
@@ -152,6 +153,8 @@ def who_and_why(name: str | None, note: str) -> str:
     who = (_logged_in() if name is None else name).strip()
     if not who or not note.strip():
         raise typer.BadParameter("say who you are (--as), and why (--note)")
+    require_plain(who)
+    require_plain(note.strip())
     return f"{who}: {note.strip()}"
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import shlex
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from temporalio.client import Client
 from activities.temporal.search_attributes import BILLING_STATE, BillingState
 from billing.ledger.money import Money
 from billing.parking.parked_work import DecisionRecord, ParkedFilter, ParkedTotal, ParkedWork
+from cli.output import Screen
 from processes import parked
 from processes.request import temporal_answers
 from store import parking
@@ -153,7 +155,7 @@ def summary(sums: Sequence[ParkedTotal]) -> str:
 
 def _console() -> Console:
     """Write what people have written as it is."""
-    return Console(highlight=False, markup=False, emoji=False)
+    return Screen(highlight=False, markup=False, emoji=False)
 
 
 def _work(items: Sequence[ParkedWork], now: datetime) -> Table:
@@ -211,7 +213,7 @@ def _command(verdict: str, workflow_id: str) -> str:
     if verdict in ("approve", "reject"):
         adjustment_id = workflow_id.removeprefix("adjustment/")
         return f"POST /v1/adjustments/{adjustment_id}/{verdict}, with another operator's key"
-    return f"callwallet parked {verdict} {workflow_id} --note WHY"
+    return f"callwallet parked {verdict} {shlex.quote(workflow_id)} --note WHY"
 
 
 def _table(*headings: str) -> Table:

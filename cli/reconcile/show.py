@@ -1,10 +1,10 @@
 """What a person sees of a reconciliation: a table, what it comes to, and where to look."""
 
+import shlex
 from collections.abc import Iterable
 from urllib.parse import quote
 
 from rich import box
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
@@ -13,6 +13,7 @@ from billing.inbox.webhook_event import Source
 from billing.ledger.money import Money
 from billing.reconciliation.reconciliation import Impact, Report, Run, RunStatus, Tally
 from billing.reconciliation.reliability import is_low
+from cli.output import Screen
 from wiring import Settings, workflows_url
 
 # A figure that is cut is worse than a line that wraps.
@@ -25,7 +26,7 @@ _COUNTS = (
 
 def show(report: Report, settings: Settings) -> None:
     """Print a report."""
-    console, run = Console(width=_WIDEST_TABLE, highlight=False), report.run
+    console, run = Screen(width=_WIDEST_TABLE, highlight=False), report.run
     console.print(table(report))
     console.print(impact(report.total, report.impact, _NOUNS[run.source]))
     state = "It took" if run.finished_at else "So far it has taken"
@@ -69,7 +70,7 @@ def what_to_do(run: Run) -> str:
     return (
         f"The run is parked. {run.problem}\n"
         "Mend the cause and have it try again; the same command then shows how it goes on:\n"
-        f"  temporal workflow signal --workflow-id {run.workflow_id} --name reprocess"
+        f"  temporal workflow signal --workflow-id {shlex.quote(run.workflow_id)} --name reprocess"
         " --input '\"your name: why\"'"
     )
 

@@ -69,13 +69,15 @@ def _replace_the_pool(context: ExceptionContext) -> OperationalError | None:
     )
 
 
-def beside(engine: AsyncEngine, *, application_name: str, pool_size: int) -> AsyncEngine:
+def beside(
+    engine: AsyncEngine, *, application_name: str, pool_size: int, ping: bool = False
+) -> AsyncEngine:
     """Return a small engine for the same database, for what must be quick and wait for nobody.
 
-    It does not ping. After connections have died, the first use fails, and then all are replaced.
+    Unless it pings, the first use fails after connections have died, and then all are replaced.
     """
     url = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
-    return connect(url, application_name=application_name, pool_size=pool_size, ping=False)
+    return connect(url, application_name=application_name, pool_size=pool_size, ping=ping)
 
 
 def _dumps(value: object) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import Column, Double, cast, func, select, update
+from sqlalchemy import Column, Double, Executable, cast, func, literal_column, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -31,13 +31,21 @@ _AGE = cast(func.extract("epoch", func.now() - table.c.received_at), Double).lab
 _SECOND = func.make_interval(0, 0, 0, 0, 0, 0, 1)
 
 _new = rowset((*(table.c[name] for name in _KEPT), Column("due_in_seconds", Double)))
+_DUE_AT = func.now() + _new.c.due_in_seconds * _SECOND
 _ACCEPT = (
     insert(table)
-    .from_select(
-        [*_KEPT, "due_at"],
-        select(*(_new.c[name] for name in _KEPT), func.now() + _new.c.due_in_seconds * _SECOND),
-    )
+    .from_select([*_KEPT, "due_at"], select(*(_new.c[name] for name in _KEPT), _DUE_AT))
     .on_conflict_do_nothing()
+    .returning(table.c.source, table.c.key)
+)
+# As if it came now: it has the next number too, for numbers follow the time of receipt.
+_REPLACE_IGNORED = (
+    update(table)
+    .where(table.c.source == _new.c.source, table.c.key == _new.c.key)
+    .where(table.c.status == EventStatus.IGNORED)
+    .values({name: _new.c[name] for name in _KEPT})
+    .values(due_at=_DUE_AT, received_at=func.now(), body_removed_at=None)
+    .values(event_id=literal_column("DEFAULT"))
     .returning(table.c.source, table.c.key)
 )
 
@@ -69,8 +77,23 @@ def kept_facts(source: Source, written: Any) -> Any:
 async def accept(
     connection: AsyncConnection, events: Iterable[WebhookEvent]
 ) -> set[tuple[str, str]]:
-    """Store events, each once; returns (source, key) of those that are new."""
-    made = await connection.execute(_ACCEPT, {"rows": [_row(event) for event in events]})
+    """Store events, each once; returns (source, key) of those that are new.
+
+    One that counts is new as well where its key was held by one that was ignored: it was of another
+    mode then, or of a type that nobody knew. It takes that one's place.
+    """
+    events = list(events)
+    counting = {event.identity for event in events if event.counts}
+    kept = [event for event in events if event.counts or event.identity not in counting]
+    new = await _made(connection, _ACCEPT, kept)
+    known = [event for event in kept if event.counts and event.identity not in new]
+    return new | await _made(connection, _REPLACE_IGNORED, known) if known else new
+
+
+async def _made(
+    connection: AsyncConnection, statement: Executable, events: Iterable[WebhookEvent]
+) -> set[tuple[str, str]]:
+    made = await connection.execute(statement, {"rows": [_row(event) for event in events]})
     return {(row.source, row.key) for row in made}
 
 

@@ -7,14 +7,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.messages.message import Message
 from billing.messages.message_charge import MessageEntries
-from billing.organizations import SENDERS
+from billing.organizations import SENDERS, sender_id
 from store.database import additions
 from store.database.additions import Addition
 from store.database.rowset import rowset
 from store.organizations.registrations import owners_of, was_given_to
 from store.schema import messages as table
 
-_NAMES = ("sender", "service_sid")
+# In the order in which they decide: a sender that is registered for the message's account only goes
+# before one that is registered for any.
+_NAMES = ("accounts_sender", "sender", "service_sid")
 _rows = rowset(
     (
         *(Column(name, Text) for name in ("sid", *_NAMES)),
@@ -47,7 +49,9 @@ async def of_messages(connection: AsyncConnection, messages: Iterable[Message]) 
     rows = [
         {
             "sid": one.sid,
-            **{name: getattr(one.facts, name) for name in _NAMES},
+            "accounts_sender": one.facts.sender and sender_id(one.facts.sender, one.account_sid),
+            "sender": one.facts.sender,
+            "service_sid": one.facts.service_sid,
             "sent_at": one.facts.sent_at,
         }
         for one in messages
@@ -60,4 +64,6 @@ async def of_messages(connection: AsyncConnection, messages: Iterable[Message]) 
 
 def came_to_be_of(org_id: str) -> ColumnElement[bool]:
     """Return the condition that a message of nobody's is this organisation's by now."""
-    return was_given_to(org_id, table.c.sent_at, SENDERS, *(table.c[name] for name in _NAMES))
+    accounts_sender = table.c.account_sid + ":" + table.c.sender
+    names = (accounts_sender, table.c.sender, table.c.service_sid)
+    return was_given_to(org_id, table.c.sent_at, SENDERS, *names)

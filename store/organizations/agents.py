@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.errors import Conflict, NotFound
-from billing.organizations import ANSWERERS, Agent, AgentKind
+from billing.organizations import ANSWERERS, Agent, AgentKind, account_of
 from store.database import additions
 from store.database.additions import Addition
 from store.database.pages import in_order
@@ -85,4 +85,5 @@ async def page(
 def _agent(
     agent_id: str, kind: str, org_id: str, created_at: datetime, answered_by: str | None
 ) -> Agent:
-    return Agent(agent_id, AgentKind(kind), org_id, created_at, answered_by)
+    known = AgentKind(kind)
+    return Agent(agent_id, known, org_id, created_at, answered_by, account_of(agent_id, known))

@@ -19,12 +19,12 @@ from api import gate
 from devstack.stack import Stack
 from store.calls import gate as store
 from store.database import engine as store_engine
-from store.database.migrate import upgrade
 from store.organizations import api_keys
 from tests.support.answers import eventually, expect_refusal, parked, problem, settled
 from tests.support.api_server import RULES, Api, serving
 from tests.support.assistant_requests import a_number, admission, ask, assistant_request
 from tests.support.factories import an_organization, balance_of, credit, ended_call, unique
+from tests.support.migrations import set_up
 from tests.support.signed_webhooks import (
     NOBODYS,
     VAPI_SECRETS,
@@ -268,7 +268,7 @@ async def postgres(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[St
 @pytest.fixture
 async def own_engine(postgres: Stack) -> AsyncIterator[AsyncEngine]:
     engine = store_engine.connect(postgres.postgres.url(), application_name="gate")
-    await upgrade(engine)
+    await set_up(engine)
     yield engine
     await engine.dispose()
 

@@ -1,7 +1,7 @@
 """The OpenAPI document: what it promises, held against the running API by machine."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import hypothesis
@@ -15,8 +15,10 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from api.webhooks.exchange import LARGEST_BODY
 from tests.support.answers import problem
 from tests.support.api_server import Api
+from tests.support.factories import an_organization, unique
 
 OPEN = {
     "/webhooks/stripe", "/webhooks/vapi", "/webhooks/twilio/sms-status",
@@ -161,9 +163,25 @@ async def test_problems_have_stable_codes(api: Api) -> None:
     problem(await operator.post("/v1/api-keys", content=b'"\xff"', headers=json), 400, "malformed")
     problem(await anonymous.get("/v1/organizations"), 401, "unauthorized")
     problem(await operator.get("/nothing/here"), 404, "not_found")
-    answer = await operator.patch("/v1/organizations")
-    problem(answer, 405, "method_not_allowed")
-    assert answer.headers["allow"]
+    for answer in (
+        await operator.patch("/v1/organizations"),
+        await anonymous.get("/webhooks/vapi"),
+    ):
+        problem(answer, 405, "method_not_allowed")
+        assert answer.headers["allow"]
+
+
+async def test_a_body_that_is_too_large_is_a_problem_however_it_is_sent(api: Api) -> None:
+    large = b"x" * (LARGEST_BODY + 1)
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield large[:10]
+        yield large[10:]
+
+    headers = {"content-type": "application/json"}
+    for content in (large, chunks()):
+        answer = await api.operator.post("/v1/organizations", content=content, headers=headers)
+        problem(answer, 413, "too_large")
 
 
 @pytest.mark.parametrize(
@@ -175,6 +193,60 @@ async def test_a_body_that_cannot_be_stored_is_invalid(api: Api, body: bytes) ->
     headers = {"content-type": "application/json"}
     answer = await api.operator.post("/v1/api-keys", content=body, headers=headers)
     problem(answer, 422, "invalid")
+
+
+# Where people write, and where there are amounts.
+TEXTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "name": ("/v1/organizations", {"currency": "gbp"}),
+    "label": ("/v1/api-keys", {}),
+    "reason": ("/v1/organizations/{org_id}/frozen", {}),
+    "note": ("/v1/bulk-decisions", {"verdict": "discard", "reason": "fault"}),
+    "actor": (
+        "/v1/organizations/{org_id}/adjustments",
+        {"direction": "credit", "amount_minor": 1, "currency": "gbp", "reason": "a test"},
+    ),
+}
+AMOUNTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "debt_limit_minor": ("/v1/organizations", {"name": "Acme", "currency": "gbp"}),
+    "amount_minor": (
+        "/v1/organizations/{org_id}/adjustments",
+        {"direction": "credit", "currency": "gbp", "reason": "a test"},
+    ),
+    "duration_seconds": ("/v1/quotes", {"org_id": "acme"}),
+    "rate_minor_per_minute": (
+        "/v1/tariffs",
+        {
+            "tariff_id": "a-test", "currency": "gbp", "fx_rate": 1, "wallet_currency": "gbp",
+            "effective_from": "2050-01-01T00:00:00Z",
+        },
+    ),
+    "threshold_minor": ("/v1/organizations/{org_id}/auto-recharge", {"enabled": False}),
+}  # fmt: skip
+
+
+async def refused(api: Api, path: str, body: dict[str, Any], name: str) -> None:
+    """Send a body that has something wrong in the one field of this name."""
+    path = path.format(org_id=await an_organization(api.engine))
+    method = "PUT" if path.endswith(("frozen", "auto-recharge")) else "POST"
+    key = {"Idempotency-Key": unique("key")}
+    found = await api.operator.request(method, path, json=body, headers=key)
+    assert [one["at"] for one in problem(found, 422, "invalid")["errors"]] == [f"body.{name}"]
+
+
+@pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize("hidden", ["\n", "\x1b[2J", "\u202e", "\u200b"])
+async def test_a_text_that_does_not_show_what_it_says_is_refused(
+    api: Api, name: str, hidden: str
+) -> None:
+    path, body = TEXTS[name]
+    await refused(api, path, body | {name: f"Acme{hidden}Ltd"}, name)
+
+
+@pytest.mark.parametrize("name", AMOUNTS)
+@pytest.mark.parametrize("written", [True, "1_000"])
+async def test_types_are_strict(api: Api, name: str, written: object) -> None:
+    path, body = AMOUNTS[name]
+    await refused(api, path, body | {name: written}, name)
 
 
 @pytest.mark.parametrize("path", ["organizations/%00/wallet", "calls/%00", "organizations/%ff",

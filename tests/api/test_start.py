@@ -1,5 +1,6 @@
 """When `python -m api` starts, and when it had better not."""
 
+import json
 from pathlib import Path
 
 import httpx
@@ -61,14 +62,17 @@ async def test_it_starts_without_both_and_says_so(stack: Stack, tmp_path: Path) 
         assert len(ready.json()["problems"]) == 2
 
 
+@pytest.mark.parametrize("module", ["api", "worker"])
 async def test_it_refuses_a_database_that_was_never_set_up(
-    stack: Stack, new_database: NewDatabase
+    stack: Stack, new_database: NewDatabase, module: str
 ) -> None:
     url = (await new_database()).url.set(drivername="postgresql")
     env = {**stack.settings(), "DATABASE_URL": url.render_as_string(hide_password=False)}
-    status, said = await api_that_ends(env)
+    status, said = await api_that_ends(env | {"LOG_JSON": "true"}, module)
     assert status == 1
-    assert "run `callwallet setup`" in said
+    lines = [json.loads(line) for line in said.splitlines()]
+    assert "run `callwallet setup`" in lines[-1]["event"]
+    assert not any("exception" in line for line in lines)
 
 
 async def test_it_refuses_a_schema_from_the_future(stack: Stack, new_database: NewDatabase) -> None:

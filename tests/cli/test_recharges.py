@@ -52,3 +52,7 @@ async def test_who_says_nothing_about_why_sets_nothing(env: Env) -> None:
     wanted = ("--charge-minor", "80000", "--day-minor", "200000")
     ended = await callwallet(env, "recharges", "caps", "acme", *wanted, "--as", "ana")
     assert (ended.status, "say who you are" in flat(ended)) == (2, True)
+    ended = await callwallet(
+        env, "recharges", "caps", "acme", "--default", "--as", "ana", "--note", "a\x1b[2J"
+    )
+    assert (ended.status, "one line, please" in flat(ended)) == (2, True)

@@ -1,15 +1,28 @@
 """What `callwallet setup` says about a database."""
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import text, update
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.client import Client
 
 from billing.recharges.history import RechargeSettings
 from devstack.stack import Stack
+from store.calls import calls
+from store.database import migrate
 from store.recharges import recharge_settings
 from store.schema import recharge_settings as settings_table
 from tests.conftest import NewDatabase
-from tests.support.command_line import callwallet
-from tests.support.factories import an_organization
+from tests.support.command_line import Ended, callwallet
+from tests.support.factories import an_assistant, an_organization, ended_call
+
+UNPRICED = "no price by default: they wait as no_tariff"
+
+
+async def set_up(stack: Stack, engine: AsyncEngine, *options: str) -> Ended:
+    given = {**stack.settings(), "DATABASE_URL": stack.postgres.url(str(engine.url.database))}
+    ended = await callwallet({**given, "LOG_JSON": "true"}, "setup", *options)
+    assert ended.status == 0, ended.said
+    return ended
 
 
 @pytest.mark.parametrize(
@@ -55,4 +68,48 @@ async def test_setup_lists_whose_cards_keep_caps_above_those_by_default(
     ended = await callwallet({**given, "LOG_JSON": "true"}, "setup")
     assert f'"org_id": "{dear}", "charge_minor": 80000, "day_minor": 80000' in ended.output
     assert usual not in ended.output
+    await engine.dispose()
+
+
+async def test_setup_says_what_has_no_price_and_sets_none_unless_asked(
+    stack: Stack, new_database: NewDatabase
+) -> None:
+    engine = await new_database()
+    said = (await set_up(stack, engine)).output
+    for what, route in (("calls", "/v1/tariffs"), ("messages", "/v1/sms-tariffs")):
+        assert f'"of": "{what}", "wallets_in": ["gbp", "usd"], "add_one_by": "{route}"' in said
+    assert said.count(UNPRICED) == 2
+    said = (await set_up(stack, engine, "--example-tariffs")).output
+    assert UNPRICED not in said
+    await engine.dispose()
+
+
+async def test_what_waited_is_told_of_the_example_tariffs(
+    stack: Stack, new_database: NewDatabase, temporal: Client
+) -> None:
+    engine = await new_database()
+    await migrate.upgrade(engine)
+    org_id = await an_organization(engine)
+    assistant = await an_assistant(engine, org_id)
+    async with engine.begin() as connection:
+        await calls.charge(connection, [ended_call(assistant)])
+    await set_up(stack, engine, "--example-tariffs")
+    told = temporal.get_workflow_handle(f"collect/{org_id}/default-gbp-2020")
+    assert (await told.describe()).workflow_type == "Collect"
+    await engine.dispose()
+
+
+async def test_example_tariffs_do_not_change_what_was_set_before(
+    stack: Stack, migrated_database: NewDatabase
+) -> None:
+    """One of their ids is taken: it is said in a line, and the others are there."""
+    engine = await migrated_database()
+    async with engine.begin() as connection:
+        await connection.execute(text("SET LOCAL session_replication_role = replica"))
+        await connection.execute(
+            text("UPDATE tariffs SET fx_rate = 0.8 WHERE tariff_id = 'default-gbp-2020'")
+        )
+    said = (await set_up(stack, engine, "--example-tariffs")).output
+    assert '"price": "default-gbp-2020", "why": "tariff default-gbp-2020 exists with' in said
+    assert said.count("an example price was not added") == 1
     await engine.dispose()

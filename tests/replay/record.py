@@ -34,7 +34,6 @@ from processes import webhook_events
 from processes.namespace import prepare
 from store import adjustments
 from store.alerts import alerts
-from store.database.migrate import upgrade
 from tests.support.checkouts import SESSIONS, ask, start, top_up
 from tests.support.eventually import eventually
 from tests.support.factories import (
@@ -58,6 +57,7 @@ from tests.support.messages import (
     report_statuses,
     seen_message,
 )
+from tests.support.migrations import set_up
 from tests.support.parked_workflows import (
     calls_that_wait,
     discard,
@@ -636,7 +636,7 @@ async def _world() -> AsyncIterator[World]:
         known = {name: value for name, value in given.items() if name in Settings.model_fields}
         settings = Settings.model_validate(known)
         clients = await opened.enter_async_context(open_clients(settings, "worker"))
-        await upgrade(clients.engine)
+        await set_up(clients.engine)
         # The identity is written into every history; the usual one names the machine.
         temporal = await Client.connect(
             settings.temporal_address,

@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from billing.messages.message import MessageFacts, MessageState, MessageStatus, SeenMessage
-from billing.organizations import AgentKind
+from billing.organizations import AgentKind, sender_id
 from devstack.providers.twilio.messages import ACCOUNT_SID
 from store.calls import gate
 from store.messages import message_records, messages
@@ -25,14 +25,19 @@ from tests.support.factories import (
     move,
     now,
     register,
+    unique,
     unregister,
     wallet_of,
     with_money,
 )
 
+OTHER_ACCOUNT = "AC" + "6" * 32
 
-def seen(sid: str, status: str, error_code: int | None = None) -> SeenMessage:
-    return SeenMessage(sid, ACCOUNT_SID, MessageStatus(status), error_code)
+
+def seen(
+    sid: str, status: str, error_code: int | None = None, account_sid: str = ACCOUNT_SID
+) -> SeenMessage:
+    return SeenMessage(sid, account_sid, MessageStatus(status), error_code)
 
 
 async def settle(
@@ -159,6 +164,32 @@ async def test_a_message_of_nobodys_waits_for_the_first_who_registers_its_sender
     await register(engine, sender, one, AgentKind.SMS_NUMBER)
     await move(engine, sender, one, other, AgentKind.SMS_NUMBER)
     assert await waiting_of(engine, one, other) == [[sid], []]
+
+
+async def test_two_accounts_may_send_under_the_same_name(engine: AsyncEngine) -> None:
+    """Alphanumeric senders are not unique; one of any account is asked for last."""
+    name = unique("A&B")
+    orgs = [await an_organization(engine, 1000) for _ in range(3)]
+    for account, org_id in zip((ACCOUNT_SID, OTHER_ACCOUNT, None), orgs, strict=True):
+        await register(engine, sender_id(name, account), org_id, AgentKind.SMS_NUMBER)
+    for account in (ACCOUNT_SID, OTHER_ACCOUNT, OTHER_ACCOUNT, "AC" + "7" * 32):
+        charged = await settle(engine, name, seen(a_sid(), "sent", account_sid=account))
+        assert charged == {MessageState.CHARGED}
+    assert [await balance_of(engine, org_id) for org_id in orgs] == [995, 990, 995]
+
+
+async def test_what_waits_for_a_sender_is_of_who_registers_it_for_its_account(
+    engine: AsyncEngine,
+) -> None:
+    name, sid = unique("Acme Bank"), a_sid()
+    one, other = await an_organization(engine), await an_organization(engine)
+    assert await settle(engine, name, seen(sid, "sent")) == {MessageState.UNKNOWN_SENDER}
+    await register(engine, sender_id(name, OTHER_ACCOUNT), other, AgentKind.SMS_NUMBER)
+    assert await waiting_of(engine, one, other) == [[], []]
+    await register(engine, sender_id(name, ACCOUNT_SID), one, AgentKind.SMS_NUMBER)
+    assert await waiting_of(engine, one, other) == [[sid], []]
+    assert await settle(engine, name, seen(sid, "sent")) == {MessageState.CHARGED}
+    assert await balance_of(engine, one) == -5
 
 
 async def waiting_of(engine: AsyncEngine, *org_ids: str) -> list[list[str]]:

@@ -36,10 +36,10 @@ async def api_process(state: Path, env: Mapping[str, str]) -> AsyncIterator[str]
         ports.close()
 
 
-async def api_that_ends(env: Mapping[str, str]) -> tuple[int | None, str]:
-    """Run an API that should not start; return its exit status and its standard error."""
+async def api_that_ends(env: Mapping[str, str], module: str = "api") -> tuple[int | None, str]:
+    """Run an API (or a worker) that should not start; return its status and standard error."""
     process = await FORKS.run(
-        python("api"), environment({**env, "API_PORT": "0"}), stdout=DEVNULL, stderr=PIPE
+        python(module), environment({**env, "API_PORT": "0"}), stdout=DEVNULL, stderr=PIPE
     )
     try:
         _, said = await asyncio.wait_for(process.communicate(), 60)

@@ -43,6 +43,7 @@ class _Server(uvicorn.Server):
 class Api:
     """A running API: its URL, a client with an operator's key, and one without a key."""
 
+    app: FastAPI
     url: str
     engine: AsyncEngine
     temporal: Client
@@ -114,7 +115,7 @@ async def serving(
     async with listening(app) as url, _client(url) as anonymous:
         authorization = {"Authorization": f"Bearer {operator_key}"}
         async with _client(url, authorization) as operator:
-            api = Api(url, engine, temporal, operator, anonymous)
+            api = Api(app, url, engine, temporal, operator, anonymous)
             yield api
             for client in api.clients:
                 await client.aclose()

@@ -15,9 +15,9 @@ from devstack.ports import Ports
 from devstack.stack import Stack
 from processes.namespace import prepare
 from store.database import engine as store_engine
-from store.database.migrate import upgrade
 from tests.support.api_server import Api, serving
 from tests.support.factories import an_organization
+from tests.support.migrations import set_up
 from tests.support.prometheus import scrape
 from tests.support.stand_ins import StripeStandIn, TwilioStandIn
 from wiring import Settings, connect_temporal, metrics_runtime, open_clients, platform_rules
@@ -100,7 +100,7 @@ async def open_books(
         }
     )
     engine = store_engine.connect(own.database_url, application_name="tests")
-    await upgrade(engine)
+    await set_up(engine)
     temporal = await connect_temporal(own, runtime=metrics_runtime(own))
     await prepare(temporal)
     async with AsyncExitStack() as running:

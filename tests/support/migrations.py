@@ -1,4 +1,4 @@
-"""Run migrations one by one, or once more on a database that has had them."""
+"""Make a database ready for tests; run migrations one by one, or once more."""
 
 from alembic import command
 from alembic.migration import MigrationContext
@@ -7,7 +7,19 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from billing.tariffs import examples
 from store.database import migrate
+from store.tariffs import call_tariffs, sms_tariffs
+
+
+async def set_up(engine: AsyncEngine) -> None:
+    """Migrate a database, and add the example prices: by them all tests charge."""
+    await migrate.upgrade(engine)
+    async with engine.begin() as connection:
+        for tariff in examples.CALLS:
+            await call_tariffs.add(connection, tariff)
+        for price in examples.MESSAGES:
+            await sms_tariffs.add(connection, price)
 
 
 async def migrate_again(engine: AsyncEngine, revision: str) -> None:

@@ -18,6 +18,7 @@ from activities.temporal.search_attributes import (
 from billing.ledger.money import Money
 from billing.parking.parked import Parked, describe
 from billing.parking.parked_work import ParkedNote
+from billing.text import inert
 
 
 def show_parked(parked: Parked, since: datetime) -> None:
@@ -84,8 +85,8 @@ def explain_end(
 ) -> None:
     """Write on its page whose it is, the money that it was about, and why it waited, if it did."""
     about = (("Organisation", org_id), ("Money", amount))
-    known = " · ".join(f"**{name}:** {value}" for name, value in about if value is not None)
-    lines = (f"## {state.capitalize()}", known, f"\nIt had {waited}" if waited else "")
+    known = " · ".join(f"**{name}:** {inert(str(one))}" for name, one in about if one is not None)
+    lines = (f"## {state.capitalize()}", known, f"\nIt had {inert(waited)}" if waited else "")
     workflow.set_current_details("\n".join(filter(None, lines)))
 
 

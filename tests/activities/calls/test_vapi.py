@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from urllib.parse import unquote
 
 import httpx
 import pytest
@@ -36,6 +37,24 @@ async def test_a_call_that_never_connected_took_no_time(
     fetched = await fetch(clients, call.call_id)
     assert duration_seconds(fetched) == 0
     assert fetched.ended_at == call.ended_at
+
+
+@pytest.mark.parametrize("call_id", ["../phone-number", "..", "a/b?c=d#e", "a%2Fb", "ä b"])
+async def test_the_id_of_a_call_is_no_address(call_id: str) -> None:
+    """A sender chooses it: it stays one part of the path, whatever is in it."""
+    asked = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.raw_path.decode())
+        return httpx.Response(404)
+
+    transport = httpx.MockTransport(answer)
+    async with httpx.AsyncClient(base_url="https://vapi.example", transport=transport) as http:
+        with pytest.raises(CallMissing):
+            await ActivityEnvironment().run(VapiActivities(http).fetch_call, call_id)
+    [path] = asked
+    _, call, quoted = path.split("/")
+    assert (call, unquote(quoted)) == ("call", call_id)
 
 
 async def test_a_call_that_vapi_does_not_know_is_refused(clients: Clients) -> None:

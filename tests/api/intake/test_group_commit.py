@@ -9,7 +9,7 @@ from sqlalchemy.exc import DataError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.intake.group_commit import FLUSHERS, MOST_AT_ONCE, GroupCommit, NotStored
-from billing.inbox.webhook_event import Source, WebhookEvent
+from billing.inbox.webhook_event import EventStatus, Source, WebhookEvent
 from store.database.migrate import UnknownSchema
 from store.schema import webhook_events
 from tests.conftest import NewDatabase
@@ -101,3 +101,13 @@ async def test_a_caller_who_hangs_up_beside_a_bad_event_stops_nobody(engine: Asy
     assert isinstance(outcomes.pop(0), NotStored)
     assert outcomes == [True] * 3
     assert all(later)
+
+
+async def test_an_ignored_event_beside_one_that_counts_does_not_make_it_a_duplicate(
+    engine: AsyncEngine,
+) -> None:
+    counts = event()
+    ignored = replace(counts, status=EventStatus.IGNORED)
+    async with GroupCommit(engine) as inbox:
+        outcomes = await asyncio.gather(*map(inbox.accept, (ignored, counts, ignored, counts)))
+    assert outcomes[1::2] == [True, False]

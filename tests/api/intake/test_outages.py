@@ -17,11 +17,11 @@ from devstack.stack import Stack
 from processes.drains import nudge
 from processes.namespace import prepare
 from store.database import engine as store_engine
-from store.database.migrate import upgrade
 from store.schema import webhook_events
 from tests.support.answers import accepted, balance, eventually, parked, problem, settled
 from tests.support.api_server import FLOODED, Api, serving
 from tests.support.factories import an_assistant, an_organization, keys_of, unique
+from tests.support.migrations import set_up
 from tests.support.signed_webhooks import (
     Webhook,
     call_id_of,
@@ -65,7 +65,7 @@ async def servers(
         )
         engine = store_engine.connect(own.database_url, application_name="outages")
         opened.push_async_callback(engine.dispose)
-        await upgrade(engine)
+        await set_up(engine)
         temporal = await connect_temporal(own)
         await prepare(temporal)
         clients = await opened.enter_async_context(open_clients(own, "worker"))

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from api.intake.intake import MOST_STARTS_INSTEAD
+from api.intake.intake import CONNECTIONS, MOST_STARTS_INSTEAD
 from devstack.stack import Stack
 from processes.namespace import prepare
 from store.database import engine as store_engine
@@ -159,8 +159,9 @@ async def test_statements_that_a_connection_has_lost_lose_no_webhook(
     for _ in range(20):
         assert accepted(await api.send(report(unique("assistant")))) == "accepted"
     async with AsyncExitStack() as held:
-        for _ in range(10):
-            connection = await held.enter_async_context(api.engine.connect())
+        for _ in range(CONNECTIONS):
+            of_webhooks = api.app.state.services.intake._engine.connect()
+            connection = await held.enter_async_context(of_webhooks)
             await connection.execute(text("DEALLOCATE ALL"))
     webhooks = [report(unique("assistant")) for _ in range(20)]
     for webhook in webhooks:

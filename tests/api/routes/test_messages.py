@@ -1,5 +1,8 @@
 """Messages and their senders over HTTP: who sees what, and what a registration sets going."""
 
+import uuid
+from urllib.parse import quote
+
 import pytest
 from sqlalchemy import text
 
@@ -8,7 +11,7 @@ from store.messages import messages
 from tests.support.answers import problem
 from tests.support.api_server import Api
 from tests.support.factories import NOON, a_sender, a_sid, an_organization, unique
-from tests.support.twilio_callbacks import MAIN
+from tests.support.twilio_callbacks import MAIN, SUB
 
 SERVICE = "MG" + "0123456789abcdef" * 2
 
@@ -85,6 +88,9 @@ async def test_tenants_see_their_own_messages_only(api: Api) -> None:
         ({"phone_number": "+15017122661"}, "sms_number"),
         ({"phone_number": "72345"}, "sms_number"),
         ({"phone_number": "ACME"}, "sms_number"),
+        ({"phone_number": "Acme Bank"}, "sms_number"),
+        ({"phone_number": "A&B"}, "sms_number"),
+        ({"phone_number": "7 + 7_is-x"}, "sms_number"),
         ({"messaging_service_sid": SERVICE}, "messaging_service"),
     ],
 )
@@ -106,7 +112,8 @@ async def test_a_sender_is_registered_listed_and_removed(
     assistants = (await api.operator.get(f"/v1/organizations/{org_id}/assistants")).json()
     assert assistants["items"] == []
     wrong = await api.operator.delete(f"/v1/organizations/{org_id}/assistants/{sender}")
-    problem(wrong, 404, "not_found")
+    # No assistant has a space in its id.
+    problem(wrong, *((422, "invalid") if " " in sender else (404, "not_found")))
     assert (await api.operator.delete(f"{path}/{sender}")).status_code == 204
     problem(await api.operator.delete(f"{path}/{sender}"), 404, "not_found")
 
@@ -118,6 +125,11 @@ async def test_a_sender_is_registered_listed_and_removed(
         {"phone_number": "+15017122661", "messaging_service_sid": SERVICE},
         {"phone_number": "+0123456789"},
         {"phone_number": "+1 501 712 2661"},
+        {"phone_number": "12-34 56"},
+        {"phone_number": "Acme Bank Ltd"},
+        {"phone_number": "Acme/Bank"},
+        {"phone_number": "ACME", "account_sid": "AC1"},
+        {"messaging_service_sid": SERVICE, "account_sid": MAIN},
         {"messaging_service_sid": "MG1"},
         {"sender": "+15017122661"},
     ],
@@ -126,6 +138,42 @@ async def test_what_is_no_sender_is_invalid(api: Api, new: dict[str, str]) -> No
     org_id = await an_organization(api.engine)
     answer = await api.operator.post(f"/v1/organizations/{org_id}/senders", json=new)
     problem(answer, 422, "invalid")
+
+
+async def test_two_accounts_may_each_have_a_sender_of_the_same_name(api: Api) -> None:
+    one, other = await an_organization(api.engine), await an_organization(api.engine)
+    name = f"A&B {uuid.uuid4().hex[:6]}"
+    for org_id, account in ((one, MAIN), (other, SUB)):
+        new = {"phone_number": name, "account_sid": account}
+        made = await api.operator.post(f"/v1/organizations/{org_id}/senders", json=new)
+        assert made.status_code == 201
+        assert (made.json()["agent_id"], made.json()["account_sid"]) == (
+            f"{account}:{name}",
+            account,
+        )
+    taken = await api.operator.post(f"/v1/organizations/{one}/senders", json=new)
+    problem(taken, 409, "conflict")
+    of_any = await api.operator.post(
+        f"/v1/organizations/{one}/senders", json={"phone_number": name}
+    )
+    assert (of_any.json()["agent_id"], of_any.json()["account_sid"]) == (name, None)
+    path = f"/v1/organizations/{one}/senders"
+    assert await pages_of(api, path) == sorted([f"{MAIN}:{name}", name])
+    for sender in (f"{MAIN}:{name}", name):
+        gone = await api.operator.delete(f"{path}/{quote(sender, safe='')}")
+        assert gone.status_code == 204
+    assert await pages_of(api, path) == []
+
+
+async def pages_of(api: Api, path: str) -> list[str]:
+    """Read a list one by one: a cursor may have a space in it."""
+    found, query = [], {"limit": "1"}
+    while True:
+        page = (await api.operator.get(path, params=query)).raise_for_status().json()
+        found += [one["agent_id"] for one in page["items"]]
+        if page["next_cursor"] is None:
+            return found
+        query["cursor"] = page["next_cursor"]
 
 
 async def test_only_operators_register_senders(api: Api) -> None:

@@ -21,12 +21,12 @@ from billing.ledger.audit import Audit, Check, Flaw
 from devstack.stack import Stack
 from store.calls import calls
 from store.database import engine as store_engine
-from store.database.migrate import upgrade
 from store.ledger import audit
 from store.schema import webhook_events
 from tests.support.answers import eventually, parked, problem, settled
 from tests.support.api_server import Api, serving
 from tests.support.factories import an_assistant, an_organization, ended_call, unique
+from tests.support.migrations import set_up
 from tests.support.signed_webhooks import Webhook, call_id_of, message, with_bearer
 from wiring import Settings, connect_temporal
 
@@ -289,7 +289,7 @@ async def world(
         stack = await opened.enter_async_context(Stack(state, parts=("postgres",)))
         engine = store_engine.connect(stack.postgres.url(), application_name="monitored")
         opened.push_async_callback(engine.dispose)
-        await upgrade(engine)
+        await set_up(engine)
         nowhere = settings.model_copy(update={"temporal_address": "127.0.0.1:9"})
         away = await connect_temporal(nowhere, lazy=True)
         api = await opened.enter_async_context(serving(engine, temporal))

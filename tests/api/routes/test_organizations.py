@@ -131,5 +131,5 @@ async def test_lowering_the_debt_limit_leaves_what_was_charged(api: Api) -> None
 
 async def test_a_body_over_1_mib_is_refused(api: Api) -> None:
     new = {"org_id": unique("org"), "name": "A" * 1024 * 1024, "currency": "gbp"}
-    assert (await api.operator.post("/v1/organizations", json=new)).status_code == 413
+    problem(await api.operator.post("/v1/organizations", json=new), 413, "too_large")
     problem(await api.operator.get(f"/v1/organizations/{new['org_id']}"), 404, "not_found")

@@ -52,6 +52,17 @@ async def test_an_event_of_the_other_mode_is_ignored_counted_and_told_once(
         assert len(await eventually(lambda: told(ours, other))) == 1
 
 
+async def test_an_event_that_was_of_the_other_mode_counts_once_the_key_is_right(api: Api) -> None:
+    """Stripe sends it again, by itself or when somebody asks for it."""
+    event = stripe_event(livemode=True)
+    async with serving(api.engine, api.temporal, stripe_livemode=False) as wrong:
+        assert await is_ignored(wrong, event)
+    async with serving(api.engine, api.temporal, stripe_livemode=True) as right:
+        assert accepted(await right.send(event)) == "accepted"
+        assert (await right.event(event.key)).status == "waiting"
+        assert accepted(await right.send(event)) == "duplicate"
+
+
 @pytest.mark.parametrize("is_live", [True, False])
 async def test_a_key_that_does_not_say_its_mode_believes_every_event(
     api: Api, *, is_live: bool

@@ -123,6 +123,20 @@ async def test_what_is_about_no_outgoing_message_is_recorded_as_ignored(
     assert (await api.event(answer.json()["event"])).status == "ignored"
 
 
+async def test_a_callback_that_was_ignored_does_not_stand_in_the_way_of_one_that_counts(
+    api: Api,
+) -> None:
+    """A channel's name before the recipient, as it may be in one of two callbacks."""
+    sid = a_sid()
+    named = {"MessageSid": sid, "AccountSid": MAIN, "MessageStatus": "sent"}
+    odd = signed({**named, "To": "rcs:+447700900123"}.items(), key=f"{sid}:sent")
+    assert accepted(await api.send(odd)) == "ignored"
+    assert accepted(await api.send(callback("sent", sid))) == "accepted"
+    assert (await api.event(odd.key)).facts["sid"] == sid
+    assert accepted(await api.send(odd)) == "ignored"
+    assert (await api.event(odd.key)).status == "waiting"
+
+
 @pytest.mark.parametrize(
     "parameters",
     [
@@ -143,7 +157,15 @@ async def test_a_callback_needs_one_usable_message_and_status(
 
 
 @pytest.mark.parametrize(
-    "body", [b"\xff", b"a=%ff", b"&".join(b"n%d=" % number for number in range(300))]
+    "body",
+    [
+        b"\xff",
+        b"a=%ff",
+        b"a=\0&From=%2B15017122661",
+        b"a=%00",
+        b"%00=a",
+        b"&".join(b"n%d=" % number for number in range(300)),
+    ],
 )
 async def test_a_form_that_cannot_be_read_is_malformed(api: Api, body: bytes) -> None:
     await expect_refusal(api, Webhook("twilio", body, {"content-type": FORM}), 400, "malformed")

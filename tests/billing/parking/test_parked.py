@@ -38,6 +38,17 @@ def test_a_parked_page_names_the_commands_that_an_operator_can_paste() -> None:
     assert f"{command} --name discard --input '\"your name: why\"'" in written
 
 
+def test_what_others_have_written_is_text_on_a_parked_page_and_in_a_shell() -> None:
+    said = Parked("fault", "Stripe: [pay](https://evil.example) <b>now</b>\n# paid", "_org_")
+    written = describe(said, "call/$(reboot)`x", NOON, "billing")
+    assert r"Stripe: \[pay](https:\//evil.example) \<b>now\</b>\\n# paid" in written
+    assert r"**Organisation:** \_org\_ ·" in written
+    assert (
+        "`` temporal workflow signal --namespace billing --workflow-id 'call/$(reboot)`x'"
+        in written
+    )
+
+
 def test_a_charge_over_the_limit_explains_every_amount() -> None:
     parked = parked_call(OVER_THE_LIMIT)
     assert parked.happened == (

@@ -201,3 +201,50 @@ async def test_the_backlog_counts_what_waits_and_ages_what_is_due(
         found = await inbox.backlog(connection)
     assert found.waiting == 2
     assert found.oldest_seconds == pytest.approx(120, abs=60)
+
+
+async def test_an_ignored_event_does_not_hold_the_key_of_one_that_counts(
+    engine_apart: AsyncEngine,
+) -> None:
+    """It was of another mode, or of a type that nobody knew: when it comes again, it counts."""
+    counts = payment_event()
+    ignored = replace(counts, status=EventStatus.IGNORED, subject="", body="{0}")
+    assert await accept(engine_apart, ignored) == named(ignored)
+    assert await accept(engine_apart, ignored) == set()
+    assert await due(engine_apart) == []
+    later = payment_event()
+    assert await accept(engine_apart, later) == named(later)
+    assert await accept(engine_apart, counts, later) == named(counts)
+    assert await accept(engine_apart, counts) == set()
+    assert await accept(engine_apart, ignored) == set()
+    assert [one.key for one in await due(engine_apart)] == [later.key, counts.key]
+    query = text("SELECT event_id, subject, body, status FROM webhook_events WHERE key = :key")
+    async with engine_apart.connect() as connection:
+        [first] = await connection.execute(query, {"key": later.key})
+        [second] = await connection.execute(query, {"key": counts.key})
+    assert second.event_id > first.event_id  # numbers follow the time of receipt
+    assert (second.subject, second.body, second.status) == (counts.subject, "{}", "waiting")
+
+
+@pytest.mark.parametrize("ignored_first", [True, False])
+async def test_an_ignored_event_and_one_that_counts_may_come_together(
+    engine_apart: AsyncEngine, *, ignored_first: bool
+) -> None:
+    counts = call_event()
+    ignored = replace(counts, status=EventStatus.IGNORED)
+    both = (ignored, counts) if ignored_first else (counts, ignored)
+    assert await accept(engine_apart, *both) == named(counts)
+    assert [one.key for one in await due(engine_apart)] == [counts.key]
+
+
+async def test_an_event_that_is_worked_on_keeps_no_duplicate_waiting(
+    engine_apart: AsyncEngine,
+) -> None:
+    """A drain holds it locked: whoever sends it again is answered at once."""
+    one = call_event()
+    await accept(engine_apart, one)
+    async with engine_apart.begin() as drain:
+        assert await inbox.take_due(drain, Drain.INBOX, 10)
+        async with engine_apart.begin() as connection:
+            await connection.execute(text("SET LOCAL lock_timeout = '1ms'"))
+            assert await inbox.accept(connection, [one]) == set()
