@@ -42,6 +42,14 @@ SENDERS = (AgentKind.SMS_NUMBER, AgentKind.MESSAGING_SERVICE)
 
 
 @dataclass(frozen=True, slots=True)
+class Answerer:
+    """What answers a number whose callers pass the gate: an assistant, a squad or a workflow."""
+
+    agent_id: str
+    kind: AgentKind
+
+
+@dataclass(frozen=True, slots=True)
 class RegisteredCall:
     """A call that is an organisation's whatever it came over."""
 
@@ -53,7 +61,9 @@ class RegisteredCall:
 class Agent:
     """What answers calls at Vapi, or sends messages at Twilio, registered to an organisation.
 
-    `answered_by` is the assistant that answers a number whose callers pass the gate.
+    `answered_by` is what answers a number whose callers pass the gate, `answered_by_kind` whether
+    that is an assistant, a squad or a workflow; of numbers that version 0.1 registered it is None,
+    and an assistant.
     """
 
     agent_id: str
@@ -61,6 +71,7 @@ class Agent:
     org_id: str
     created_at: datetime
     answered_by: str | None = None
+    answered_by_kind: AgentKind | None = None
 
 
 class Scope(StrEnum):
