@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import Column, Double, cast, func, select, update
+from sqlalchemy import Column, Double, case, cast, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -34,8 +34,13 @@ _new = rowset((*(table.c[name] for name in _KEPT), Column("due_in_seconds", Doub
 _ACCEPT = (
     insert(table)
     .from_select(
-        [*_KEPT, "due_at"],
-        select(*(_new.c[name] for name in _KEPT), func.now() + _new.c.due_in_seconds * _SECOND),
+        [*_KEPT, "due_at", "body_removed_at"],
+        select(
+            *(_new.c[name] for name in _KEPT),
+            func.now() + _new.c.due_in_seconds * _SECOND,
+            # What is kept without its body has none from the beginning.
+            case((_new.c.body == "", func.now())),
+        ),
     )
     .on_conflict_do_nothing()
     .returning(table.c.source, table.c.key)
