@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from billing.calls.call import EndedCall
 from billing.explanations import Explanation
 from billing.tariffs.tariff import Tariff
 from cli.output import NOTHING_CHANGED, print_json, run
@@ -62,6 +63,8 @@ def _entry(found: Explanation) -> Iterator[tuple[str, str]]:
 
 def _course(found: Explanation, ui: str | None) -> Iterator[tuple[str, str]]:
     """Yield what was heard of it, who acted, and where to look."""
+    if found.call is not None:
+        yield from _call(found.call.call)
     for one in found.related:
         yield "see also", f"{one.key}: {one.amount} from {one.debit_account}"
     for event in found.events:
@@ -72,6 +75,14 @@ def _course(found: Explanation, ui: str | None) -> Iterator[tuple[str, str]]:
     if found.subject is not None:
         workflow_id = found.subject.workflow_id
         yield "workflow", f"{ui}/{quote(workflow_id, safe='')}" if ui else workflow_id
+
+
+def _call(call: EndedCall) -> Iterator[tuple[str, str]]:
+    """Yield why a call ended, and what it cost the platform."""
+    if call.ended_reason is not None:
+        yield "ended", call.ended_reason
+    if call.provider_cost_usd is not None:
+        yield "Vapi charges", f"{call.provider_cost_usd} USD"
 
 
 def _tariff(tariff: Tariff) -> str:

@@ -3,8 +3,10 @@
 import pytest
 from sqlalchemy import update
 
+from billing.calls.ended_reason import FreeEnding
 from billing.recharges.history import RechargeSettings
 from devstack.stack import Stack
+from store.calls import free_call_rules
 from store.recharges import recharge_settings
 from store.schema import recharge_settings as settings_table
 from tests.conftest import NewDatabase
@@ -55,4 +57,25 @@ async def test_setup_lists_whose_cards_keep_caps_above_those_by_default(
     ended = await callwallet({**given, "LOG_JSON": "true"}, "setup")
     assert f'"org_id": "{dear}", "charge_minor": 80000, "day_minor": 80000' in ended.output
     assert usual not in ended.output
+    await engine.dispose()
+
+
+async def test_setup_makes_faults_of_vapi_free_from_now_on_or_no_longer(
+    stack: Stack, migrated_database: NewDatabase
+) -> None:
+    engine = await migrated_database()
+    given = {**stack.settings(), "DATABASE_URL": stack.postgres.url(str(engine.url.database))}
+    kept = []
+    for setting in ("true", "false"):
+        ended = await callwallet(
+            {**given, "VAPI_FAULTS_FREE": setting, "LOG_JSON": "true"}, "setup"
+        )
+        assert ended.status == 0, ended.said
+        assert '"by": "provider_fault"' in ended.output
+        async with engine.connect() as connection:
+            rules = await free_call_rules.read(connection)
+        kept += [rule for rule in rules if rule.ending is FreeEnding.PROVIDER_FAULT]
+    begun, over = kept
+    assert (begun.since, begun.until) == (over.since, None)
+    assert over.until is not None
     await engine.dispose()
