@@ -41,8 +41,6 @@ class PlatformRules:
     longest_call_seconds: int = 600
     # While wallets cannot be read, the gate is open for numbers that passed it the last time.
     gate_fails_open: bool = True
-    # What Vapi ends by a fault of its own is charged like any call: Vapi may charge for it, too.
-    vapi_faults_free: bool = False
     # Bodies hold what webhooks said about people. Once handled, they only help in a dispute.
     keep_bodies_days: int = 30
     # What becomes of payments that do not say that they are ours, and name an organisation.

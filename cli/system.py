@@ -9,7 +9,6 @@ import typer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from billing.calls.ended_reason import FreeEnding
-from billing.platform_rules import PlatformRules
 from processes import namespace
 from store.calls import free_call_rules
 from store.database import engine as store_engine
@@ -73,12 +72,10 @@ def demo(
     raise typer.Exit(asyncio.run(run.demo(state, stay=stay)))
 
 
-async def _keep_rules(engine: AsyncEngine, rules: PlatformRules) -> None:
+async def _keep_rules(engine: AsyncEngine, *, faults_free: bool) -> None:
     """Write down from when on calls are free that Vapi ends by a fault of its own, or no longer."""
     async with engine.begin() as connection:
-        await free_call_rules.put(
-            connection, FreeEnding.PROVIDER_FAULT, in_force=rules.vapi_faults_free
-        )
+        await free_call_rules.put(connection, FreeEnding.PROVIDER_FAULT, in_force=faults_free)
         kept = await free_call_rules.read(connection)
     for rule in kept:
         until = rule.until and rule.until.isoformat()
@@ -105,7 +102,7 @@ async def _setup(settings: Settings) -> None:
             charge_minor=caps.charge_minor,
             day_minor=caps.day_minor,
         )
-    await _keep_rules(engine, platform_rules(settings))
+    await _keep_rules(engine, faults_free=settings.vapi_faults_free)
     await engine.dispose()
     await namespace.prepare(await connect_temporal(settings))
     # A client that goes away in the same breath can crash the interpreter's exit.
