@@ -187,7 +187,12 @@ class VapiStandIn:
         known = {name: value for name, value in told.items() if value is not None}
         (await self.http.post("/_control/calls", json=known)).raise_for_status()
 
-    async def lists(self, *calls: EndedCall, created_at: datetime | None = None) -> None:
+    async def lists(
+        self,
+        *calls: EndedCall,
+        created_at: datetime | None = None,
+        ended_reason: str | None = None,
+    ) -> None:
         """Make Vapi's list show ended calls, created when they started, or all at `created_at`."""
         told = [
             {
@@ -197,6 +202,7 @@ class VapiStandIn:
                 "createdAt": _iso(created_at or call.started_at),
                 "startedAt": _iso(call.started_at),
                 "endedAt": _iso(call.ended_at),
+                "endedReason": ended_reason,
             }
             for call in calls
         ]
