@@ -73,6 +73,7 @@ class Settings(BaseSettings):
         default=_DEFAULT.longest_call_seconds, ge=SHORTEST_CAP_SECONDS, le=LONGEST_CAP_SECONDS
     )
     gate_fails_open: bool = _DEFAULT.gate_fails_open
+    vapi_faults_free: bool = False
     untyped_payments: UntypedPayments = _DEFAULT.untyped_payments
     keep_bodies_days: int = Field(default=_DEFAULT.keep_bodies_days, ge=1, le=36_500)
     worker_metrics_address: str = ""

@@ -16,6 +16,7 @@ from api.monitoring.metrics import Metrics
 from billing.calls.call_in_progress import OngoingCall, report_due_in_seconds
 from billing.calls.gate import NoCall, decide
 from billing.inbox.webhook_event import WebhookEvent
+from billing.organizations import AgentKind, Answerer
 from billing.platform_rules import PlatformRules
 from store.calls import gate as store
 from store.calls.gate import Number
@@ -59,10 +60,27 @@ SPOKEN: dict[NoCall | Rejection, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A call is let in: who answers it, and when Vapi ends it."""
+    """A call is let in: what answers it, and when Vapi ends it."""
 
-    assistant_id: str
+    answerer: Answerer
     max_duration_seconds: int
+
+    @property
+    def is_capped(self) -> bool:
+        """Whether Vapi can be told when to end it: of a workflow, only the workflow itself can."""
+        return self.answerer.kind is not AgentKind.WORKFLOW
+
+    def answer(self) -> dict[str, Any]:
+        """Return what Vapi is told: who answers, and for how long instead of their own maximum.
+
+        Source: Vapi's ServerMessageResponseAssistantRequest, whose `squadOverrides` are for all
+        members, and whose `workflowOverrides` have no duration.
+        """
+        kind = self.answerer.kind
+        answer: dict[str, Any] = {f"{kind}Id": self.answerer.agent_id}
+        if self.is_capped:
+            answer[f"{kind}Overrides"] = {"maxDurationSeconds": self.max_duration_seconds}
+        return answer
 
 
 class Gate:
@@ -96,19 +114,16 @@ class Gate:
     async def answer(self, phone_number_id: str | None, event: WebhookEvent) -> dict[str, Any]:
         """Answer Vapi's `assistant-request` for a number, and record it behind the answer.
 
-        Accepted with `assistantId` and a cap, which replaces the assistant's own; refused with an
-        `error` that is spoken. Source: Vapi's ServerMessageResponseAssistantRequest.
+        Refused with an `error` that is spoken.
         """
         with self._metrics.gate_seconds.time():
             decided = await self._decide(phone_number_id or "")
         if not isinstance(decided, Admission):
             self._record(event)
             return {"error": SPOKEN[decided]}
-        self._record(replace(event, facts=_ongoing(event.subject, phone_number_id, decided)))
-        return {
-            "assistantId": decided.assistant_id,
-            "assistantOverrides": {"maxDurationSeconds": decided.max_duration_seconds},
-        }
+        ongoing = _ongoing(event.subject, phone_number_id, decided, self._rules)
+        self._record(replace(event, facts=ongoing))
+        return decided.answer()
 
     async def _decide(self, phone_number_id: str) -> Admission | NoCall | Rejection:
         try:
@@ -198,15 +213,19 @@ def _pass_on(found: asyncio.Future[Number | None], reading: asyncio.Task[None]) 
 def _judge(number: Number | None, rules: PlatformRules) -> Admission | NoCall | Rejection:
     if number is None:
         return Rejection.UNKNOWN_NUMBER
-    if number.assistant_id is None:
+    if number.answerer is None:
         return Rejection.NO_ASSISTANT
     seconds = decide(number.standing, rules)
-    return Admission(number.assistant_id, seconds) if isinstance(seconds, int) else seconds
+    return Admission(number.answerer, seconds) if isinstance(seconds, int) else seconds
 
 
-def _ongoing(call_id: str, phone_number_id: str | None, entry: Admission) -> OngoingCall | None:
+def _ongoing(
+    call_id: str, phone_number_id: str | None, entry: Admission, rules: PlatformRules
+) -> OngoingCall | None:
+    """Return the call that follows; which squad or workflow it is of, Vapi itself says later."""
     if not call_id:
         return None
-    due = report_due_in_seconds(entry.max_duration_seconds)
-    cap = entry.max_duration_seconds
-    return OngoingCall(call_id, entry.assistant_id, phone_number_id, due, cap)
+    answerer, cap = entry.answerer, entry.max_duration_seconds if entry.is_capped else None
+    assistant_id = answerer.agent_id if answerer.kind is AgentKind.ASSISTANT else None
+    due = report_due_in_seconds(cap or rules.longest_call_seconds)
+    return OngoingCall(call_id, assistant_id, phone_number_id, due, cap)

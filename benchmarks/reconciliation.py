@@ -20,7 +20,7 @@ from billing.calls.vapi import call_from_api
 from billing.inbox.webhook_event import Source
 from billing.reconciliation.reconciliation import Reconciliation, Report
 from devstack.programs import NAMESPACE
-from devstack.providers.vapi.control import Generated
+from devstack.providers.vapi.requests import Generated
 from devstack.stack import Stack
 from store.calls import calls
 from store.database import engine as store_engine

@@ -42,6 +42,14 @@ SENDERS = (AgentKind.SMS_NUMBER, AgentKind.MESSAGING_SERVICE)
 
 
 @dataclass(frozen=True, slots=True)
+class Answerer:
+    """What answers a number whose callers pass the gate: an assistant, a squad or a workflow."""
+
+    agent_id: str
+    kind: AgentKind
+
+
+@dataclass(frozen=True, slots=True)
 class RegisteredCall:
     """A call that is an organisation's whatever it came over."""
 
@@ -53,8 +61,10 @@ class RegisteredCall:
 class Agent:
     """What answers calls at Vapi, or sends messages at Twilio, registered to an organisation.
 
-    `answered_by` is the assistant that answers a number whose callers pass the gate. `account_sid`
-    is the Twilio account whose sender it is alone; then it stands in `agent_id` (`sender_id`).
+    `answered_by` is what answers a number whose callers pass the gate, `answered_by_kind` whether
+    that is an assistant, a squad or a workflow; of numbers that version 0.1 registered it is None,
+    and an assistant. `account_sid` is the Twilio account whose sender it is alone; then
+    it stands in `agent_id` (`sender_id`).
     """
 
     agent_id: str
@@ -62,6 +72,7 @@ class Agent:
     org_id: str
     created_at: datetime
     answered_by: str | None = None
+    answered_by_kind: AgentKind | None = None
     account_sid: str | None = None
 
 

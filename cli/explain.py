@@ -7,6 +7,7 @@ from urllib.parse import quote
 import typer
 from rich.table import Table
 
+from billing.calls.call import EndedCall
 from billing.explanations import Explanation
 from billing.tariffs.tariff import Tariff
 from cli.output import NOTHING_CHANGED, Screen, print_json, run
@@ -61,6 +62,8 @@ def _entry(found: Explanation) -> Iterator[tuple[str, str]]:
 
 def _course(found: Explanation, ui: str | None) -> Iterator[tuple[str, str]]:
     """Yield what was heard of it, who acted, and where to look."""
+    if found.call is not None:
+        yield from _call(found.call.call)
     for one in found.related:
         yield "see also", f"{one.key}: {one.amount} from {one.debit_account}"
     for event in found.events:
@@ -71,6 +74,14 @@ def _course(found: Explanation, ui: str | None) -> Iterator[tuple[str, str]]:
     if found.subject is not None:
         workflow_id = found.subject.workflow_id
         yield "workflow", f"{ui}/{quote(workflow_id, safe='')}" if ui else workflow_id
+
+
+def _call(call: EndedCall) -> Iterator[tuple[str, str]]:
+    """Yield why a call ended, and what it cost the platform."""
+    if call.ended_reason is not None:
+        yield "ended", call.ended_reason
+    if call.provider_cost_usd is not None:
+        yield "Vapi charges", f"{call.provider_cost_usd} USD"
 
 
 def _tariff(tariff: Tariff) -> str:

@@ -7,12 +7,14 @@ from typing import Annotated
 
 import structlog
 import typer
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from billing.calls.ended_reason import FreeEnding
 from billing.errors import ChangesThePast, Conflict
 from billing.tariffs import examples
 from processes import namespace
 from processes.tariffs import MOST_TOLD, tell_waiting
+from store.calls import free_call_rules
 from store.database import engine as store_engine
 from store.database import migrate
 from store.payments import payments
@@ -83,6 +85,16 @@ def demo(
     raise typer.Exit(asyncio.run(run.demo(state, stay=stay)))
 
 
+async def _keep_rules(engine: AsyncEngine, *, faults_free: bool) -> None:
+    """Write down from when on calls are free that Vapi ends by a fault of its own, or no longer."""
+    async with engine.begin() as connection:
+        await free_call_rules.put(connection, FreeEnding.PROVIDER_FAULT, in_force=faults_free)
+        kept = await free_call_rules.read(connection)
+    for rule in kept:
+        until = rule.until and rule.until.isoformat()
+        log.info("calls are free", by=rule.ending, since=rule.since.isoformat(), until=until)
+
+
 async def _setup(settings: Settings, *, example_tariffs: bool) -> None:
     set_up_logging(settings)
     engine = store_engine.connect(settings.database_url, application_name="callwallet setup")
@@ -103,6 +115,7 @@ async def _setup(settings: Settings, *, example_tariffs: bool) -> None:
             charge_minor=caps.charge_minor,
             day_minor=caps.day_minor,
         )
+    await _keep_rules(engine, faults_free=settings.vapi_faults_free)
     waiting: Waiting = {}
     if example_tariffs:
         async with engine.begin() as connection:

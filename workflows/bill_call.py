@@ -4,15 +4,16 @@ from dataclasses import replace
 
 from temporalio import workflow
 from temporalio.common import WorkflowIDReusePolicy
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ActivityError, ApplicationError
 
 from activities.calls.calls import CallActivities
 from activities.calls.vapi import VapiActivities
 from activities.temporal.search_attributes import RUNNING, BillingState
 from billing.calls.call import CallBill, CallState, EndedCall, call_workflow_id
 from billing.calls.call_record import DiscardedCall
-from billing.calls.facts import merge
+from billing.calls.facts import merge, names_what_answered
 from billing.calls.length import StatedLength, is_possible
+from billing.errors import CallMissing
 from billing.parking.parked import Parked, parked_call
 from billing.text import inert
 from workflows.shared.collection_requests import collect_what_it_pays
@@ -33,6 +34,7 @@ class BillCall(Parking):
         self._call_id = ""
         self._told: EndedCall | None = None
         self._acted_on: EndedCall | None = None
+        self._has_asked = False
 
     @workflow.signal(description="Better facts of the call, for the next try.")
     def news(self, call: EndedCall) -> None:
@@ -92,8 +94,30 @@ class BillCall(Parking):
     async def _attempt(self, call: EndedCall) -> CallBill | Parked:
         bill = await self._charge(call)
         if bill.state is CallState.UNKNOWN_DURATION:
-            bill = await self._charge(await self._ask_vapi(call))
+            bill = await self._charge(await self._ask_vapi(call, "ask how long it took"))
+        elif self._should_ask_whose(call, bill) and (told := await self._ask_whose(call)):
+            bill = await self._charge(told)
         return parked_call(bill) if bill.state.waits else bill
+
+    def _should_ask_whose(self, call: EndedCall, bill: CallBill) -> bool:
+        """Whether nobody's it is, and Vapi may name what it was started with, if asked."""
+        is_nobodys = bill.state is CallState.UNKNOWN_ASSISTANT
+        if not is_nobodys or names_what_answered(call) or self._has_asked:
+            return False
+        return workflow.patched("asks-whose-it-is")
+
+    async def _ask_whose(self, call: EndedCall) -> EndedCall | None:
+        """Ask Vapi what the call was started with, until it answers; None if it knows no such call.
+
+        A person can say whose the call is, and need not wait for Vapi to know it.
+        """
+        try:
+            return await self._ask_vapi(call, "ask whose it is")
+        except ActivityError as failure:
+            if self.why(failure).reason != CallMissing.code:
+                raise
+            self._has_asked = True
+            return None
 
     async def _charge(self, call: EndedCall) -> CallBill:
         bill = await local_first(CallActivities.bill_call, call, "charge the wallet")
@@ -104,10 +128,12 @@ class BillCall(Parking):
             await collect_what_it_pays(bill.org_id)
         return bill
 
-    async def _ask_vapi(self, call: EndedCall) -> EndedCall:
-        return await workflow.execute_activity_method(
-            VapiActivities.fetch_call, call.call_id, summary="ask how long it took", **PROVIDER
+    async def _ask_vapi(self, call: EndedCall, what: str) -> EndedCall:
+        told = await workflow.execute_activity_method(
+            VapiActivities.fetch_call, call.call_id, summary=what, **PROVIDER
         )
+        self._has_asked = True
+        return told
 
     async def _discard(self, call: EndedCall) -> CallBill:
         """Record the decision; a charge that was made in the meantime stands, and is named."""

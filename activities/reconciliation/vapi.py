@@ -27,7 +27,7 @@ from billing.reconciliation.reconciliation import (
     RunStep,
 )
 from store.alerts import alerts
-from store.calls import owners
+from store.calls import free_call_rules, owners
 from store.ledger import wallets
 from store.reconciliation import findings, ledger_side, runs
 from store.tariffs import call_tariffs
@@ -166,6 +166,7 @@ async def _compare(connection: AsyncConnection, run: Run, listed: Sequence[Ended
     }
     of_wallets = await wallets.of(connection, set(found_owners.values()))
     rates = await call_tariffs.for_organizations(connection, set(found_owners.values()))
+    rules = await free_call_rules.read(connection)
     checked: Counter[tuple[str | None, date]] = Counter()
     found = []
     for call in ended:
@@ -174,7 +175,8 @@ async def _compare(connection: AsyncConnection, run: Run, listed: Sequence[Ended
             continue
         checked[org_id, call.ended_at.date()] += 1
         wallet = of_wallets.get(org_id or "")
-        finding = compare_call(call, known_calls[call.call_id], wallet, rates, run.started_at)
+        known = known_calls[call.call_id]
+        finding = compare_call(call, known, wallet, rates, run.started_at, rules=rules)
         if finding is not None:
             found.append(
                 replace(finding, outcome=FindingOutcome.REPORTED) if run.dry_run else finding

@@ -108,6 +108,11 @@ class Intake:
             self._want_drain(event)
         return accepted
 
+    def ignore(self, event: WebhookEvent) -> Accepted:
+        """Count an event that moves no money, and of which nobody asks whether it arrived."""
+        self._metrics.webhooks.labels(event.source, Accepted.IGNORED).inc()
+        return Accepted.IGNORED
+
     def tell(self, alert: Alert) -> None:
         """Store an alert behind the answer, once for its key; the watch has it delivered."""
         if alert.key != self._told:

@@ -9,7 +9,7 @@ from api.dependencies import Id, KeyFirst, Limit, Member, Temporal, Transaction,
 from api.http.fields import NAME
 from api.http.pages import After, Page, page
 from api.http.problems import documented
-from billing.organizations import ANSWERERS, Agent, AgentKind
+from billing.organizations import ANSWERERS, Agent, Answerer
 from processes import collections
 from store.organizations import agents, organizations
 
@@ -26,8 +26,8 @@ _AgentId = Annotated[str, Field(pattern=NAME)]
 class NewAgent(BaseModel):
     """A Vapi assistant, squad, workflow or phone number, by its id at Vapi.
 
-    With a number and an assistant, the number is registered, and the assistant answers it when Vapi
-    asks who does.
+    With a number and one of the others, the number is registered, and the other answers it when
+    Vapi asks who does.
     """
 
     model_config = ConfigDict(
@@ -42,6 +42,10 @@ class NewAgent(BaseModel):
                     "phone_number_id": "b1f7a0c3-51f6-4f52-8f0e-6a51c5f3f7d9",
                     "assistant_id": "7e9f0a52-6c1d-4b0e-9d37-2f60a1c7f0b4",
                 },
+                {
+                    "phone_number_id": "b1f7a0c3-51f6-4f52-8f0e-6a51c5f3f7d9",
+                    "squad_id": "c2f0a9b4-8d1e-4c55-a7f3-90b1d2e3f4a5",
+                },
             ]
         },
     )
@@ -53,16 +57,21 @@ class NewAgent(BaseModel):
 
     @model_validator(mode="after")
     def _one_or_a_number_and_who_answers_it(self) -> Self:
-        given = {kind for kind in ANSWERERS if getattr(self, f"{kind}_id") is not None}
-        if len(given) != 1 and given != {AgentKind.PHONE_NUMBER, AgentKind.ASSISTANT}:
-            raise ValueError("give one id, or phone_number_id and assistant_id")
+        given = len(self._given)
+        if given != 1 and not (given == 2 and self.phone_number_id is not None):  # noqa: PLR2004
+            raise ValueError("give one id, or phone_number_id and the id of what answers it")
         return self
 
     @property
-    def agent(self) -> tuple[str, AgentKind]:
-        """What is registered: the number if there is one, or else the only id that is given."""
+    def agents(self) -> tuple[Answerer, Answerer | None]:
+        """What is registered, the number if there is one; and what answers it, if that is given."""
+        first, *others = self._given
+        return first, next(iter(others), None)
+
+    @property
+    def _given(self) -> list[Answerer]:
         ids = {kind: getattr(self, f"{kind}_id") for kind in reversed(ANSWERERS)}
-        return next((str(one), kind) for kind, one in ids.items() if one is not None)
+        return [Answerer(one, kind) for kind, one in ids.items() if one is not None]
 
 
 @router.post("", status_code=201, dependencies=[Depends(operator)], responses=documented(400, 409))
@@ -71,13 +80,14 @@ async def register(
 ) -> Agent:
     """Register what answers calls. Calls that waited for it are charged, oldest first.
 
-    The same again gives what exists, or gives a number another assistant; one that belongs to
+    The same again gives what exists, or lets something else answer a number; one that belongs to
     another organisation: 409.
     """
     await organizations.read(transaction, org_id)
-    agent_id, kind = new.agent
-    answered_by = new.assistant_id if kind is AgentKind.PHONE_NUMBER else None
-    agent = await agents.register(transaction, agent_id, kind, org_id, answered_by)
+    registered, answerer = new.agents
+    agent = await agents.register(
+        transaction, registered.agent_id, registered.kind, org_id, answerer
+    )
     await transaction.commit()
     await collections.collect_waiting(temporal, org_id, f"{agent.agent_id} was registered")
     return agent

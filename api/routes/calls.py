@@ -28,7 +28,7 @@ from billing.calls.call import CallState, call_workflow_id
 from billing.calls.call_record import CallRecord, stated_length
 from billing.calls.length import LONGEST_SECONDS
 from billing.errors import NotFound
-from billing.organizations import RegisteredCall
+from billing.organizations import ApiKey, RegisteredCall, Scope
 from processes import collections, parked
 from store.calls import call_records, owners
 from store.organizations import organizations
@@ -57,16 +57,21 @@ class NewLength(BaseModel):
 
 @router.get("/v1/organizations/{org_id}/calls", responses=documented(403))
 async def list_all(
+    *,
     org_id: Member,
+    key: Key,
     transaction: Transaction,
     cursor: Position = None,
     limit: Limit = 50,
     state: CallState | None = None,
 ) -> Page[CallRecord]:
-    """List an organisation's calls, the last seen first."""
+    """List an organisation's calls, the last seen first.
+
+    What Vapi charges for them (`provider_cost_usd`) is shown to operators only.
+    """
     await organizations.read(transaction, org_id)
     found = await call_records.page(transaction, org_id, cursor, limit + 1, state)
-    return page(found, limit, lambda call: call.position)
+    return page([_shown(one, key) for one in found], limit, lambda call: call.position)
 
 
 class NewCall(BaseModel):
@@ -107,7 +112,11 @@ async def read(call_id: Id, key: Key, transaction: Transaction) -> CallRecord:
     call = await call_records.read(transaction, call_id)
     if not key.reaches(call.org_id):
         raise NotFound(f"no call {call_id} has been received")
-    return call
+    return _shown(call, key)
+
+
+def _shown(call: CallRecord, key: ApiKey) -> CallRecord:
+    return call if key.scope is Scope.OPERATOR else call.for_organization()
 
 
 @router.post("/v1/calls/{call_id}/length", responses=documented(400, 403, 409))

@@ -156,10 +156,12 @@ async def read(run: _Run, transaction: Transaction) -> Report:
 
 @router.get("/{run_id}/findings", responses=documented(404))
 async def list_findings(
-    run: _Run, transaction: Transaction, cursor: Position = None, limit: Limit = 50
+    run: _Run, key: Key, transaction: Transaction, cursor: Position = None, limit: Limit = 50
 ) -> Page[Finding]:
     """List what a run found, in the order in which it found it."""
     found = await findings.page(transaction, run.run_id, cursor, limit + 1)
+    if key.scope is not Scope.OPERATOR:
+        found = [one.for_organization() for one in found]
     return page(found, limit, lambda finding: finding.position)
 
 

@@ -57,19 +57,19 @@ class FastLane:
         await response(scope, receive, send)
 
 
-async def read_body(request: Request, wanted: str = JSON) -> bytes:
-    """Read a body of at most 1 MiB; raise TooLarge and UnsupportedMediaType."""
+async def read_body(request: Request, wanted: str = JSON, most: int = LARGEST_BODY) -> bytes:
+    """Read a body of at most 1 MiB, or of `most`; raise TooLarge and UnsupportedMediaType."""
     media_type = request.headers.get("content-type", wanted)
     if media_type.partition(";")[0].strip().lower() != wanted:
         raise UnsupportedMediaType(f"this endpoint takes {wanted}, not {media_type}")
     declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > LARGEST_BODY:
-        raise TooLarge(f"the body may have {LARGEST_BODY} bytes at most")
+    if declared.isdigit() and int(declared) > most:
+        raise TooLarge(f"the body may have {most} bytes at most")
     chunks, size = [], 0
     async for chunk in request.stream():
         size += len(chunk)
-        if size > LARGEST_BODY:
-            raise TooLarge(f"the body may have {LARGEST_BODY} bytes at most")
+        if size > most:
+            raise TooLarge(f"the body may have {most} bytes at most")
         chunks.append(chunk)
     return b"".join(chunks)
 

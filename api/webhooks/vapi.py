@@ -1,5 +1,8 @@
 """Vapi's server messages. Only `end-of-call-report` moves money, and only `assistant-request` is
-asked for an answer; status-updates tell that a report is to be expected, and the rest is recorded.
+asked for an answer; status-updates tell that a report is to be expected, and the rest is counted.
+
+Vapi's default messages carry the conversation so far, again and again. What moves no money is kept
+without its body, and only where somebody asks whether it arrived.
 """
 
 import hashlib
@@ -15,6 +18,7 @@ from api.http.problems import Malformed
 from api.services import Services
 from api.webhooks.documentation import WEBHOOK_RESPONSES, examples
 from api.webhooks.exchange import (
+    LARGEST_BODY,
     answer,
     counted,
     hex_signatures,
@@ -38,6 +42,12 @@ from billing.inbox.webhook_event import (
 )
 
 router = APIRouter(tags=["webhooks"])
+# A report of a call of hours has all that was said in it. Of more than other webhooks may have,
+# only its facts are kept.
+LARGEST_REPORT = 8 * LARGEST_BODY
+_SIGNATURE = "x-signature"
+# Of what moves no money, this is what somebody asks about: did it arrive?
+_KEPT = frozenset({END_OF_CALL, STATUS_UPDATE, ASSISTANT_REQUEST})
 
 _EXAMPLE = {
     "message": {
@@ -94,13 +104,23 @@ async def receive(request: Request) -> Response:
     """
     services = Services.of(request)
     with counted(services.metrics, Source.VAPI):
-        body = await read_body(request)
-        verify_vapi(request.headers, body, services.vapi_secrets, time.time())
+        body = await _body_of(request, services.vapi_secrets)
         message = message_in(body)
         event = event_from(message, body, services.rules.longest_call_seconds)
     if event.type == ASSISTANT_REQUEST:
         return json_answer(await services.gate.answer(phone_number_of(message), event))
+    if event.type not in _KEPT:
+        return answer(services.intake.ignore(event), event.key)
     return answer(await services.intake.accept(event), event.key)
+
+
+async def _body_of(request: Request, secrets: Sequence[bytes]) -> bytes:
+    """Read a body and verify it. Nobody is read whose secret is wrong, unless it is a signature."""
+    if _SIGNATURE not in request.headers:
+        verify_vapi(request.headers, b"", secrets, time.time())
+    body = await read_body(request, most=LARGEST_REPORT)
+    verify_vapi(request.headers, body, secrets, time.time())
+    return body
 
 
 def verify_vapi(
@@ -112,7 +132,7 @@ def verify_vapi(
     `X-Vapi-Secret` header, or a bearer token. A signature, once sent, must be right.
     Source: Vapi's "Server authentication".
     """
-    signature = headers.get("x-signature")
+    signature = headers.get(_SIGNATURE)
     if signature is not None:
         timestamp = headers.get("x-timestamp", "")
         require_recent(timestamp, now)
@@ -137,19 +157,19 @@ def message_in(body: bytes) -> dict[str, Any]:
 def event_from(message: dict[str, Any], body: bytes, longest_call_seconds: int) -> WebhookEvent:
     """Make an event of a server message; raise Malformed.
 
-    There is no event id: the key is the call *and* the type of message (and, where one type comes
-    many times in a call, a digest), so that no message can stand in the way of another.
+    There is no event id: the key is the call *and* the type of message (and, of one that is kept
+    and comes many times in a call, a digest), so that no message can stand in the way of another.
     """
     message_type, call_id = message["type"], name_at(message, "call", "id")
     if message_type == END_OF_CALL:
         return _ended(message, call_id, body)
-    digest = hashlib.sha256(body).hexdigest()[:16]
+    digest = f":{hashlib.sha256(body).hexdigest()[:16]}" if message_type in _KEPT else ""
     return WebhookEvent(
         source=Source.VAPI,
-        key=call_event_key(call_id or "none", f"{message_type}:{digest}"),
+        key=call_event_key(call_id or "none", f"{message_type}{digest}"),
         type=message_type,
         subject=call_id or "",
-        body=body.decode(),
+        body="",
         status=EventStatus.IGNORED,
         facts=ongoing_call(message, call_id, longest_call_seconds)
         if call_id is not None and message_type == STATUS_UPDATE
@@ -165,6 +185,6 @@ def _ended(message: dict[str, Any], call_id: str | None, body: bytes) -> Webhook
         key=call_event_key(call_id, END_OF_CALL),
         type=END_OF_CALL,
         subject=call_id,
-        body=body.decode(),
+        body=body.decode() if len(body) <= LARGEST_BODY else "",
         facts=call_from_report(message, call_id),
     )

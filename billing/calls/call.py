@@ -6,6 +6,10 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 
+from billing.calls import ended_reason
+from billing.calls.correction import correction
+from billing.calls.ended_reason import FreeEnding, FreeRule, why_contradicted
+from billing.calls.fact_source import FactSource
 from billing.calls.length import CAP_TOLERANCE_SECONDS, LONGEST_SECONDS, MOST_AHEAD, StatedLength
 from billing.errors import NoTariff
 from billing.ledger.entry import (
@@ -15,7 +19,6 @@ from billing.ledger.entry import (
     Outcome,
     Posting,
     Transfer,
-    call_correction_key,
     call_key,
     wallet_account,
 )
@@ -24,27 +27,8 @@ from billing.tariffs.tariff import Charge, Tariff, rate_call, tariff_at
 
 # A report gives the duration in two ways. If they differ by more than this, it is unknown.
 DURATION_TOLERANCE_SECONDS = 2
-
-
-class FactSource(StrEnum):
-    """Who says a fact of a call, from the weakest word to the strongest.
-
-    `record` is no word about the call: it is when Vapi's record of it was made or changed, which
-    stands for the end of a call that never connected. A `notice` is what comes before the end: a
-    status-update, or the request that the gate answered. Then come the end-of-call-`report`, and
-    Vapi's own `api` about a call that has ended. A `person` has looked into it.
-    """
-
-    RECORD = "record"
-    NOTICE = "notice"
-    REPORT = "report"
-    API = "api"
-    PERSON = "person"
-
-    @property
-    def rank(self) -> int:
-        """The place among all, from 0: of two facts, that of the higher rank counts."""
-        return list(FactSource).index(self)
+_NO_TIME = Decimal(0)
+_NOBODY_SAYS = "Neither the report nor Vapi's API says how long the call took."
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +37,9 @@ class EndedCall:
 
     `provider_ended` marks facts read from Vapi's API for a call that has ended: there, a missing
     `started_at` means that the call never connected. In a webhook it means nothing. `cap_seconds`
-    is how long it was let in for, `stated` how long it took by a person's decision. `sources` says
-    who said a fact where it is not who usually does (`source_of`); None: nowhere.
+    is how long it was let in for, `stated` how long it took by a person's decision.
+    `provider_cost_usd` is what Vapi charges the platform, which no organisation is shown. `sources`
+    says who said a fact where it is not who usually does (`source_of`); None: nowhere.
     """
 
     call_id: str
@@ -70,6 +55,7 @@ class EndedCall:
     workflow_id: str | None = None
     cap_seconds: int | None = None
     stated: StatedLength | None = None
+    provider_cost_usd: Decimal | None = None
 
     def source_of(self, fact: str) -> FactSource:
         """Return who said the fact of this name."""
@@ -148,7 +134,7 @@ def duration_seconds(call: EndedCall) -> Decimal | None:
     start took zero seconds only if Vapi's API says that it has ended.
     """
     if call.started_at is None:
-        return Decimal(0) if call.provider_ended else None
+        return _NO_TIME if call.provider_ended else None
     if call.ended_at is None or call.source_of("ended_at") is FactSource.RECORD:
         return None
     elapsed = call.ended_at - call.started_at
@@ -158,15 +144,43 @@ def duration_seconds(call: EndedCall) -> Decimal | None:
     return seconds
 
 
-def why_unknown(call: EndedCall, now: datetime) -> str | None:
-    """Say why nobody knows how long the call took; None if it is known.
+def free_by(call: EndedCall, now: datetime, rules: Iterable[FreeRule]) -> FreeEnding | None:
+    """Return why its end makes a call free; None if it does not.
+
+    A rule counts that held when the call began, or when it ended, or now, if neither is known. A
+    person's word about the length counts before.
+    """
+    reason, began_at = call.ended_reason or "", call.started_at or call.ended_at or now
+    if call.stated is not None:
+        return None
+    if reason in ended_reason.NEVER_CONNECTED:
+        ending = FreeEnding.NEVER_CONNECTED
+    elif ended_reason.PROVIDER_FAULT in reason:
+        ending = FreeEnding.PROVIDER_FAULT
+    else:
+        return None
+    return ending if any(rule.holds(ending, began_at) for rule in rules) else None
+
+
+def why_unknown(call: EndedCall, now: datetime, rules: Iterable[FreeRule] = ()) -> str | None:
+    """Say why nobody knows how long the call took; None if it is known, or costs nothing anyhow.
 
     What is impossible is not known either. A person may decide against the call's cap and its
     times, and not that it took longer than any call does.
     """
+    match free_by(call, now, rules):
+        case FreeEnding.NEVER_CONNECTED:
+            said = duration_seconds(call) if call.started_at else call.reported_seconds or _NO_TIME
+            return _NOBODY_SAYS if said is None else why_contradicted(call.ended_reason, said)
+        case FreeEnding.PROVIDER_FAULT:
+            return None
+    return _why_length_unknown(call, now)
+
+
+def _why_length_unknown(call: EndedCall, now: datetime) -> str | None:
     seconds = duration_seconds(call) if call.stated is None else call.stated.seconds
     if seconds is None:
-        return "Neither the report nor Vapi's API says how long the call took."
+        return _NOBODY_SAYS
     said = f"It is said to have taken {seconds.normalize():f} s"
     if not 0 <= seconds <= LONGEST_SECONDS:
         return f"{said}; no call takes more than {LONGEST_SECONDS} s."
@@ -180,26 +194,41 @@ def why_unknown(call: EndedCall, now: datetime) -> str | None:
 
 
 def rate(
-    call: EndedCall, wallet: Wallet | None, tariffs: Iterable[Tariff], now: datetime
+    call: EndedCall,
+    wallet: Wallet | None,
+    tariffs: Iterable[Tariff],
+    now: datetime,
+    rules: Iterable[FreeRule] = (),
 ) -> Charge | CallState:
     """Return what a call costs its wallet, or the state that names what is missing to rate it.
 
     When it took place is asked before whose it is: that goes by who had the assistant then. The
     tariff is the one in effect when the call started (or ended, if it never connected). Where a
-    person has stated how long it took, it started as long before its end.
+    person has stated how long it took, it started as long before its end. What its end makes free
+    waits for nobody: without an owner or a tariff it is settled, and has no charge.
     """
-    seconds = call.stated.seconds if call.stated else duration_seconds(call)
-    moment = took_place_at(call) if call.stated else call.started_at or call.ended_at
-    if seconds is None or moment is None or why_unknown(call, now):
+    if why_unknown(call, now, rules):
+        return CallState.UNKNOWN_DURATION
+    is_free = free_by(call, now, rules) is not None
+    moment = _rated_at(call) or (now if is_free else None)
+    seconds = _NO_TIME if is_free else duration_seconds(call)
+    if call.stated is not None:
+        seconds = call.stated.seconds
+    if seconds is None or moment is None:
         return CallState.UNKNOWN_DURATION
     if wallet is None:
-        return CallState.UNKNOWN_ASSISTANT
-    if call.stated is not None:
-        moment -= timedelta(seconds=int(seconds))
+        return CallState.SETTLED if is_free else CallState.UNKNOWN_ASSISTANT
     try:
         return rate_call(tariff_at(tariffs, wallet.org_id, wallet.currency, moment), seconds)
     except NoTariff:
-        return CallState.NO_TARIFF
+        return CallState.SETTLED if is_free else CallState.NO_TARIFF
+
+
+def _rated_at(call: EndedCall) -> datetime | None:
+    """Return the moment whose tariff counts; None if nobody says when the call was."""
+    if call.stated is None:
+        return call.started_at or call.ended_at
+    return took_place_at(call) - timedelta(seconds=int(call.stated.seconds))
 
 
 def call_transfer(
@@ -207,15 +236,13 @@ def call_transfer(
 ) -> Transfer | None:
     """Return what is to be posted for a call; None when there is nothing to charge.
 
-    What is booked already stays, unless the length that Vapi's own API says costs another amount.
+    What is booked already stays, unless the length that Vapi's own API says costs another amount. A
+    charge goes from the wallet to usage, and is refused below the debt limit.
     """
     if booked is not None and call.has_final_length and booked.net != charge.amount:
-        return _correction(call, charge, booked)
-    return _charge(call, org_id, charge) if charge.amount.amount_minor or booked else None
-
-
-def _charge(call: EndedCall, org_id: str, charge: Charge) -> Transfer:
-    """Return the charge, from the wallet to usage. It is refused below the debt limit."""
+        return correction(call.call_id, took_place_at(call), charge, booked)
+    if not charge.amount.amount_minor and booked is None:
+        return None
     return Transfer(
         key=call_key(call.call_id),
         kind=EntryKind.CALL,
@@ -228,31 +255,6 @@ def _charge(call: EndedCall, org_id: str, charge: Charge) -> Transfer:
         actor="system",
         refusable=True,
         note=charge.explain(),
-    )
-
-
-def _correction(call: EndedCall, charge: Charge, booked: Booked) -> Transfer:
-    """Return the difference as an entry: more is charged, and may be refused; less is given back.
-
-    It is of whoever paid, whoever has the assistant now. Its key counts the entries that the call
-    has so far, so that each correction has its own.
-    """
-    more = charge.amount - booked.net
-    wallet, usage = wallet_account(booked.org_id), Account.USAGE_CALLS
-    is_charge = more.amount_minor > 0
-    return Transfer(
-        key=call_correction_key(call.call_id, booked.entries),
-        kind=EntryKind.CORRECTION,
-        org_id=booked.org_id,
-        debit_account=wallet if is_charge else usage,
-        credit_account=usage if is_charge else wallet,
-        amount=more if is_charge else -more,
-        occurred_at=took_place_at(call),
-        cause=f"vapi call {call.call_id}",
-        actor="system",
-        refusable=is_charge,
-        reverses=call_key(call.call_id),
-        note=f"{charge.explain()}; {booked.net} had been charged",
     )
 
 

@@ -1,10 +1,11 @@
 """A call as it is known here, and what a person says of it: its length, or that it is free."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
 from billing.calls.call import CallState, EndedCall, duration_seconds
+from billing.calls.facts import for_organization
 from billing.calls.length import StatedLength, is_possible
 from billing.errors import LengthUnknown
 from billing.tariffs.tariff import Charge
@@ -28,6 +29,10 @@ class CallRecord:
     first_seen_at: datetime
     updated_at: datetime
     correction_given_up: bool = False
+
+    def for_organization(self) -> "CallRecord":
+        """Return what an organisation is shown of it."""
+        return replace(self, call=for_organization(self.call))
 
 
 @dataclass(frozen=True, slots=True)

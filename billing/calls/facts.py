@@ -1,8 +1,9 @@
 """Facts of a call only get better: what several sources say about it becomes one."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
-from billing.calls.call import EndedCall, FactSource, usual_source
+from billing.calls.call import EndedCall, usual_source
+from billing.calls.fact_source import FactSource
 
 _FACTS = tuple(
     one.name
@@ -21,6 +22,19 @@ def of_notice(
     facts = {"assistant_id": assistant_id, "phone_number_id": phone_number_id}
     sources = {name: FactSource.NOTICE for name, value in facts.items() if value is not None}
     return EndedCall(call_id, assistant_id, phone_number_id, sources=sources or None)
+
+
+def names_what_answered(call: EndedCall) -> bool:
+    """Return whether somebody says what the call was started with, and not only who took part."""
+    if call.squad_id is not None or call.workflow_id is not None:
+        return True
+    took_part = call.source_of("assistant_id") is FactSource.NOTICE
+    return call.assistant_id is not None and not took_part
+
+
+def for_organization(call: EndedCall) -> EndedCall:
+    """Return what an organisation is shown of a call: all but what Vapi charges the platform."""
+    return replace(call, provider_cost_usd=None)
 
 
 def merge(known: EndedCall, told: EndedCall) -> EndedCall:

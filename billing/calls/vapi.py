@@ -4,13 +4,14 @@ Only what billing needs is taken: no names, numbers, transcripts or recordings.
 Source: Vapi's API reference (server messages; `GET /call`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from billing.calls.call import EndedCall, FactSource
+from billing.calls.call import EndedCall
 from billing.calls.call_in_progress import CallStatus, OngoingCall, due_in_seconds
+from billing.calls.fact_source import FactSource
 
 _LONGEST_TEXT = 200
 # A time outside these years is a mistake. PostgreSQL would store some that Python cannot read back.
@@ -25,9 +26,10 @@ def call_from_report(message: Mapping[str, Any], call_id: str) -> EndedCall:
     The times are those of its top level, which are final: its `call` may be an early snapshot. A
     time that is missing or unreadable is None, and Vapi's API is asked for it.
     """
+    assistant_id, sources = _assistant(_inner(message, "call", "assistantId"), _took_part(message))
     return EndedCall(
         call_id=call_id,
-        assistant_id=assistant_of(message),
+        assistant_id=assistant_id,
         phone_number_id=phone_number_of(message),
         squad_id=squad_of(message),
         workflow_id=workflow_of(message),
@@ -35,6 +37,8 @@ def call_from_report(message: Mapping[str, Any], call_id: str) -> EndedCall:
         ended_at=_moment(message.get("endedAt")),
         reported_seconds=_decimal(message.get("durationSeconds")),
         ended_reason=_text(message.get("endedReason")),
+        provider_cost_usd=_cost(message.get("cost")),
+        sources=sources or None,
     )
 
 
@@ -54,9 +58,7 @@ def ongoing_call(
 
 def assistant_of(message: Mapping[str, Any]) -> str | None:
     """Read which assistant a server message is about."""
-    return _text(_inner(message, "call", "assistantId")) or _text(
-        _inner(message, "assistant", "id")
-    )
+    return _assistant(_inner(message, "call", "assistantId"), _took_part(message))[0]
 
 
 def squad_of(message: Mapping[str, Any]) -> str | None:
@@ -93,18 +95,58 @@ def call_from_api(call: Mapping[str, Any]) -> EndedCall:
     """
     started_at, ended_at = _moment(call.get("startedAt")), _moment(call.get("endedAt"))
     recorded_at = _moment(call.get("updatedAt")) or _moment(call.get("createdAt"))
+    assistant_id, sources = _assistant(call.get("assistantId"), _active(call))
+    if ended_at is not None:
+        sources["ended_at"] = FactSource.API
     return EndedCall(
         call_id=call["id"],
-        assistant_id=_text(call.get("assistantId")),
+        assistant_id=assistant_id,
         phone_number_id=_text(call.get("phoneNumberId")),
         squad_id=_text(call.get("squadId")),
         workflow_id=_text(call.get("workflowId")),
         started_at=started_at,
         ended_at=ended_at or (recorded_at if started_at is None else None),
         ended_reason=_text(call.get("endedReason")),
+        provider_cost_usd=_cost(call.get("cost")),
         provider_ended=True,
-        sources={"ended_at": FactSource.API} if ended_at else None,
+        sources=sources or None,
     )
+
+
+def _assistant(
+    named: object, took_part: Iterable[object]
+) -> tuple[str | None, dict[str, FactSource]]:
+    """Read the assistant that a call names, or else the first that took part; and who says so.
+
+    That one took part counts for less than any word about whose the call is.
+    """
+    if (assistant_id := _text(named)) is not None:
+        return assistant_id, {}
+    heard_of = next((one for one in map(_text, took_part) if one is not None), None)
+    return heard_of, {"assistant_id": FactSource.NOTICE} if heard_of else {}
+
+
+def _took_part(message: Mapping[str, Any]) -> Iterator[object]:
+    """Yield the ids of the assistants that a server message has beside its call.
+
+    Nothing is read from metadata: whoever has a public key writes it.
+    """
+    call = message.get("call")
+    yield from _active(message)
+    yield from _active(call if isinstance(call, Mapping) else {})
+    yield _inner(message, "assistant", "id")
+
+
+def _active(told: Mapping[str, Any]) -> Iterator[object]:
+    """Yield the ids of the assistants that were active, in their order, then of a squad's members.
+
+    Source: Vapi's `Artifact.assistantActivations` and `Call.squad`. Those that were made for one
+    call have no ids.
+    """
+    for holder, members in (("artifact", "assistantActivations"), ("squad", "members")):
+        listed = _inner(told, holder, members)
+        for one in listed if isinstance(listed, list) else ():
+            yield one.get("assistantId") if isinstance(one, Mapping) else None
 
 
 def _inner(message: Mapping[str, Any], name: str, field: str) -> object:
@@ -120,13 +162,19 @@ def _text(value: object) -> str | None:
 
 
 def _decimal(value: object) -> Decimal | None:
-    if not isinstance(value, int | float | str) or "_" in str(value):
+    if isinstance(value, bool) or not isinstance(value, int | float | str) or "_" in str(value):
         return None
     try:
         number = Decimal(str(value))
     except InvalidOperation:
         return None
     return number if number.is_finite() and abs(number.adjusted()) <= _MOST_DIGITS else None
+
+
+def _cost(value: object) -> Decimal | None:
+    """Read what Vapi charges; None for a number that is no price."""
+    cost = _decimal(value)
+    return cost if cost is not None and cost >= 0 else None
 
 
 def _is_date(value: str) -> bool:

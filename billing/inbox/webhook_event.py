@@ -99,10 +99,10 @@ class WebhookEvent:
 
     `key` makes it one event: `evt_…` at Stripe; Vapi and Twilio have no event ids, so there it is
     `{call id}:{message type}` and `{MessageSid}:{MessageStatus}`. `subject` is the payment, call or
-    message that it is about. `facts` is what follows from it: those of an event that waits say
-    which process it starts, those of an ignored one what is to be noted all the same.
-    `due_in_seconds` is how long the drain leaves it to its own workflow. `outcome` is how one is
-    counted that is ignored for a reason of its own.
+    message that it is about. `body` is empty where it is not kept. `facts` is what follows from it:
+    those of an event that waits say which process it starts, those of an ignored one what is to be
+    noted all the same. `due_in_seconds` is how long the drain leaves it to its own workflow.
+    `outcome` is how one is counted that is ignored for a reason of its own.
     """
 
     source: Source

@@ -1,6 +1,6 @@
 """Compare a call that Vapi lists with what is known of it here; judge what came of a finding."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,6 +12,7 @@ from billing.calls.call import (
     took_place_at,
     why_unknown,
 )
+from billing.calls.ended_reason import FreeRule
 from billing.calls.facts import merge
 from billing.ledger.entry import Booked, call_correction_key, call_key
 from billing.ledger.wallet import Wallet
@@ -46,19 +47,22 @@ def compare_call(
     wallet: Wallet | None,
     tariffs: Iterable[Tariff],
     now: datetime,
+    *,
+    rules: Sequence[FreeRule] = (),
 ) -> Finding | None:
     """Return how an ended call differs from the ledger; None when it does not.
 
     `call` is all that is known of it by now (`KnownCall.with_listed`). `wallet` is that of whoever
     paid, or else of the assistant's owner. A call that a person has given up stays given up.
+    `rules` say which ends make calls free.
     """
     if known.is_final or known.state is CallState.DISCARDED:
         return None
-    rated = rate(call, wallet, tariffs, now)
+    rated = rate(call, wallet, tariffs, now, rules)
     if known.booked is not None:
-        return _drift(call, known, known.booked, rated) or _impossible(call, known.booked, now)
-    costs_nothing = isinstance(rated, Charge) and not rated.amount.amount_minor
-    if costs_nothing and known.state is CallState.SETTLED:
+        drift = _drift(call, known, known.booked, rated)
+        return drift or _impossible(call, known.booked, why_unknown(call, now, rules), now)
+    if _costs_nothing(rated) and known.state is CallState.SETTLED:
         return None
     return _unbooked(call, known, wallet, rated)
 
@@ -110,12 +114,20 @@ def _drift(
     )
 
 
-def _impossible(call: EndedCall, booked: Booked, now: datetime) -> Finding | None:
+def _costs_nothing(rated: Charge | CallState) -> bool:
+    """Return whether a call is known to cost nothing: by its charge, or whatever it would be."""
+    if isinstance(rated, Charge):
+        return not rated.amount.amount_minor
+    return rated is CallState.SETTLED
+
+
+def _impossible(
+    call: EndedCall, booked: Booked, problem: str | None, now: datetime
+) -> Finding | None:
     """Return the finding of a charge that Vapi contradicts by what cannot be; None without one.
 
     Nothing is corrected by it: a person has to look.
     """
-    problem = why_unknown(call, now)
     if problem is None or duration_seconds(call) is None or not call.has_final_length:
         return None
     return Finding(
@@ -138,14 +150,13 @@ def _unbooked(
     """
     heard_of = known.reported or known.state is not None
     amount = rated.amount if isinstance(rated, Charge) else None
-    costs_nothing = amount is not None and not amount.amount_minor
     return Finding(
         subject=call.call_id,
         kind=FindingKind.UNBILLED if heard_of else FindingKind.MISSING,
         occurred_at=took_place_at(call),
         org_id=wallet.org_id if wallet else None,
         amount=amount,
-        due=() if costs_nothing else (call_key(call.call_id),),
+        due=() if _costs_nothing(rated) else (call_key(call.call_id),),
         detail=rated.explain() if isinstance(rated, Charge) else rated.value,
         call=call,
     )

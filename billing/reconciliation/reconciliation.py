@@ -1,12 +1,13 @@
 """Reconciliation: its runs, what they find, and what that comes to."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
 from enum import StrEnum
 
 from billing.calls.call import EndedCall
+from billing.calls.facts import for_organization
 from billing.errors import InvalidWindow
 from billing.inbox.webhook_event import Source
 from billing.ledger.money import Currency, Money
@@ -153,6 +154,10 @@ class Finding:
     call: EndedCall | None = None
     outcome: FindingOutcome = FindingOutcome.OPEN
     position: int = 0
+
+    def for_organization(self) -> "Finding":
+        """Return what an organisation is shown of it."""
+        return replace(self, call=self.call and for_organization(self.call))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from sqlalchemy import ARRAY, Text, and_, bindparam, case, func, or_, select, te
 from sqlalchemy.dialects.postgresql import insert
 
 from billing.calls.call import CallState
+from store.calls import free_call_rules
 from store.database.rowset import rowset
 from store.schema import calls as table
 from store.schema import calls_in_progress
@@ -46,10 +47,11 @@ RECORD = _new.on_conflict_do_update(
         ),
     ),
 )
-_better = rowset((table.c.call_id, table.c.facts, table.c.ended_at))
+_FACTS = ("facts", "ended_at", "ended_reason", "provider_cost_usd")
+_better = rowset((table.c.call_id, *(table.c[name] for name in _FACTS)))
 RECORD_FACTS = (
     update(table)
-    .values(facts=_better.c.facts, ended_at=_better.c.ended_at, updated_at=func.now())
+    .values(**{name: _better.c[name] for name in _FACTS}, updated_at=func.now())
     .where(table.c.call_id == _better.c.call_id)
 )
 # Locks come one after another, in the same order for all, so that no two sets can deadlock.
@@ -66,7 +68,11 @@ _given = (
     .render_derived(name="given")
 )
 KNOWN = select(
-    _given.c.of, func.now().label("now"), calls_in_progress.c.cap_seconds, *table.c
+    _given.c.of,
+    func.now().label("now"),
+    free_call_rules.ALL,
+    calls_in_progress.c.cap_seconds,
+    *table.c,
 ).select_from(
     _given.outerjoin(table, table.c.call_id == _given.c.of).outerjoin(
         calls_in_progress, calls_in_progress.c.call_id == _given.c.of

@@ -18,6 +18,7 @@ from billing.calls.call import (
     why_unknown,
 )
 from billing.calls.call_record import CallRecord
+from billing.calls.ended_reason import FreeRule
 from billing.calls.facts import merge
 from billing.ledger.entry import Outcome, Posting
 from billing.ledger.wallet import Wallet
@@ -25,6 +26,7 @@ from billing.tariffs.tariff import Charge
 from store.calls import owners
 from store.calls.call_records import FACTS, call_record
 from store.calls.call_statements import KNOWN, LOCK, RECORD, RECORD_FACTS
+from store.calls.free_call_rules import RULES
 from store.calls.owners import Payers
 from store.database import additions
 from store.database.additions import Addition
@@ -49,12 +51,14 @@ _OWED = func.coalesce(table.c.waiting_minor, table.c.amount_minor, 0)
 class LockedCalls:
     """Calls that are locked: what is known of each by its id, and when; `now` is PostgreSQL's.
 
-    `caps` are how long the gate let them in for, as long as it is not in their facts.
+    `caps` are how long the gate let them in for, as long as it is not in their facts. `rules` say
+    which ends make calls free.
     """
 
     records: Mapping[str, CallRecord]
     caps: Mapping[str, int]
     now: datetime | None
+    rules: Sequence[FreeRule] = ()
 
     def with_known(self, call: EndedCall) -> EndedCall:
         """Return what is known of a call, now that this is told of it."""
@@ -80,12 +84,12 @@ async def charge(
     if known.now is None:
         return []
     calls = [known.with_known(call) for call in calls]
-    unknown = {call.call_id: why_unknown(call, known.now) for call in calls}
+    unknown = {call.call_id: why_unknown(call, known.now, known.rules) for call in calls}
     payers = await owners.lock_payers(connection, calls)
     decided = _decided(known.records)
     wallets_of = {call.call_id: payers.wallet(call.call_id) for call in calls}
     open_calls = [call for call in calls if call.call_id not in decided]
-    rated = decided | await _rated(connection, open_calls, wallets_of, known.now)
+    rated = decided | await _rated(connection, open_calls, wallets_of, known.now, known.rules)
     postings = await _post(connection, payers, rated, calls)
     bills = [
         bill(one, wallets_of[one], rated[one], postings.get(one), unknown[one])
@@ -108,7 +112,20 @@ async def lock(connection: AsyncConnection, call_ids: Collection[str]) -> Locked
         records={row.call_id: call_record(row) for row in rows if row.call_id is not None},
         caps={row.of: row.cap_seconds for row in rows if row.cap_seconds is not None},
         now=rows[0].now if rows else None,
+        rules=RULES.validate_python(rows[0].free_call_rules or ()) if rows else (),
     )
+
+
+def fact_columns(call: EndedCall) -> dict[str, Any]:
+    """Return the columns of a call's row that say what is known of it."""
+    cost = call.provider_cost_usd
+    return {
+        "call_id": call.call_id,
+        "facts": FACTS.dump_python(call, mode="json", exclude_defaults=True),
+        "ended_at": call.ended_at,
+        "ended_reason": call.ended_reason,
+        "provider_cost_usd": None if cost is None else str(cost),
+    }
 
 
 async def waiting(
@@ -150,13 +167,16 @@ async def _rated(
     calls: Iterable[EndedCall],
     wallets_of: Mapping[str, Wallet | None],
     now: datetime,
+    rules: Sequence[FreeRule],
 ) -> dict[str, Charge | CallState]:
     """Rate calls, by id. Where a tariff is missing, they are all looked up once more."""
     payers = {wallet.org_id for wallet in wallets_of.values() if wallet is not None}
 
     async def rate_all() -> dict[str, Charge | CallState]:
         rates = await call_tariffs.for_organizations(connection, payers)
-        return {call.call_id: rate(call, wallets_of[call.call_id], rates, now) for call in calls}
+        return {
+            call.call_id: rate(call, wallets_of[call.call_id], rates, now, rules) for call in calls
+        }
 
     rated = await rate_all()
     if CallState.NO_TARIFF in rated.values():
@@ -215,7 +235,7 @@ async def _record(
         if before is None or not _stands(before, call.call_id in decided, call, one):
             outcomes.append(_row(call, one, settled_by))
         elif before.call != call:
-            better.append(_facts(call))
+            better.append(fact_columns(call))
     for statement, rows in ((RECORD, outcomes), (RECORD_FACTS, better)):
         if rows:
             await connection.execute(statement, {"rows": rows})
@@ -231,21 +251,13 @@ def _stands(before: CallRecord, is_decided: bool, call: EndedCall, one: CallBill
     return not call.has_final_length and not is_posted
 
 
-def _facts(call: EndedCall) -> dict[str, Any]:
-    return {
-        "call_id": call.call_id,
-        "facts": FACTS.dump_python(call, mode="json", exclude_defaults=True),
-        "ended_at": call.ended_at,
-    }
-
-
 def _row(call: EndedCall, one: CallBill, settled_by: str | None) -> dict[str, Any]:
     refused = one.posting and one.posting.refused_amount
     is_correction = refused is not None and one.charge is not None and refused != one.charge.amount
     charge = None if is_correction else one.charge
     by_another = settled_by if one.state is CallState.SETTLED else None
     return {
-        **_facts(call),
+        **fact_columns(call),
         "org_id": one.org_id,
         "state": one.state,
         "billed_seconds": charge and charge.billed_seconds,

@@ -7,7 +7,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing.calls.call import CallState, EndedCall, call_workflow_id
 from billing.ledger.entry import Booked, call_key
 from store.calls import calls, owners
-from store.calls.call_records import FACTS
 from store.ledger import ledger, wallets
 from store.schema import calls as table
 
@@ -51,10 +50,8 @@ async def _let_stand(connection: AsyncConnection, call_id: str, booked: Booked, 
 async def _give_up(connection: AsyncConnection, call: EndedCall, note: str) -> bool:
     """Discard a call that nothing is booked for; False if it is settled, and costs nothing."""
     row = {
-        "call_id": call.call_id,
+        **calls.fact_columns(call),
         "state": CallState.DISCARDED,
-        "facts": FACTS.dump_python(call, mode="json"),
-        "ended_at": call.ended_at,
         "workflow_id": call_workflow_id(call.call_id),
         "note": note,
     }

@@ -12,15 +12,16 @@ from billing.calls.gate import Freeze, GateStanding
 from billing.errors import NotFound
 from billing.ledger.money import Currency, Money
 from billing.messages.message import MessageState
+from billing.organizations import AgentKind, Answerer
 from store.schema import agents, calls, freezes, messages, tariffs, wallets
 from store.tariffs import call_tariffs
 
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A phone number: the assistant that answers it, and how its organisation stands."""
+    """A phone number: what answers it, and how its organisation stands."""
 
-    assistant_id: str | None
+    answerer: Answerer | None
     standing: GateStanding
 
 
@@ -57,10 +58,10 @@ def _standings(wallet: FromClause, *further: Any) -> Select[Any]:
     ).select_from(wallet.outerjoin(freezes, _IN_FORCE).outerjoin(tariffs, applies))
 
 
-_assistant = agents.alias("assistant")
-# Whoever has registered the assistant pays, or else the number, as when the call is charged.
-_OF_NUMBER = agents.outerjoin(_assistant, _assistant.c.agent_id == agents.c.answered_by).join(
-    wallets, wallets.c.org_id == func.coalesce(_assistant.c.org_id, agents.c.org_id)
+_answerer = agents.alias("answerer")
+# Whoever has registered what answers pays, or else the number, as when the call is charged.
+_OF_NUMBER = agents.outerjoin(_answerer, _answerer.c.agent_id == agents.c.answered_by).join(
+    wallets, wallets.c.org_id == func.coalesce(_answerer.c.org_id, agents.c.org_id)
 )
 
 
@@ -74,13 +75,14 @@ async def standing_of(connection: AsyncConnection, org_id: str) -> GateStanding:
 
 
 async def standing_of_number(connection: AsyncConnection, phone_number_id: str) -> Number | None:
-    """Read which assistant answers a phone number, and how the wallet stands that pays for it.
+    """Read what answers a phone number, and how the wallet stands that pays for it.
 
     None when nobody has registered the number.
     """
-    query = _standings(_OF_NUMBER, agents.c.answered_by).where(agents.c.agent_id == phone_number_id)
+    query = _standings(_OF_NUMBER, agents.c.answered_by, agents.c.answered_by_kind)
+    query = query.where(agents.c.agent_id == phone_number_id)
     rows = (await connection.execute(query)).mappings().all()
-    return Number(rows[0][agents.c.answered_by], _standing(rows)) if rows else None
+    return Number(_answerer_in(rows[0]), _standing(rows)) if rows else None
 
 
 async def frozen_numbers(connection: AsyncConnection) -> list[str]:
@@ -116,6 +118,14 @@ async def thaw(connection: AsyncConnection, org_id: str, thawed_by: str) -> None
     )
     if not ended.rowcount:
         raise NotFound(f"{org_id} is not frozen")
+
+
+def _answerer_in(row: Any) -> Answerer | None:
+    """Return what answers; a number that version 0.1 registered has an assistant."""
+    agent_id, kind = row[agents.c.answered_by], row[agents.c.answered_by_kind]
+    if agent_id is None:
+        return None
+    return Answerer(agent_id, AgentKind(kind or AgentKind.ASSISTANT))
 
 
 def _standing(rows: Any) -> GateStanding:

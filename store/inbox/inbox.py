@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import Column, Double, Executable, cast, func, literal_column, select, update
+from sqlalchemy import Column, Double, Executable, case, cast, func, literal_column, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -32,9 +32,18 @@ _SECOND = func.make_interval(0, 0, 0, 0, 0, 0, 1)
 
 _new = rowset((*(table.c[name] for name in _KEPT), Column("due_in_seconds", Double)))
 _DUE_AT = func.now() + _new.c.due_in_seconds * _SECOND
+# What is kept without its body has none from the beginning.
+_BODY_REMOVED_AT = case((_new.c.body == "", func.now()))
 _ACCEPT = (
     insert(table)
-    .from_select([*_KEPT, "due_at"], select(*(_new.c[name] for name in _KEPT), _DUE_AT))
+    .from_select(
+        [*_KEPT, "due_at", "body_removed_at"],
+        select(
+            *(_new.c[name] for name in _KEPT),
+            _DUE_AT,
+            _BODY_REMOVED_AT,
+        ),
+    )
     .on_conflict_do_nothing()
     .returning(table.c.source, table.c.key)
 )
@@ -44,7 +53,7 @@ _REPLACE_IGNORED = (
     .where(table.c.source == _new.c.source, table.c.key == _new.c.key)
     .where(table.c.status == EventStatus.IGNORED)
     .values({name: _new.c[name] for name in _KEPT})
-    .values(due_at=_DUE_AT, received_at=func.now(), body_removed_at=None)
+    .values(due_at=_DUE_AT, received_at=func.now(), body_removed_at=_BODY_REMOVED_AT)
     .values(event_id=literal_column("DEFAULT"))
     .returning(table.c.source, table.c.key)
 )

@@ -24,7 +24,7 @@ async def rates(connection: AsyncConnection, now: datetime, window: timedelta) -
         delivery=_sum(_delivery(row) for row in ended),
         processing=_processing((await connection.execute(_RECEIVED, given)).one()),
         billing=_sum(_billing(row) for row in ended),
-        unowned=sum(row.payable for row in ended if row.org_id is None),
+        unowned=sum(_waiting(_billing(row)) for row in ended if row.org_id is None),
     )
 
 
@@ -41,7 +41,7 @@ async def rates_of_all(
         delivery=_sum(one.delivery for one in by_owner.values()),
         processing=_sum(one.processing for one in by_owner.values()),
         billing=_sum(one.billing for one in by_owner.values()),
-        unowned=by_owner[None].billing.total if None in by_owner else 0,
+        unowned=_waiting(by_owner[None].billing) if None in by_owner else 0,
     )
     return together, {owner: one for owner, one in by_owner.items() if owner is not None}
 
@@ -76,6 +76,11 @@ def _processing(row: Any) -> Rate:
 
 def _billing(row: Any) -> Rate:
     return Rate(row.settled, row.payable)
+
+
+def _waiting(billing: Rate) -> int:
+    """Return how many are not settled; what never connected is, though it is nobody's."""
+    return billing.total - billing.good
 
 
 def _sum(found: Iterable[Rate]) -> Rate:

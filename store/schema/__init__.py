@@ -2,7 +2,7 @@
 
 from store.schema.adjustments import adjustments
 from store.schema.alerts import alarms, alerts
-from store.schema.calls import calls, calls_in_progress, freezes
+from store.schema.calls import calls, calls_in_progress, free_call_rules, freezes
 from store.schema.columns import metadata
 from store.schema.idempotency import idempotency_keys
 from store.schema.inbox import webhook_events
@@ -38,6 +38,7 @@ __all__ = [
     "discarded_payments",
     "disputes",
     "former_customers",
+    "free_call_rules",
     "freezes",
     "idempotency_keys",
     "ledger_entries",

@@ -9,8 +9,10 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
+    Numeric,
     Table,
     Text,
+    func,
     text,
 )
 from sqlalchemy import text as sql
@@ -45,6 +47,18 @@ calls_in_progress = Table(
     Index("calls_in_progress_due", "due_at"),
 )
 
+# Since when calls are free that end so, and until when they were.
+free_call_rules = Table(
+    "free_call_rules",
+    metadata,
+    string("ending", primary_key=True),
+    moment("since", primary_key=True, server_default=func.now()),
+    moment("until", nullable=True),
+    CheckConstraint("since < until", name="free_call_rules_last"),
+    Index(
+        "free_call_rules_in_force", "ending", unique=True, postgresql_where=text("until IS NULL")
+    ),
+)
 
 calls = Table(
     "calls",
@@ -67,6 +81,9 @@ calls = Table(
     # What the wallet was refused for. Of a correction that is the difference, while the amounts
     # above are those of the charge that stands.
     minor("waiting_minor", nullable=True),
+    # Why it ended, in Vapi's words, and what Vapi charges the platform for it.
+    string("ended_reason", nullable=True),
+    Column("provider_cost_usd", Numeric),
     # A person decided that the charge stays as it is, whatever Vapi says.
     Column("correction_given_up", Boolean, nullable=False, server_default=text("false")),
     Column("position", BigInteger, Identity(always=True), nullable=False),

@@ -37,6 +37,7 @@ agents = Table(
     organization(),
     recorded("created_at"),
     string("answered_by", nullable=True),
+    string("answered_by_kind", nullable=True),
     Index("agents_org", "org_id"),
 )
 

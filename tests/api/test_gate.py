@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
@@ -20,9 +20,10 @@ from devstack.stack import Stack
 from store.calls import gate as store
 from store.database import engine as store_engine
 from store.organizations import api_keys
+from store.schema import calls_in_progress
 from tests.support.answers import eventually, expect_refusal, parked, problem, settled
 from tests.support.api_server import RULES, Api, serving
-from tests.support.assistant_requests import a_number, admission, ask, assistant_request
+from tests.support.assistant_requests import a_number, admission, answered, ask, assistant_request
 from tests.support.factories import an_organization, balance_of, credit, ended_call, unique
 from tests.support.migrations import set_up
 from tests.support.signed_webhooks import (
@@ -36,6 +37,7 @@ from tests.support.signed_webhooks import (
     with_hmac,
 )
 from tests.support.stand_ins import VapiStandIn
+from tests.support.vapi_types import differences
 
 NOT_IN_SERVICE = {"error": "Sorry, this number is not in service. Goodbye."}
 NOT_NOW = {
@@ -70,6 +72,35 @@ async def test_a_call_is_let_in_for_as_long_as_the_wallet_can_pay(api: Api) -> N
     counted = await gate_counts(api)
     assert await ask(api, number) == admission(assistant, 85)
     await counts_up(api, "accepted", counted)
+
+
+@pytest.mark.parametrize(("kind", "seconds"), [("squad", 85), ("workflow", None)])
+async def test_a_number_is_answered_by_its_squad_or_workflow(
+    api: Api, kind: str, seconds: int | None
+) -> None:
+    """Vapi takes no cap of a workflow, which has one of its own."""
+    number, answers = await a_number(
+        api, await an_organization(api.engine, 79, debt_limit_minor=0), kind
+    )
+    call_id = unique("call")
+    said = await ask(api, number, call_id)
+    assert said == answered(kind, answers, seconds)
+    assert differences("ServerMessageResponseAssistantRequest", said) == []
+    await eventually(lambda: is_noted(api, call_id, (None, number, seconds)))
+
+
+async def is_noted(api: Api, call_id: str, noted: tuple[str | None, str, int | None]) -> bool:
+    kept = calls_in_progress.c
+    query = select(kept.assistant_id, kept.phone_number_id, kept.cap_seconds)
+    async with api.engine.connect() as connection:
+        row = (await connection.execute(query.where(kept.call_id == call_id))).one_or_none()
+    return row is not None and tuple(row) == noted
+
+
+async def test_what_the_gate_answers_has_the_type_that_vapi_publishes(api: Api) -> None:
+    number, _ = await a_number(api, await an_organization(api.engine, 79, debt_limit_minor=0))
+    for asked in (number, "nobody's"):
+        assert differences("ServerMessageResponseAssistantRequest", await ask(api, asked)) == []
 
 
 async def test_no_call_is_longer_than_the_platform_allows(api: Api) -> None:

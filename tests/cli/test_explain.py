@@ -1,6 +1,8 @@
 """`callwallet explain`, typed by a person."""
 
 import json
+from dataclasses import replace
+from decimal import Decimal
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -14,6 +16,7 @@ async def test_a_charge_is_explained_line_by_line(stack: Stack, engine: AsyncEng
     env = stack.settings()
     org_id = await an_organization(engine, 1000)
     call = ended_call(await an_assistant(engine, org_id), 61)
+    call = replace(call, provider_cost_usd=Decimal("0.1075"))
     async with engine.begin() as connection:
         await calls.charge(connection, [call])
     key = f"call:{call.call_id}"
@@ -22,6 +25,8 @@ async def test_a_charge_is_explained_line_by_line(stack: Stack, engine: AsyncEng
     assert f"0.57 GBP from wallet:{org_id} to usage:calls" in ended.output
     assert "61 s = 0.72 USD, charged as 0.57 GBP (default-gbp-2020)" in ended.output
     assert "70 USD minor units a minute, by 1 s, converted at 0.79" in ended.output
+    assert "customer-ended-call" in ended.output
+    assert "0.1075 USD" in ended.output
     flat = ended.output.replace("\n", "").replace(" ", "")
     assert f"{env['TEMPORAL_UI_URL']}/namespaces/billing/workflows/call%2F{call.call_id}" in flat
 

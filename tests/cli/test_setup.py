@@ -5,9 +5,10 @@ from sqlalchemy import text, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
+from billing.calls.ended_reason import FreeEnding
 from billing.recharges.history import RechargeSettings
 from devstack.stack import Stack
-from store.calls import calls
+from store.calls import calls, free_call_rules
 from store.database import migrate
 from store.recharges import recharge_settings
 from store.schema import recharge_settings as settings_table
@@ -112,4 +113,24 @@ async def test_example_tariffs_do_not_change_what_was_set_before(
     said = (await set_up(stack, engine, "--example-tariffs")).output
     assert '"price": "default-gbp-2020", "why": "tariff default-gbp-2020 exists with' in said
     assert said.count("an example price was not added") == 1
+
+
+async def test_setup_makes_faults_of_vapi_free_from_now_on_or_no_longer(
+    stack: Stack, migrated_database: NewDatabase
+) -> None:
+    engine = await migrated_database()
+    given = {**stack.settings(), "DATABASE_URL": stack.postgres.url(str(engine.url.database))}
+    kept = []
+    for setting in ("true", "false"):
+        ended = await callwallet(
+            {**given, "VAPI_FAULTS_FREE": setting, "LOG_JSON": "true"}, "setup"
+        )
+        assert ended.status == 0, ended.said
+        assert '"by": "provider_fault"' in ended.output
+        async with engine.connect() as connection:
+            rules = await free_call_rules.read(connection)
+        kept += [rule for rule in rules if rule.ending is FreeEnding.PROVIDER_FAULT]
+    begun, over = kept
+    assert (begun.since, begun.until) == (over.since, None)
+    assert over.until is not None
     await engine.dispose()

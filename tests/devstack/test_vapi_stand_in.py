@@ -14,8 +14,18 @@ import pytest
 from devstack.providers.vapi.messages import VAPI_ACCOUNT_ID, auth_headers, end_of_call_report
 from tests.support.os_processes import eventually
 from tests.support.stand_in_process import VAPI_SECRET, Receiver, StandIns, receiving, running
+from tests.support.vapi_types import differences
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+INLINE = {"name": "Made for this call", "firstMessage": "Hello."}
+# What calls can have been started with, and what may be told of them.
+KINDS: dict[str, dict[str, Any]] = {
+    "assistant": {"assistantId": "asst_1"},
+    "squad": {"squadId": "squad_1", "assistantActivations": [{"assistantId": "asst_1"}, {}]},
+    "inline squad": {"squad": {"members": [{"assistantId": "asst_1"}, {"assistant": INLINE}]}},
+    "inline assistant": {"assistant": INLINE, "type": "webCall"},
+    "workflow": {"workflowId": "flow_1", "phoneNumberId": "number_1"},
+}
 
 
 @pytest.fixture(scope="module")
@@ -249,3 +259,97 @@ def test_the_message_functions_need_no_server() -> None:
     body = json.dumps(report).encode()
     headers = auth_headers("hmac", "s", body, NOON.timestamp())
     assert headers["x-timestamp"] == str(int(NOON.timestamp() * 1000))
+
+
+# What its SDK publishes.
+
+
+async def shown(stand_ins: StandIns, call_id: str) -> dict[str, Any]:
+    call: dict[str, Any] = (await stand_ins.vapi.get(f"/call/{call_id}")).raise_for_status().json()
+    return call
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_call_and_all_that_is_told_of_it_have_the_published_types(
+    stand_ins: StandIns, receiver: Receiver, kind: str
+) -> None:
+    call_id = await register(stand_ins, **{"assistantId": None} | KINDS[kind])
+    assert differences("Call", await shown(stand_ins, call_id)) == []
+    await stand_ins.control("vapi", f"calls/{call_id}/status", {"status": "in-progress"})
+    await stand_ins.control("vapi", f"calls/{call_id}/end", {"durationSeconds": 61})
+    await receiver.expect(2)
+    update, report = receiver.messages()
+    assert differences("ServerMessageStatusUpdate", update) == []
+    assert differences("ServerMessageEndOfCallReport", report) == []
+    ended = await shown(stand_ins, call_id)
+    assert differences("Call", ended) == []
+    given = KINDS[kind].keys() & {"assistantId", "squadId", "squad", "workflowId", "assistant"}
+    assert {name: report["call"][name] for name in given} == {name: ended[name] for name in given}
+
+
+async def test_who_was_active_is_told_at_the_end_and_who_was_made_for_the_call_has_no_id(
+    stand_ins: StandIns, receiver: Receiver
+) -> None:
+    call_id = await register(stand_ins, assistantId=None, **KINDS["squad"])
+    await stand_ins.control("vapi", f"calls/{call_id}/end")
+    await receiver.expect(1)
+    active = [{"assistantName": "Front desk", "assistantId": "asst_1"}]
+    active.append({"assistantName": "Front desk"})
+    assert receiver.messages()[0]["artifact"]["assistantActivations"] == active
+    assert (await shown(stand_ins, call_id))["artifact"]["assistantActivations"] == active
+
+
+async def test_a_call_can_have_ended_without_an_end_and_for_any_reason_that_is_published(
+    stand_ins: StandIns,
+) -> None:
+    reason = {"endedReason": "call.in-progress.error-vapifault-worker-died"}
+    call = await shown(stand_ins, await register(stand_ins, status="ended", **reason))
+    assert differences("Call", call) == []
+    assert (call["status"], "endedAt" in call) == ("ended", False)
+    assert call["endedReason"] == reason["endedReason"]
+
+
+async def test_a_record_changes_later_and_says_when(stand_ins: StandIns) -> None:
+    call_id = await register(stand_ins, durationSeconds=60)
+    path, later = f"/_control/calls/{call_id}", "2026-11-03T08:00:00.000Z"
+    changed = await stand_ins.vapi.patch(path, json={"updatedAt": later, "cost": 0.25})
+    assert (changed.json()["updatedAt"], changed.json()["cost"]) == (later, 0.25)
+    listed = await stand_ins.vapi.get("/call", params={"updatedAtGe": later, "limit": 1000})
+    assert call_id in [call["id"] for call in listed.json()]
+    assert differences("Call", await shown(stand_ins, call_id)) == []
+
+
+async def test_a_call_that_is_deleted_is_shown_once_more_and_then_unknown(
+    stand_ins: StandIns,
+) -> None:
+    call_id = await register(stand_ins, durationSeconds=60)
+    assert (await stand_ins.vapi.delete(f"/call/{call_id}")).json()["id"] == call_id
+    assert (await stand_ins.vapi.get(f"/call/{call_id}")).status_code == 404
+    assert (await stand_ins.vapi.delete(f"/call/{call_id}")).status_code == 404
+
+
+async def test_an_assistant_request_has_the_published_type(
+    stand_ins: StandIns, receiver: Receiver
+) -> None:
+    await stand_ins.control("vapi", "assistant-request", {"phoneNumberId": "number_1"})
+    assert differences("ServerMessageAssistantRequest", receiver.messages()[0]) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ({"endedAt": None}, "Call.endedAt is null, and should be absent"),
+        ({"metadata": {}}, "Call.metadata is not published"),
+        ({"status": "over"}, "Call.status is over, which is no CallStatus"),
+        ({"updatedAt": "now"}, "Call.updatedAt is now, which is no dt.datetime"),
+        ({"squad": {}}, "Call.squad.members is missing"),
+        ({"cost": "1"}, "Call.cost is 1, which is no float"),
+        ({"artifact": {"assistantActivations": [{}]}},
+         "Call.artifact.assistantActivations[0].assistantName is missing"),
+    ],
+)  # fmt: skip
+def test_a_difference_is_found_and_named(value: dict[str, Any], said: str) -> None:
+    moment = NOON.isoformat()
+    call = {"id": "1", "orgId": "2", "createdAt": moment, "updatedAt": moment}
+    assert differences("Call", call) == []
+    assert differences("Call", call | value) == [said]

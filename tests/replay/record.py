@@ -201,6 +201,7 @@ async def _unready_calls(world: World) -> None:
     await handle.result()
     await world.keep(handle.id, "bill_call_unknown_assistant")
     await _told_calls(world)
+    await _unnamed_calls(world)
     await world.keep(f"collect/{org_id}", "collect")
 
 
@@ -226,6 +227,22 @@ async def _told_calls(world: World) -> None:
     await world.call_in_progress(dear)
     await drain(world.temporal, world.engine, report_of(dear))
     await world.keep(drain_inbox.WORKFLOW_ID, "drain_inbox_tells")
+
+
+async def _unnamed_calls(world: World) -> None:
+    """Ask Vapi whose a call is: it names an assistant, or is not asked again."""
+    org_id = await an_organization(world.engine)
+    call = ended_call(await an_assistant(world.engine, org_id))
+    await world.vapi.knows(call)
+    handle = await start_bill(world.temporal, replace(call, assistant_id=None))
+    await handle.result()
+    await world.keep(handle.id, "bill_call_asks_whose_it_is")
+
+    handle = await start_bill(world.temporal, ended_call())
+    await until_parked(handle, "unknown_assistant")
+    await reprocess(handle, "Ann: just looking")
+    await discard(handle, "Ann: a test call")
+    await world.keep(handle.id, "bill_call_nobody_knows_whose_it_is")
 
 
 async def _many_at_once(world: World) -> None:

@@ -18,6 +18,12 @@ def admission(assistant_id: str, seconds: int) -> dict[str, Any]:
     return {"assistantId": assistant_id, "assistantOverrides": overrides}
 
 
+def answered(kind: str, agent_id: str, seconds: int | None) -> dict[str, Any]:
+    """Return the answer that has a squad or a workflow take a call, capped if it can be."""
+    capped = {f"{kind}Overrides": {"maxDurationSeconds": seconds}} if seconds else {}
+    return {f"{kind}Id": agent_id} | capped
+
+
 async def ask(api: Api, number: str | None, call_id: str | None = None) -> dict[str, Any]:
     answer = await api.send(with_bearer(assistant_request(number, call_id)))
     assert answer.status_code == 200, answer.text
@@ -26,13 +32,13 @@ async def ask(api: Api, number: str | None, call_id: str | None = None) -> dict[
     return said
 
 
-async def a_number(api: Api, org_id: str) -> tuple[str, str]:
-    """Register a number and the assistant that answers it; return both ids."""
-    number, assistant = unique("number"), unique("assistant")
+async def a_number(api: Api, org_id: str, kind: str = "assistant") -> tuple[str, str]:
+    """Register a number and the assistant, squad or workflow that answers it; return both ids."""
+    number, answers = unique("number"), unique(kind)
     path = f"/v1/organizations/{org_id}/assistants"
     for new in (
-        {"assistant_id": assistant},
-        {"phone_number_id": number, "assistant_id": assistant},
+        {f"{kind}_id": answers},
+        {"phone_number_id": number, f"{kind}_id": answers},
     ):
         (await api.operator.post(path, json=new)).raise_for_status()
-    return number, assistant
+    return number, answers

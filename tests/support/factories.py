@@ -9,7 +9,8 @@ from sqlalchemy import insert, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from billing.alerts.alert import Alert, AlertLevel
-from billing.calls.call import EndedCall, FactSource
+from billing.calls.call import EndedCall
+from billing.calls.fact_source import FactSource
 from billing.ledger.entry import (
     Account,
     Entry,

@@ -13,8 +13,8 @@ from billing.ledger.money import Currency
 from billing.tariffs.tariff import rate_call, tariff_at
 from devstack.demo.platform import Tenant
 from devstack.load import fire
-from devstack.providers.vapi.control import Generated
 from devstack.providers.vapi.messages import report_of
+from devstack.providers.vapi.requests import Generated
 from store.tariffs import call_tariffs
 from tests.support.world import CONNECTIONS, PATIENCE_SECONDS, RUNNING, WAITING, World, until
 

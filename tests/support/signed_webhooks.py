@@ -86,7 +86,8 @@ def report(
     body = message(
         "end-of-call-report",
         call_id,
-        call={"id": call_id, "orgId": "vapi-account", "assistantId": assistant_id},
+        call={"id": call_id, "orgId": "vapi-account"}
+        | ({"assistantId": assistant_id} if assistant_id else {}),
         startedAt="2026-11-02T12:00:00.000Z",
         endedAt=f"2026-11-02T12:{seconds // 60:02}:{seconds % 60:02}.000Z",
         endedReason="customer-ended-call",

@@ -187,7 +187,12 @@ class VapiStandIn:
         known = {name: value for name, value in told.items() if value is not None}
         (await self.http.post("/_control/calls", json=known)).raise_for_status()
 
-    async def lists(self, *calls: EndedCall, created_at: datetime | None = None) -> None:
+    async def lists(
+        self,
+        *calls: EndedCall,
+        created_at: datetime | None = None,
+        ended_reason: str | None = None,
+    ) -> None:
         """Make Vapi's list show ended calls, created when they started, or all at `created_at`."""
         told = [
             {
@@ -197,11 +202,16 @@ class VapiStandIn:
                 "createdAt": _iso(created_at or call.started_at),
                 "startedAt": _iso(call.started_at),
                 "endedAt": _iso(call.ended_at),
+                "endedReason": ended_reason,
             }
             for call in calls
         ]
         known = [{name: value for name, value in one.items() if value} for one in told]
         (await self.http.post("/_control/calls", json=known)).raise_for_status()
+
+    async def shows(self, **call: Any) -> None:
+        """Make Vapi's API show a call, in Vapi's names."""
+        (await self.http.post("/_control/calls", json=call)).raise_for_status()
 
     async def misbehave(self, call_id: str, **fault: Any) -> None:
         """Make reads of this call fail."""

@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 
-from billing.calls.call import CallBill, CallState, EndedCall, FactSource, call_workflow_id
+from billing.calls.call import CallBill, CallState, EndedCall, call_workflow_id
+from billing.calls.fact_source import FactSource
 from billing.calls.facts import merge, of_notice
 from billing.inbox.webhook_event import Drain
 from billing.ledger.money import Currency, Money

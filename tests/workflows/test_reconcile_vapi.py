@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client, WorkflowHandle
 
@@ -515,3 +516,21 @@ async def test_a_call_with_an_end_and_a_reason_is_compared_whatever_its_status_s
     await vapi.knows(call, "in-progress")
     report = await reconciler.reconcile(day)
     assert (report.total.missing, report.total.recovered) == (1, 1)
+
+
+async def test_a_charge_that_a_rule_made_free_is_given_back_if_the_call_began_while_it_held(
+    reconciler: Reconciler, engine: AsyncEngine, vapi: VapiStandIn
+) -> None:
+    org_id, assistant = await a_tenant(engine)
+    day, fault = a_day(), "call.in-progress.error-vapifault-worker-died"
+    free, dear = calls_on(day, assistant, 2)
+    period = text("INSERT INTO free_call_rules VALUES ('provider_fault', :since, :until)")
+    async with engine.begin() as connection:
+        times = {"since": day.since, "until": dear.started_at}
+        await connection.execute(period, times)
+    await vapi.lists(free, dear, ended_reason=fault)
+    await bill(engine, free, dear)
+    report = await reconciler.reconcile(day)
+    assert (report.total.drifted, report.total.recovered) == (1, 1)
+    assert (await keys_of(engine, org_id))[2:] == [f"call:{free.call_id}:correction:1"]
+    assert await balance_of(engine, org_id) == 100_000 - 56

@@ -5,6 +5,8 @@
 Vapi's default.
 """
 
+from http import HTTPStatus
+
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -75,6 +77,7 @@ def create_vapi(
         routes=[
             Route("/call", calls.listed, methods=["GET"]),
             Route("/call/{id}", calls.one, methods=["GET"]),
+            Route("/call/{id}", calls.delete, methods=["DELETE"]),
             *vapi_control.routes(storage, clock, courier, sign),
             *control.clock_routes(clock, lambda: None),
             *control.delivery_routes(courier),
@@ -121,6 +124,13 @@ class _Calls:
         if call is None:
             return _error(404, "Not Found", "Couldn't Get Call. Call Does Not Exist.")
         return JSONResponse(call)
+
+    async def delete(self, request: Request) -> Response:
+        """DELETE /call/{id}: the record is gone, and the call, if it goes on, does."""
+        answer = await self.one(request)
+        if answer.status_code == HTTPStatus.OK:
+            self._storage.delete(vapi_control.CALL, request.path_params["id"])
+        return answer
 
     def _authorized(self, request: Request) -> bool:
         scheme, _, key = request.headers.get("authorization", "").partition(" ")

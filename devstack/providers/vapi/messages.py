@@ -11,17 +11,18 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 AuthMode = Literal["bearer", "secret", "hmac"]
+Status = Literal["scheduled", "queued", "ringing", "in-progress", "forwarding", "ended"]
 
 VAPI_ACCOUNT_ID = "5ee1c0de-0000-4000-8000-acc000000001"
 """The value of `orgId`: the account at Vapi. It is the same for all tenants, so no tenant's id."""
 
 # The fields of the call that is nested in a message, and the fields beside it.
 _SNAPSHOT = (
-    "id", "orgId", "createdAt", "updatedAt", "type", "assistantId", "phoneNumberId", "customer",
-    "phoneCallProvider", "phoneCallTransport",
+    "id", "orgId", "createdAt", "updatedAt", "type", "assistantId", "assistant", "squadId", "squad",
+    "workflowId", "phoneNumberId", "customer", "phoneCallProvider", "phoneCallTransport",
 )  # fmt: skip
 _FACTS = (
-    "startedAt", "endedAt", "endedReason", "cost", "costBreakdown", "artifact", "analysis",
+    "startedAt", "endedAt", "endedReason", "cost", "artifact", "analysis",
 )  # fmt: skip
 
 _COST_SHARES = {"transport": 0.10, "stt": 0.10, "llm": 0.20, "tts": 0.25, "vapi": 0.35}

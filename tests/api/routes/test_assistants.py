@@ -63,7 +63,7 @@ async def test_only_an_assistant_of_this_organization_can_be_removed(api: Api) -
         {},
         {"assistant_id": ""},
         {"assistant_id": "one", "squad_id": "another"},
-        {"workflow_id": "one", "phone_number_id": "another"},
+        {"workflow_id": "one", "squad_id": "another", "phone_number_id": "a third"},
         {"assistant_id": "with space"},
         {"assistant_id": "\0"},
         {"assistant_id": "a" * 201},
@@ -84,6 +84,15 @@ async def test_a_number_is_given_the_assistant_that_answers_it_and_later_another
         assert (agent["agent_id"], agent["kind"]) == (number, "phone_number")
         assert agent["answered_by"] == answers
     assert len((await api.operator.get(path(org_id))).json()["items"]) == 1
+
+
+async def test_a_number_is_given_a_squad_or_a_workflow_that_answers_it(api: Api) -> None:
+    org_id, number = await an_organization(api.engine), unique("number")
+    for kind in ("squad", "workflow", "assistant"):
+        new = {"phone_number_id": number, f"{kind}_id": "answers"}
+        agent = (await api.operator.post(path(org_id), json=new)).raise_for_status().json()
+        assert (agent["agent_id"], agent["kind"]) == (number, "phone_number")
+        assert (agent["answered_by"], agent["answered_by_kind"]) == ("answers", kind)
 
 
 async def test_nothing_is_registered_to_an_organization_that_does_not_exist(api: Api) -> None:

@@ -126,7 +126,7 @@ async def test_the_newest_come_first_and_every_one_is_on_one_page(
 ) -> None:
     """Also where a page looks at fewer than it takes to fill it."""
     sent = [status_update(unique("call")) for _ in range(7)]
-    rare = with_bearer(message(kind := unique("kind"), unique("call")))
+    rare = stripe_event(kind := unique("kind"))
     for webhook in (rare, *sent):
         accepted(await api.send(webhook))
     for looked_at in (1, 2, 1000):

@@ -1,14 +1,18 @@
 """Vapi's server messages: its three credentials, and that no message hides another."""
 
 import asyncio
+import hashlib
 import json
 import time
 from collections import Counter
+from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.support.answers import accepted, balance, expect_refusal, settled
+from api.webhooks.exchange import LARGEST_BODY
+from tests.support.answers import accepted, balance, expect_refusal, problem, settled
 from tests.support.api_server import Api
+from tests.support.eventually import eventually
 from tests.support.factories import an_assistant, an_organization, keys_of, unique
 from tests.support.signed_webhooks import (
     JSON,
@@ -151,19 +155,65 @@ async def test_a_report_with_unusable_facts_is_accepted_and_its_body_kept(
     assert row.body.encode() == webhook.body
 
 
-@pytest.mark.parametrize("message_type", ["status-update", "transcript", "never-heard-of"])
-async def test_any_other_message_is_recorded_as_ignored(api: Api, message_type: str) -> None:
+@pytest.mark.parametrize("message_type", ["status-update", "assistant-request"])
+async def test_of_a_message_that_moves_no_money_is_kept_that_it_arrived_and_not_what_it_said(
+    api: Api, message_type: str
+) -> None:
     call_id = unique("call")
-    answer = await api.send(with_bearer(message(message_type, call_id, status="in-progress")))
-    assert accepted(answer) == "ignored"
-    row = await api.event(answer.json()["event"])
+    said = {"status": "in-progress", "artifact": {"transcript": "My name is Jo"}}
+    webhook = with_bearer(message(message_type, call_id, **said))
+    (await api.send(webhook)).raise_for_status()
+    digest = hashlib.sha256(webhook.body).hexdigest()[:16]
+    row = await eventually(lambda: api.event(f"{call_id}:{message_type}:{digest}"))
     assert (row.type, row.subject, row.status) == (message_type, call_id, "ignored")
+    assert (row.body, row.body_removed_at) == ("", row.received_at)
 
 
-async def test_a_message_about_no_call_is_recorded_as_ignored(api: Api) -> None:
-    answer = await api.send(with_bearer(message("assistant.started", None, nonce=unique("n"))))
-    assert accepted(answer) == "ignored"
-    assert (await api.event(answer.json()["event"])).subject == ""
+@pytest.mark.parametrize(
+    "message_type",
+    ["conversation-update", "speech-update", "transcript", "call.deleted", "never-heard-of"],
+)
+@pytest.mark.parametrize("call_id", [None, "a call"])
+async def test_any_other_message_is_counted_and_not_kept(
+    api: Api, message_type: str, call_id: str | None
+) -> None:
+    call_id = call_id and unique("call")
+    stored, counted = await api.stored(), await api.counted()
+    answer = await api.send(with_bearer(message(message_type, call_id)))
+    assert answer.json() == {"status": "ignored", "event": f"{call_id or 'none'}:{message_type}"}
+    assert await api.stored() == stored
+    assert (await api.counted())["vapi", "ignored"] == counted.get(("vapi", "ignored"), 0) + 1
+
+
+async def test_of_a_report_that_is_larger_than_any_other_webhook_only_the_facts_are_kept(
+    working_api: Api,
+) -> None:
+    api = working_api
+    org_id, call_id = await an_organization(api.engine, 1000), unique("call")
+    fields = {
+        "call": {"id": call_id, "assistantId": await an_assistant(api.engine, org_id)},
+        "startedAt": "2026-11-02T12:00:00Z",
+        "endedAt": "2026-11-02T12:01:00Z",
+        "artifact": {"transcript": "x" * LARGEST_BODY},
+    }
+    webhook = with_bearer(message("end-of-call-report", call_id, **fields))
+    assert accepted(await api.send(webhook)) == "accepted"
+    await settled(api, call_id)
+    row = await api.event(f"{call_id}:end-of-call-report")
+    assert (row.body, row.body_removed_at) == ("", row.received_at)
+    assert await balance(api, org_id) == 1000 - 56
+
+
+async def test_nobody_is_read_whose_secret_is_wrong(api: Api) -> None:
+    """A body of any size: whoever would read it would find it too large."""
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(130):
+            yield b"x" * 65_536
+
+    headers = with_bearer(b"", secret=NOBODYS).headers
+    answer = await api.anonymous.post("/webhooks/vapi", content=chunks(), headers=headers)
+    problem(answer, 401, "unauthorized")
 
 
 async def test_every_status_update_of_a_call_is_kept_and_a_repeated_one_once(api: Api) -> None:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.calls.call import EndedCall, FactSource, duration_seconds
+from billing.calls.call import EndedCall, duration_seconds
+from billing.calls.fact_source import FactSource
 from billing.calls.facts import merge, of_notice
 from billing.calls.length import StatedLength
 from tests.support.factories import NOON, as_api, ended_call

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from billing.calls.call import (
     CallState,
     EndedCall,
-    FactSource,
     call_transfer,
     duration_seconds,
     rate,
     took_place_at,
     why_unknown,
 )
+from billing.calls.fact_source import FactSource
 from billing.calls.facts import merge
 from billing.calls.length import CAP_TOLERANCE_SECONDS, LONGEST_SECONDS, MOST_AHEAD, StatedLength
 from billing.ledger.entry import Booked

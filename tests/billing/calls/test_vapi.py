@@ -39,6 +39,7 @@ def test_a_report_says_who_when_and_why() -> None:
         ended_at=NOON,
         reported_seconds=Decimal("90.0"),
         ended_reason="customer-ended-call",
+        provider_cost_usd=Decimal("0.165"),
     )
 
 
@@ -111,7 +112,7 @@ def test_a_reported_duration_that_contradicts_the_times_makes_the_duration_unkno
 
 
 @pytest.mark.parametrize(
-    "unreadable", ["long", None, [], {}, "NaN", "Infinity", float("inf"), "1e9999999"]
+    "unreadable", ["long", None, [], {}, "NaN", "Infinity", float("inf"), "1e9999999", True]
 )
 def test_a_reported_duration_that_is_no_number_is_as_good_as_none(unreadable: object) -> None:
     call = call_from_report(report(durationSeconds=unreadable), "abc")
@@ -144,6 +145,18 @@ def test_an_assistant_that_is_no_id_is_none(nonsense: object) -> None:
 
 def test_a_report_without_a_call_is_still_read() -> None:
     assert call_from_report(report(call=None), "abc").ended_at == NOON
+
+
+@pytest.mark.parametrize(
+    ("cost", "read"), [(0.1075, "0.1075"), (0, "0"), (-1, None), ("free", None), (True, None)]
+)
+def test_what_vapi_charges_the_platform_is_read_to_the_digit(
+    cost: object, read: str | None
+) -> None:
+    shown = call_object("abc", None, created_at=NOON, started_at=NOON, ended_at=NOON)
+    expected = read and Decimal(read)
+    assert call_from_report(report(cost=cost), "abc").provider_cost_usd == expected
+    assert call_from_api(shown | {"cost": cost}).provider_cost_usd == expected
 
 
 def test_nothing_personal_is_kept() -> None:

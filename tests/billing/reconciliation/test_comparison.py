@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from billing.calls.call import CallState, EndedCall, duration_seconds
+from billing.calls.ended_reason import FreeEnding, FreeRule
 from billing.ledger.entry import Booked, Entry, EntryKind, Transfer, payment_credit_key
 from billing.ledger.money import Currency, Money
 from billing.ledger.wallet import Wallet
@@ -50,6 +51,26 @@ def billed(net_minor: int, seconds: int | None = 60, entries: int = 1) -> KnownC
 
 
 # ---- calls
+
+
+def test_a_charge_from_before_a_rule_that_would_make_it_free_is_not_corrected() -> None:
+    call = replace(listed(4), ended_reason="customer-busy")
+    began = call.started_at
+    assert began is not None
+    for since, expected in ((began, gbp(-4)), (began + timedelta(seconds=1), None)):
+        rules = [FreeRule(FreeEnding.NEVER_CONNECTED, since)]
+        finding = compare_call(call, billed(4, 4), WALLET, TARIFFS, NOW, rules=rules)
+        assert (finding and finding.amount) == expected
+
+
+def test_a_call_of_nobody_s_that_is_settled_for_nothing_is_no_finding() -> None:
+    call = replace(listed(4), ended_reason="customer-busy")
+    rules = [FreeRule(FreeEnding.NEVER_CONNECTED, NOON - timedelta(days=1))]
+    settled = KnownCall(state=CallState.SETTLED)
+    assert compare_call(call, settled, None, TARIFFS, NOW, rules=rules) is None
+    finding = compare_call(call, KnownCall(), None, TARIFFS, NOW, rules=rules)
+    assert finding is not None
+    assert (finding.due, finding.call) == ((), call)
 
 
 def test_a_billed_call_is_no_finding() -> None:

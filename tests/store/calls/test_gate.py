@@ -12,7 +12,7 @@ from billing.calls.call import EndedCall
 from billing.calls.gate import Freeze, GateStanding
 from billing.errors import Conflict, NotFound
 from billing.ledger.money import Currency, Money
-from billing.organizations import AgentKind
+from billing.organizations import AgentKind, Answerer
 from store.calls import calls, gate
 from store.calls.gate import Number
 from store.organizations import agents, api_keys
@@ -36,10 +36,20 @@ async def a_key(engine: AsyncEngine) -> str:
         return key.key_id
 
 
-async def a_number(engine: AsyncEngine, org_id: str, answered_by: str | None) -> str:
+def an_answerer(agent_id: str | None, kind: AgentKind = AgentKind.ASSISTANT) -> Answerer | None:
+    return Answerer(agent_id, kind) if agent_id else None
+
+
+async def a_number(
+    engine: AsyncEngine,
+    org_id: str,
+    answered_by: str | None,
+    kind: AgentKind = AgentKind.ASSISTANT,
+) -> str:
     number = unique("number")
     async with engine.begin() as connection:
-        await agents.register(connection, number, NUMBER, org_id, answered_by)
+        answerer = an_answerer(answered_by, kind)
+        await agents.register(connection, number, NUMBER, org_id, answerer)
     return number
 
 
@@ -65,13 +75,36 @@ async def test_a_number_leads_to_its_assistant_and_its_organizations_wallet(
     number = await number_of(engine, await a_number(engine, org_id, "an assistant"))
     assert number is not None
     standing = number.standing
-    assert (number.assistant_id, standing.org_id) == ("an assistant", org_id)
+    assert (number.answerer, standing.org_id) == (an_answerer("an assistant"), org_id)
     assert (standing.balance, standing.debt_limit_minor) == (Money(1234, Currency.GBP), 99)
     assert (standing.charges_waiting, standing.frozen_reason) == (False, None)
     assert {tariff.wallet_currency for tariff in standing.tariffs} == {Currency.GBP}
     assert abs(standing.at - datetime.now(UTC)) < timedelta(minutes=1)  # noqa: TID251
     asked_by_organization = await standing_of(engine, org_id)
     assert replace(asked_by_organization, at=standing.at) == standing
+
+
+@pytest.mark.parametrize("kind", [AgentKind.SQUAD, AgentKind.WORKFLOW])
+async def test_a_squad_or_a_workflow_may_answer_a_number_and_whoever_has_it_pays(
+    engine: AsyncEngine, kind: AgentKind
+) -> None:
+    payer, other = await an_organization(engine, 5), await an_organization(engine)
+    answers = await register(engine, unique(kind), payer, kind)
+    number = await number_of(engine, await a_number(engine, other, answers, kind))
+    assert number is not None
+    assert (number.answerer, number.standing.org_id) == (Answerer(answers, kind), payer)
+
+
+async def test_a_number_that_version_0_1_registered_is_answered_by_an_assistant(
+    engine: AsyncEngine,
+) -> None:
+    number_id = await a_number(engine, await an_organization(engine), "its own", AgentKind.SQUAD)
+    async with engine.begin() as connection:
+        forget = "UPDATE agents SET answered_by_kind = NULL WHERE agent_id = :number"
+        await connection.execute(text(forget), {"number": number_id})
+    number = await number_of(engine, number_id)
+    assert number is not None
+    assert number.answerer == an_answerer("its own")
 
 
 async def test_a_number_of_nobodys_leads_nowhere(engine: AsyncEngine) -> None:
@@ -164,7 +197,8 @@ async def test_another_assistant_answers_a_number_once_it_is_given(engine: Async
     number = await a_number(engine, org_id, None)
     for given, expected in ((None, None), ("one", "one"), (None, "one"), ("other", "other")):
         async with engine.begin() as connection:
-            agent = await agents.register(connection, number, NUMBER, org_id, given)
+            answerer = an_answerer(given)
+            agent = await agents.register(connection, number, NUMBER, org_id, answerer)
         assert agent.answered_by == expected
 
 

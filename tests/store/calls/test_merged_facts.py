@@ -9,8 +9,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from billing.calls.call import CallBill, CallState, EndedCall, FactSource
+from billing.calls.call import CallBill, CallState, EndedCall
 from billing.calls.call_record import CallRecord
+from billing.calls.fact_source import FactSource
 from billing.calls.facts import merge, of_notice
 from billing.ledger.entry import Outcome
 from store.calls import call_records, calls, discards

@@ -136,7 +136,7 @@ async def test_a_customer_who_is_told_of_in_full_is_not_kept(engine_apart: Async
 
 
 @pytest.mark.parametrize(
-    "body", ["", "no JSON", "[]", "{}", '{"data": 1}', '{"data": {"object": "\\u0000"}}',
+    "body", [" ", "no JSON", "[]", "{}", '{"data": 1}', '{"data": {"object": "\\u0000"}}',
              '{"data": {"object": [1]}}', '{"data": {"object": "Jo"}}'],
 )  # fmt: skip
 async def test_what_cannot_be_read_is_removed_whole(engine_apart: AsyncEngine, body: str) -> None:

@@ -19,6 +19,7 @@ from billing.inbox.webhook_event import (
 from billing.messages.message import MessageStatus, SeenMessage
 from billing.monitoring import DAY, GRACE, HOUR, QUARTER, Rate, Rates
 from store.calls import calls, discards
+from store.database import clock
 from store.inbox import inbox
 from store.messages import messages
 from store.monitoring import rates as monitoring
@@ -113,6 +114,18 @@ async def test_a_call_that_was_reported_and_charged_is_good_three_times(
     everything = Rates(Rate(1, 1), Rate(1, 1), Rate(1, 1))
     assert await rates(engine_apart) == everything
     assert await by_organization(engine_apart) == {org_id: everything}
+
+
+async def test_what_never_connected_and_is_nobody_s_is_no_failure(
+    engine_apart: AsyncEngine,
+) -> None:
+    _, assistant = await a_payer(engine_apart)
+    async with engine_apart.connect() as connection:
+        ends = await clock.now(connection)
+    refused = replace(a_call(ended_at=ends), started_at=None, ended_reason="customer-busy")
+    await charge(engine_apart, a_call(assistant, ends), refused)
+    found = await rates(engine_apart, now=ends + HOUR / 2)
+    assert (found.billing, found.unowned) == (Rate(2, 2), 0)
 
 
 # ---- delivery

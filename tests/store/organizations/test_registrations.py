@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from billing.calls.call import EndedCall
-from billing.organizations import AgentKind
+from billing.organizations import AgentKind, Answerer
 from store.calls import owners
 from store.database import migrate
 from store.organizations import agents
@@ -125,8 +125,9 @@ async def test_a_call_without_a_beginning_goes_by_its_end(engine: AsyncEngine) -
 async def test_the_same_registered_again_begins_nothing_anew(engine: AsyncEngine) -> None:
     org_id, number = await an_organization(engine), unique("number")
     for assistant in (None, "first", None, "other"):
+        answerer = Answerer(assistant, AgentKind.ASSISTANT) if assistant else None
         async with engine.begin() as connection:
-            await agents.register(connection, number, NUMBER, org_id, assistant)
+            await agents.register(connection, number, NUMBER, org_id, answerer)
     assert await periods_of(engine, number) == [(org_id, True)]
 
 
