@@ -137,10 +137,10 @@ async def test_the_migration_installs_the_rule_for_what_begins_afterwards(
 ) -> None:
     engine = await new_database()
     async with engine.begin() as connection:
-        await connection.run_sync(to_revision, "0028")
+        await connection.run_sync(to_revision, "0027")
     before = await now(engine)
     async with engine.begin() as connection:
-        await connection.run_sync(to_revision, "0029")
+        await connection.run_sync(to_revision, "0028")
     async with engine.connect() as connection:
         [rule] = await free_call_rules.read(connection)
     assert (rule.ending, rule.until) == (FreeEnding.NEVER_CONNECTED, None)

@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "0029"
-down_revision = "0028"
+revision = "0028"
+down_revision = "0027"
 
 # What is there stays as it is: the version before writes neither, and reads neither.
 _COLUMNS = """
