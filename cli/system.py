@@ -6,13 +6,21 @@ from typing import Annotated
 
 import structlog
 import typer
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from cli.output import run
 from processes import namespace
-from store.database import engine as store_engine
-from store.database import migrate
+from store.database import migrate, session
+from store.database.session import Pooler
 from store.payments import payments
 from store.recharges import recharge_settings
-from wiring import Settings, connect_temporal, platform_rules, set_up_logging
+from wiring import (
+    Settings,
+    connect_database,
+    connect_temporal,
+    platform_rules,
+    set_up_logging,
+)
 
 log = structlog.get_logger()
 State = Annotated[
@@ -25,7 +33,7 @@ Port = Annotated[
 
 def setup() -> None:
     """Migrate the database; register the namespace, search attributes, schedules and the drain."""
-    asyncio.run(_setup(Settings()))
+    run(_setup, "It was not finished, and can be run again.")
 
 
 # The offline world is imported where it is asked for: a service is installed without it.
@@ -71,8 +79,10 @@ def demo(
 
 async def _setup(settings: Settings) -> None:
     set_up_logging(settings)
-    engine = store_engine.connect(settings.database_url, application_name="callwallet setup")
+    engine = connect_database(settings, "setup")
     await migrate.upgrade(engine)
+    if settings.database_pooler is Pooler.TRANSACTION:
+        await _settle_sessions(engine)
     async with engine.connect() as connection:
         ours = await payments.untyped_are_ours(connection, settings.untyped_payments)
     log.info(
@@ -93,3 +103,15 @@ async def _setup(settings: Settings) -> None:
     await namespace.prepare(await connect_temporal(settings))
     # A client that goes away in the same breath can crash the interpreter's exit.
     await asyncio.sleep(0.3)
+
+
+async def _settle_sessions(engine: AsyncEngine) -> None:
+    """Give the role the settings that a session behind a pooler cannot begin with."""
+    async with engine.begin() as connection:
+        role = await session.put_on_role(connection)
+    log.info(
+        "the settings of sessions are on the database role",
+        role=role,
+        settings=dict(session.SETTINGS),
+        next="connections that the pooler holds keep their own: in PgBouncer's console, RECONNECT",
+    )
