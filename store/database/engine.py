@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from store.database import session
+from store.database.connection import Connection
 from store.database.errors import in_a_line
 from store.database.session import Pooler
 
@@ -56,6 +57,7 @@ def connect(
         connect_args={
             "application_name": application_name,
             "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+            "async_creator_fn": Connection.connect,
             **_of_sessions(pooler),
         },
     )

@@ -1,7 +1,7 @@
 """Behind a real PgBouncer in transaction mode, where each transaction may have another session."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 
 import psycopg
 import pytest
@@ -37,15 +37,6 @@ async def connect() -> AsyncIterator[Connect]:
         yield make
 
 
-@asynccontextmanager
-async def two_sessions(engine: AsyncEngine) -> AsyncIterator[None]:
-    """Have the pooler open more than one session of the server, to hand out in turn."""
-    async with engine.connect() as one, engine.connect() as other:
-        pid = text("SELECT pg_backend_pid()")
-        assert await one.scalar(pid) != await other.scalar(pid)
-        yield
-
-
 async def run(engine: AsyncEngine, statement: str) -> None:
     async with engine.begin() as connection:
         await connection.execute(text(statement))
@@ -54,20 +45,19 @@ async def run(engine: AsyncEngine, statement: str) -> None:
 async def test_a_statement_can_be_executed_in_whatever_session_the_pooler_lends(
     pooler: PgBouncer, engine_apart: AsyncEngine, connect: Connect
 ) -> None:
-    behind = connect(pooler.url_of(engine_apart))
-    async with two_sessions(behind):
-        pass
-    pids = set[int]()
+    """Who began last time is lent the session that the other one had."""
+    clients = [connect(pooler.url_of(engine_apart)) for _ in range(2)]
+    lent: list[set[int]] = [set(), set()]
+    asked = text("SELECT CAST(:number AS integer), pg_backend_pid()")
     for number in range(OFTEN):
-        async with behind.connect() as connection:
-            found = (
-                await connection.execute(
-                    text("SELECT CAST(:number AS integer), pg_backend_pid()"), {"number": number}
-                )
-            ).one()
-        assert found[0] == number
-        pids.add(found[1])
-    assert len(pids) > 1
+        async with AsyncExitStack() as transactions:
+            for client in (number % 2, 1 - number % 2):
+                begun = await transactions.enter_async_context(clients[client].connect())
+                same, pid = (await begun.execute(asked, {"number": number})).one()
+                assert same == number
+                lent[client].add(pid)
+    assert lent[0] == lent[1]
+    assert len(lent[0]) == 2
 
 
 async def test_an_engine_beside_another_knows_of_its_pooler(

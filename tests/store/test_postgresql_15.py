@@ -54,14 +54,18 @@ async def test_the_migrations_make_the_tables_that_the_code_knows(fifteen: Async
     assert found == []
 
 
-@pytest.mark.parametrize("which", ["fifteen", "engine"])
 async def test_what_is_json_is_told_apart_as_by_a_newer_server(
-    request: pytest.FixtureRequest, which: str
+    fifteen: AsyncEngine, engine: AsyncEngine
 ) -> None:
-    engine: AsyncEngine = request.getfixturevalue(which)
+    for one in (fifteen, engine):
+        await tells_json_apart(one)
+
+
+async def tells_json_apart(engine: AsyncEngine) -> None:
     asked = text("SELECT given, is_jsonb(given) FROM unnest(CAST(:texts AS text[])) AS given")
     async with engine.connect() as connection:
-        found = dict((await connection.execute(asked, {"texts": list(TEXTS)})).tuples().all())
+        rows = await connection.execute(asked, {"texts": list(TEXTS)})
+        found = {given: is_json for given, is_json in rows}
         assert await connection.scalar(text("SELECT is_jsonb(NULL)")) is None
     assert found == TEXTS
 

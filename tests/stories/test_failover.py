@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import URL, make_url, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 import billing.reconciliation.reconciliation
@@ -19,6 +20,7 @@ from billing.ledger.entry import call_key, payment_credit_key
 from billing.reconciliation.reconciliation import Window
 from devstack import postgres
 from devstack.load import Shot, fire, post_request
+from store.database import connection
 from store.database import engine as store_engine
 from store.database.migrate import upgrade
 from tests.support import main_story
@@ -74,12 +76,16 @@ class Failover:
 
 
 @pytest.fixture
-async def failover(
-    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Failover]:
+async def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pair]:
     """Nobody is killed here, so nothing need survive that."""
     monkeypatch.setitem(postgres.SETTINGS, "fsync", "off")
-    async with a_pair(tmp_path) as pair, proxy_before(*pair.primary.address) as address:
+    async with a_pair(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+async def failover(pair: Pair, settings: Settings) -> AsyncIterator[Failover]:
+    async with proxy_before(*pair.primary.address) as address:
         engine = store_engine.connect(pair.primary.postgres.url(), application_name="tests")
         await upgrade(engine)
         url = engine.url.set(port=address.port, drivername="postgresql")
@@ -204,6 +210,38 @@ async def test_what_an_asynchronous_standby_had_not_heard_of_is_brought_back_by_
         [call_key(kept.call_id), call_key(lost.call_id), payment_credit_key(payment_id)]
     )
     assert await main_story.flaws(api) == ()
+
+
+async def test_a_commit_that_only_the_primary_has_ends_and_is_not_taken_for_one(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL waits for a standby for ever, or warns; promoted, that one has none of it."""
+    await pair.agree()
+    await pair.fall_behind()
+    url = pair.primary.postgres.url()
+    engine = store_engine.connect(url, application_name="tests", pool_size=1)
+    alone, _ = await asyncio.gather(
+        make(engine, "cancelled"), cancels_what_waits(pair), return_exceptions=True
+    )
+    assert isinstance(alone, OperationalError)
+    assert "perhaps on this server only" in str(alone)
+    monkeypatch.setattr(connection, "COMMIT_SECONDS", 0.1)
+    with pytest.raises(OperationalError, match="nobody knows whether"):
+        await make(engine, "late")
+    assert await pair.primary.run("SELECT count(*) FROM cancelled, late") == 0
+    await engine.dispose()
+
+
+async def make(engine: AsyncEngine, table: str) -> None:
+    async with engine.begin() as transaction:
+        await transaction.execute(text(f"CREATE TABLE {table} ()"))
+
+
+async def cancels_what_waits(pair: Pair) -> None:
+    """Do as people do who find sessions that wait for a standby."""
+    waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+    pid = await eventually(lambda: pair.primary.run(waiting))
+    assert await pair.primary.run(f"SELECT pg_cancel_backend({pid})")
 
 
 def now() -> datetime:

@@ -15,8 +15,6 @@ from devstack.postgres import EmbeddedPostgres
 from devstack.process import Program, Service
 from devstack.programs import all_listen, log
 
-# Several sessions of the server, in turn: what one transaction leaves in its session is not there
-# in the next one.
 CONFIG = """
 [databases]
 * = host={host} port={port} user={user} password='{password}'
@@ -25,9 +23,9 @@ listen_addr = {host}
 listen_port = {own}
 unix_socket_dir =
 auth_type = any
+admin_users = {user}
 pool_mode = transaction
 default_pool_size = 8
-server_round_robin = 1
 server_login_retry = 1
 """
 
