@@ -171,7 +171,9 @@ async def engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
 
 
 @pytest.fixture(scope="session")
-async def pooler(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[PgBouncer]:
+async def pooler(
+    stack: Stack, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[PgBouncer]:
     """A PgBouncer in transaction mode, in front of all databases of the tests."""
     program, state = debian.pgbouncer(), tmp_path_factory.mktemp("pooler")
     async with pgbouncer.in_front_of(stack.postgres, program, state) as running:

@@ -1,4 +1,4 @@
-"""What every session is set to: by itself, or behind a pooler, which shares sessions, by its role."""
+"""What every session is set to: by itself, or by its role behind a pooler that shares them."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -51,7 +51,7 @@ async def put_on_role(connection: AsyncConnection) -> str:
 
 async def require(connection: AsyncConnection) -> None:
     """Raise Unset unless this session has them."""
-    found = (await connection.execute(_NOW)).one()._mapping
+    found = (await connection.execute(_NOW)).mappings().one()
     other = [name for name, value in SETTINGS.items() if found[name] != value]
     if other:
         raise Unset(

@@ -81,7 +81,7 @@ async def test_setup_that_is_refused_says_why(stack: Stack) -> None:
     nowhere = {"DATABASE_URL": stack.postgres.url("nowhere"), "LOG_JSON": "true"}
     ended = await callwallet({**stack.settings(), **nowhere}, "setup")
     assert ended.status == 1
-    assert "database \\\"nowhere\\\" does not exist" in ended.output
+    assert 'database \\"nowhere\\" does not exist' in ended.output
     assert "PostgreSQL does not answer" in ended.said
     assert "Traceback" not in ended.said
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 from sqlalchemy import URL, text
@@ -44,7 +45,7 @@ async def pid_of(engine: AsyncEngine) -> int:
     ],
 )
 async def test_a_refused_connection_is_logged_with_its_reason_once_and_no_password(
-    engine_apart: AsyncEngine, connect: Connect, wrong: dict[str, object], reason: str
+    engine_apart: AsyncEngine, connect: Connect, wrong: dict[str, Any], reason: str
 ) -> None:
     refused = connect(engine_apart.url.set(**wrong))
     with capture_logs() as logs:
@@ -62,9 +63,7 @@ async def test_one_that_is_refused_for_there_are_too_many_is_logged_again_after_
 ) -> None:
     role = unique("role")
     async with engine_apart.begin() as connection:
-        await connection.execute(
-            text(f"CREATE ROLE {role} LOGIN PASSWORD 'p' CONNECTION LIMIT 1")
-        )
+        await connection.execute(text(f"CREATE ROLE {role} LOGIN PASSWORD 'p' CONNECTION LIMIT 1"))
     url = engine_apart.url.set(username=role, password="p")
     first, second = connect(url), connect(url)
     with capture_logs() as logs:

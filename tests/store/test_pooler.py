@@ -21,6 +21,9 @@ Connect = Callable[..., AsyncEngine]
 # The most that psycopg executes of a statement before it prepares it is five.
 OFTEN = 20
 SHOWN = "SELECT current_setting('statement_timeout')"
+OTHERS_END = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid()"""
 READ_ONLY = "ALTER ROLE CURRENT_USER IN DATABASE {database} {change} default_transaction_read_only"
 
 
@@ -98,7 +101,7 @@ async def test_what_sessions_cannot_begin_with_is_on_the_role_and_its_lack_is_na
 ) -> None:
     behind = connect(pooler.url_of(engine_apart))
     async with behind.connect() as connection:
-        with pytest.raises(session.Unset, match="statement_timeout.*RECONNECT"):
+        with pytest.raises(session.Unset, match=r"statement_timeout.*RECONNECT"):
             await session.require(connection)
     async with behind.begin() as connection:
         assert await session.put_on_role(connection) == "postgres"
@@ -128,10 +131,6 @@ async def test_what_the_pooler_says_of_a_server_that_was_read_only_is_not_believ
     with pytest.raises(OperationalError):
         await run(behind, "UPDATE wallets SET balance_minor = 0")
     await run(engine_apart, READ_ONLY.format(database=database, change="RESET"))
-    await run(
-        engine_apart,
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-        f" WHERE datname = '{database}' AND pid <> pg_backend_pid()",
-    )
+    await run(engine_apart, OTHERS_END)
     await behind.dispose()
     await run(behind, "UPDATE wallets SET balance_minor = 0")

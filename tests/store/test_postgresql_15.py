@@ -1,7 +1,6 @@
 """The oldest PostgreSQL that is supported, from its first migration to the main story."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -64,10 +63,9 @@ async def test_what_is_json_is_told_apart_as_by_a_newer_server(
 async def tells_json_apart(engine: AsyncEngine) -> None:
     asked = text("SELECT given, is_jsonb(given) FROM unnest(CAST(:texts AS text[])) AS given")
     async with engine.connect() as connection:
-        rows = await connection.execute(asked, {"texts": list(TEXTS)})
-        found = {given: is_json for given, is_json in rows}
+        rows = (await connection.execute(asked, {"texts": list(TEXTS)})).all()
         assert await connection.scalar(text("SELECT is_jsonb(NULL)")) is None
-    assert found == TEXTS
+    assert {row.given: row.is_jsonb for row in rows} == TEXTS
 
 
 async def test_the_main_story_is_as_on_a_newer_one(

@@ -17,6 +17,7 @@ import billing.reconciliation.reconciliation
 from billing.calls.call import EndedCall
 from billing.inbox.webhook_event import Source
 from billing.ledger.entry import call_key, payment_credit_key
+from billing.platform_rules import PlatformRules
 from billing.reconciliation.reconciliation import Window
 from devstack import postgres
 from devstack.load import Shot, fire, post_request
@@ -39,8 +40,6 @@ from wiring import Settings
 
 CONNECTIONS = 16
 RICH_MINOR = 10_000_000
-# Without help a pool would keep its sessions for five minutes.
-SECONDS = 60.0
 CHARGED = """
     SELECT key FROM ledger_entries WHERE kind = 'call' AND org_id = ANY(:org_ids) ORDER BY key"""
 WAITING = "SELECT count(*) FROM webhook_events WHERE status = 'waiting'"
@@ -64,6 +63,8 @@ class Failover:
         return answer.status_code, answer.json()["services"]["database"]
 
     async def says(self, status: int, database: str) -> None:
+        """Wait until it does, for less than a pool would keep its sessions of a server."""
+
         async def it_is_so() -> bool:
             return await self.database_state() == (status, database)
 
@@ -90,7 +91,9 @@ async def failover(pair: Pair, settings: Settings) -> AsyncIterator[Failover]:
         await upgrade(engine)
         url = engine.url.set(port=address.port, drivername="postgresql")
         await engine.dispose()
-        async with a_system(settings, url.render_as_string(hide_password=False)) as api:
+        address_of_both = url.render_as_string(hide_password=False)
+        # Most calls of a flood are settled by the drain, in batches.
+        async with a_system(settings, address_of_both, rules=PlatformRules()) as api:
             yield Failover(api, pair, address)
 
 
@@ -139,7 +142,7 @@ async def under_load(api: Api, webhooks: Sequence[Webhook]) -> AsyncIterator[Loa
 async def test_a_synchronous_standby_takes_over_under_load_and_every_webhook_settles_once(
     failover: Failover, story_is_full: bool
 ) -> None:
-    count = 6000 if story_is_full else 300
+    count = 6000 if story_is_full else 240
     api, pair = failover.api, failover.pair
     await pair.agree()
     tenants = [await a_rich_tenant(api.engine) for _ in range(4)]
@@ -152,9 +155,7 @@ async def test_a_synchronous_standby_takes_over_under_load_and_every_webhook_set
         ready = (await api.anonymous.get("/health/ready")).json()
         assert any("read-only" in one for one in ready["problems"])
         await failover.fail_over()
-        began = time.monotonic()
         await failover.says(200, "ok")
-        assert time.monotonic() - began < SECONDS
     await all_is_charged(failover, tenants, webhooks)
     assert await main_story.flaws(api) == ()
     assert await port_found(pair) == pair.standby.postgres.port
@@ -162,9 +163,11 @@ async def test_a_synchronous_standby_takes_over_under_load_and_every_webhook_set
 
 async def port_found(pair: Pair) -> int:
     """Return where a URL leads that names both servers, the former one first."""
-    own, database = make_url(pair.primary.postgres.url()), make_url(pair.primary.postgres.url()).database
-    query = {"host": tuple(f"{host}:{port}" for host, port in (pair.primary.address, pair.standby.address))}
-    both = URL.create("postgresql", own.username, own.password, database=database, query=query)
+    own = make_url(pair.primary.postgres.url())
+    hosts = tuple(f"{host}:{port}" for host, port in (pair.primary.address, pair.standby.address))
+    both = URL.create(
+        "postgresql", own.username, own.password, database=own.database, query={"host": hosts}
+    )
     named = both.render_as_string(hide_password=False)
     engine = store_engine.connect(named, application_name="tests", pool_size=1)
     async with engine.connect() as connection:
@@ -289,9 +292,9 @@ async def all_is_charged(
         return await failover.rows(WAITING) == [0]
 
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while not await it_is():
+        while not await it_is():  # noqa: ASYNC110  (a server)
             await asyncio.sleep(0.2)
-        while not await nothing_waits():
+        while not await nothing_waits():  # noqa: ASYNC110  (a server)
             await asyncio.sleep(0.2)
     assert await failover.rows(UNPROVEN) == [0]
     total = "SELECT sum(balance_minor)::bigint FROM wallets WHERE org_id = ANY(:org_ids)"

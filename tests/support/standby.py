@@ -64,7 +64,7 @@ class Pair:
         written = await self.primary.run("SELECT pg_current_wal_lsn()")
         replayed = f"SELECT pg_last_wal_replay_lsn() >= '{written}'"
         async with asyncio.timeout(120):
-            while not await self.standby.run(replayed):
+            while not await self.standby.run(replayed):  # noqa: ASYNC110  (a server)
                 await asyncio.sleep(0.02)
 
     async def agree(self) -> None:

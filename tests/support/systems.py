@@ -5,9 +5,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from billing.platform_rules import PlatformRules
 from processes.namespace import prepare
 from store.database.session import Pooler
-from tests.support.api_server import Api, serving
+from tests.support.api_server import RULES, Api, serving
 from tests.support.factories import unique
 from wiring import Settings, connect_database, connect_temporal, open_clients, platform_rules
 from worker import build_workers
@@ -15,7 +16,10 @@ from worker import build_workers
 
 @asynccontextmanager
 async def a_system(
-    settings: Settings, database_url: str, pooler: Pooler = Pooler.NONE
+    settings: Settings,
+    database_url: str,
+    pooler: Pooler = Pooler.NONE,
+    rules: PlatformRules = RULES,
 ) -> AsyncIterator[Api]:
     """Run both until the body ends; they connect as they do when they are deployed."""
     own = settings.model_copy(
@@ -33,7 +37,7 @@ async def a_system(
             await running.enter_async_context(one)
         engine = connect_database(own, "api")
         running.push_async_callback(engine.dispose)
-        yield await running.enter_async_context(serving(engine, temporal))
+        yield await running.enter_async_context(serving(engine, temporal, rules=rules))
 
 
 def url_of(engine: AsyncEngine) -> str:

@@ -20,9 +20,7 @@ class TcpProxy:
     lost: int = 0
     connections: set[asyncio.StreamWriter] = field(default_factory=set)
 
-    async def pass_on(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    async def pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         back, forth = await asyncio.open_connection(*self.leads_to)
         self.connections |= {writer, forth}
         try:
