@@ -55,7 +55,7 @@ async def test_a_statement_can_be_executed_in_whatever_session_the_pooler_lends(
     for number in range(OFTEN):
         async with AsyncExitStack() as transactions:
             for client in (number % 2, 1 - number % 2):
-                begun = await transactions.enter_async_context(clients[client].connect())
+                begun = await transactions.enter_async_context(clients[client].begin())
                 same, pid = (await begun.execute(asked, {"number": number})).one()
                 assert same == number
                 lent[client].add(pid)
