@@ -48,16 +48,16 @@ async def run(engine: AsyncEngine, statement: str) -> None:
 async def test_a_statement_can_be_executed_in_whatever_session_the_pooler_lends(
     pooler: PgBouncer, engine_apart: AsyncEngine, connect: Connect
 ) -> None:
-    """Who began last time is lent the session that the other one had."""
+    """Each is lent the session that the other one had, with what that one has prepared in it."""
     clients = [connect(pooler.url_of(engine_apart)) for _ in range(2)]
     lent: list[set[int]] = [set(), set()]
-    asked = text("SELECT CAST(:number AS integer), pg_backend_pid()")
+    asked = [text(f"SELECT {what} + CAST(:number AS integer), pg_backend_pid()") for what in (0, 1)]
     for number in range(OFTEN):
         async with AsyncExitStack() as transactions:
             for client in (number % 2, 1 - number % 2):
                 begun = await transactions.enter_async_context(clients[client].begin())
-                same, pid = (await begun.execute(asked, {"number": number})).one()
-                assert same == number
+                said, pid = (await begun.execute(asked[client], {"number": number})).one()
+                assert said == client + number
                 lent[client].add(pid)
     assert lent[0] == lent[1]
     assert len(lent[0]) == 2
