@@ -142,7 +142,7 @@ async def under_load(api: Api, webhooks: Sequence[Webhook]) -> AsyncIterator[Loa
 async def test_a_synchronous_standby_takes_over_under_load_and_every_webhook_settles_once(
     failover: Failover, story_is_full: bool
 ) -> None:
-    count = 6000 if story_is_full else 240
+    count = 3000 if story_is_full else 240
     api, pair = failover.api, failover.pair
     await pair.agree()
     tenants = [await a_rich_tenant(api.engine) for _ in range(4)]
