@@ -27,6 +27,7 @@ from billing.calls.gate import LONGEST_CAP_SECONDS, SHORTEST_CAP_SECONDS
 from billing.payments.return_urls import origins_in
 from billing.platform_rules import PlatformRules, UntypedPayments
 from store.database import engine as store_engine
+from store.database.session import Pooler
 from workflows.shared.data_converter import DATA_CONVERTER
 
 STRIPE_VERSION = "2026-10-28.endive"
@@ -46,6 +47,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, hide_input_in_errors=True)
 
     database_url: str
+    database_pooler: Pooler = Pooler.NONE
     temporal_address: str = "localhost:7233"
     temporal_namespace: str = "billing"
     stripe_api_key: SecretStr
@@ -178,7 +180,7 @@ async def open_clients(settings: Settings, name: str) -> AsyncIterator[Clients]:
     """Open the clients of the worker; each connects when it is first used."""
     stripe.enable_telemetry = False
     http = stripe.HTTPXClient(timeout=PROVIDER_TIMEOUT_SECONDS)
-    engine = store_engine.connect(settings.database_url, application_name=f"callwallet {name}")
+    engine = connect_database(settings, name)
     async with (
         httpx.AsyncClient(
             base_url=settings.vapi_api_base,
@@ -199,6 +201,15 @@ async def open_clients(settings: Settings, name: str) -> AsyncIterator[Clients]:
         )
         await http.close_async()  # type: ignore[no-untyped-call]  # stripe leaves it untyped
         await engine.dispose()
+
+
+def connect_database(settings: Settings, name: str) -> AsyncEngine:
+    """Return an engine; PostgreSQL shows its sessions under the name of who uses it."""
+    return store_engine.connect(
+        settings.database_url,
+        application_name=f"callwallet {name}",
+        pooler=settings.database_pooler,
+    )
 
 
 def stripe_client(settings: Settings, http: stripe.HTTPClient) -> stripe.StripeClient:

@@ -7,7 +7,6 @@ from datetime import timedelta
 
 import structlog
 import uvloop
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 from temporalio.worker import Worker
@@ -42,7 +41,8 @@ from activities.reconciliation.stripe import StripeReconciliation
 from activities.reconciliation.vapi import VapiReconciliation
 from activities.temporal.refusal_interceptor import RefusalInterceptor
 from billing.platform_rules import PlatformRules
-from store.database import migrate
+from store.database import migrate, session
+from store.database.errors import DATABASE_GONE, Unusable
 from wiring import (
     Clients,
     Settings,
@@ -221,10 +221,7 @@ async def main(*named: str) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with open_clients(settings, "worker") as clients:
-        try:
-            await _require_schema(clients.engine)
-        except migrate.UnknownSchema as unknown:
-            logs.end(unknown)
+        await _require_usable(clients.engine)
         temporal = await connect_temporal(settings, runtime=metrics_runtime(settings))
         workers = build_workers(temporal, clients, platform_rules(settings), queues)
         running = [asyncio.create_task(worker.run()) for worker in workers]
@@ -236,15 +233,18 @@ async def main(*named: str) -> None:
         await asyncio.gather(*running)
 
 
-async def _require_schema(engine: AsyncEngine) -> None:
-    """Raise UnknownSchema for a schema that this code does not know; wait for the database."""
+async def _require_usable(engine: AsyncEngine) -> None:
+    """Wait for the database; exit if this code knows neither its server nor its schema."""
     while True:
         try:
             async with engine.connect() as connection:
-                return await migrate.require_current(connection)
-        except OperationalError as away:
+                await migrate.require_current(connection)
+                return await session.warn(connection)
+        except DATABASE_GONE as away:
             log.warning("waiting for the database", error=type(away).__name__)
             await asyncio.sleep(1)
+        except Unusable as unusable:
+            logs.end(unusable)
 
 
 if __name__ == "__main__":

@@ -6,16 +6,17 @@ import gc
 import structlog
 import uvicorn
 import uvloop
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 import logs
 from api.app import create_app
 from api.services import TwilioAccounts
 from api.webhooks.stripe import livemode_of
-from store.database import engine as store_engine
-from store.database import migrate
-from store.database.errors import DATABASE_GONE
+from store.database import migrate, session
+from store.database.errors import DATABASE_GONE, Unusable
 from wiring import (
     Settings,
+    connect_database,
     connect_temporal,
     platform_rules,
     secrets_in,
@@ -31,17 +32,16 @@ log = structlog.get_logger()
 
 
 async def main() -> None:
-    """Serve until told to stop; exit at once if this code does not know the schema."""
+    """Serve until told to stop; exit at once if this code knows neither server nor schema."""
     settings = Settings()
     set_up_logging(settings)
-    engine = store_engine.connect(settings.database_url, application_name="callwallet api")
+    engine = connect_database(settings, "api")
     try:
-        async with engine.connect() as connection:
-            await migrate.require_current(connection)
+        await _require_usable(engine)
     except DATABASE_GONE as gone:
         log.warning("starting without the database", error=type(gone).__name__)
-    except migrate.UnknownSchema as unknown:
-        logs.end(unknown)
+    except Unusable as unusable:
+        logs.end(unusable)
     app = create_app(
         engine,
         await connect_temporal(settings, lazy=True),
@@ -70,6 +70,13 @@ async def main() -> None:
     _keep_what_stays()
     await uvicorn.Server(config).serve()
     await engine.dispose()
+
+
+async def _require_usable(engine: AsyncEngine) -> None:
+    """Raise Unusable for a server or a schema that this code does not know."""
+    async with engine.connect() as connection:
+        await migrate.require_current(connection)
+        await session.warn(connection)
 
 
 def _keep_what_stays() -> None:

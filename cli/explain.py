@@ -12,8 +12,7 @@ from billing.explanations import Explanation
 from billing.tariffs.tariff import Tariff
 from cli.output import NOTHING_CHANGED, Screen, print_json, run
 from store import explanations
-from store.database import engine as store_engine
-from wiring import Settings, workflows_url
+from wiring import Settings, connect_database, workflows_url
 
 
 def explain(
@@ -29,7 +28,7 @@ def explain(
 
 
 async def _read(settings: Settings, key: str) -> Explanation:
-    engine = store_engine.connect(settings.database_url, application_name="callwallet explain")
+    engine = connect_database(settings, "explain")
     async with engine.connect() as connection:
         found = await explanations.explain(connection, key)
     await engine.dispose()

@@ -5,9 +5,8 @@ from typing import Annotated
 import typer
 
 from cli.output import require_plain, run
-from store.database import engine as store_engine
 from store.organizations import api_keys
-from wiring import Settings
+from wiring import Settings, connect_database
 
 commands = typer.Typer(help="Keys to the API.", no_args_is_help=True)
 
@@ -26,7 +25,7 @@ def create(
 
 
 async def _create(settings: Settings, label: str, org_id: str | None) -> str:
-    engine = store_engine.connect(settings.database_url, application_name="callwallet keys")
+    engine = connect_database(settings, "keys")
     async with engine.begin() as connection:
         _, secret = await api_keys.issue(connection, label, org_id)
     await engine.dispose()

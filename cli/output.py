@@ -1,9 +1,11 @@
 """What every command has in common: how it asks, what it complains of, and how it ends."""
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+import structlog
 import typer
 from pydantic import TypeAdapter
 from rich.console import Console
@@ -13,7 +15,7 @@ from rich.text import Text
 from billing.errors import BillingError
 from billing.text import is_plain, visible
 from processes.errors import TemporalUnavailable
-from store.database.errors import DATABASE_GONE
+from store.database.errors import DATABASE_GONE, Unusable
 from wiring import Settings
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
@@ -39,12 +41,15 @@ def run(ask: Callable[[Settings], Awaitable[Value]], when_interrupted: str) -> V
     after which `when_interrupted` is said.
     """
 
+    # What was asked for is alone on stdout.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+
     async def asking() -> Value:
         return await ask(Settings())
 
     try:
         return asyncio.run(asking())
-    except (BillingError, OSError, *DATABASE_GONE) as error:
+    except (BillingError, OSError, Unusable, *DATABASE_GONE) as error:
         raise _exit(error) from error
     except KeyboardInterrupt as interrupt:
         complain(when_interrupted)
@@ -73,4 +78,5 @@ def _exit(error: Exception) -> typer.Exit:
         complain(f"PostgreSQL does not answer ({type(error).__name__}).")
         return typer.Exit(FAILED)
     complain(f"{error}.")
-    return typer.Exit(FAILED if isinstance(error, TemporalUnavailable) else BAD_INPUT)
+    is_about_a_server = isinstance(error, TemporalUnavailable | Unusable)
+    return typer.Exit(FAILED if is_about_a_server else BAD_INPUT)

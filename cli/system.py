@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -12,15 +13,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from billing.calls.ended_reason import FreeEnding
 from billing.errors import ChangesThePast, Conflict
 from billing.tariffs import examples
+from cli.output import run
 from processes import namespace
 from processes.tariffs import MOST_TOLD, tell_waiting
 from store.calls import free_call_rules
-from store.database import engine as store_engine
-from store.database import migrate
+from store.database import migrate, session
+from store.database.session import Pooler
 from store.payments import payments
 from store.recharges import recharge_settings
 from store.tariffs import Price, TariffTable, call_tariffs, sms_tariffs
-from wiring import Settings, connect_temporal, platform_rules, set_up_logging
+from wiring import Settings, connect_database, connect_temporal, platform_rules, set_up_logging
 
 log = structlog.get_logger()
 State = Annotated[
@@ -41,7 +43,10 @@ def setup(
     ] = False,
 ) -> None:
     """Migrate the database; register the namespace, search attributes, schedules and the drain."""
-    asyncio.run(_setup(Settings(), example_tariffs=example_tariffs))
+    run(
+        partial(_setup, example_tariffs=example_tariffs),
+        "It was not finished, and can be run again.",
+    )
 
 
 # The offline world is imported where it is asked for: a service is installed without it.
@@ -97,8 +102,10 @@ async def _keep_rules(engine: AsyncEngine, *, faults_free: bool) -> None:
 
 async def _setup(settings: Settings, *, example_tariffs: bool) -> None:
     set_up_logging(settings)
-    engine = store_engine.connect(settings.database_url, application_name="callwallet setup")
+    engine = connect_database(settings, "setup")
     await migrate.upgrade(engine)
+    if settings.database_pooler is Pooler.TRANSACTION:
+        await _settle_sessions(engine)
     async with engine.connect() as connection:
         ours = await payments.untyped_are_ours(connection, settings.untyped_payments)
     log.info(
@@ -164,3 +171,15 @@ async def _say_what_has_no_price(
             wallets_in=unpriced,
             add_one_by=table.route,
         )
+
+
+async def _settle_sessions(engine: AsyncEngine) -> None:
+    """Give the role the settings that a session behind a pooler cannot begin with."""
+    async with engine.begin() as connection:
+        role = await session.put_on_role(connection)
+    log.info(
+        "the settings of sessions are on the database role",
+        role=role,
+        settings=dict(session.SETTINGS),
+        next="connections that the pooler holds keep their own: in PgBouncer's console, RECONNECT",
+    )

@@ -1,4 +1,4 @@
-"""Run a real PostgreSQL, from its wheel, in a directory and as a child of this process."""
+"""Run a real PostgreSQL, from its wheel or another, in a directory and as a child of ours."""
 
 import importlib.util
 import os
@@ -38,9 +38,17 @@ class EmbeddedPostgres:
     """PostgreSQL over `directory`/postgres, which is started again whenever it dies.
 
     A later start on the same directory has the same data, password and, if it is free, port.
+    `programs` is the directory of another version's, which is not of the wheel.
     """
 
-    def __init__(self, directory: Path, port: int | None = None, note: Note = silent) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        port: int | None = None,
+        note: Note = silent,
+        programs: Path | None = None,
+    ) -> None:
+        self._programs = programs
         self._home = directory / "postgres"
         self._log = directory / "logs" / "postgres.log"
         self._ports = Ports(directory / "ports.json", {"postgres": port})
@@ -125,13 +133,14 @@ class EmbeddedPostgres:
         unfinished.rename(self._data)
 
     def _initdb(self, target: Path) -> Program:
+        builtin = ("--locale", "C", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8")
         options = (
             *("--username", USER, "--pwfile", str(self._password_file)),
-            *("--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C"),
-            *("--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"),
-            "--no-instructions",
+            *("--auth", "scram-sha-256", "--encoding", "UTF8", "--no-instructions"),
+            # Older ones have no locale of their own, and ask the system for the same.
+            *(("--locale", "C.UTF-8") if self._programs else builtin),
         )
-        command = (str(binaries() / "initdb"), *options, str(target))
+        command = (self._program("initdb"), *options, str(target))
         return Program("initdb", command, self._log, owned=self._home)
 
     def _server(self) -> Program:
@@ -141,7 +150,7 @@ class EmbeddedPostgres:
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         return Program(
             "postgres",
-            (str(binaries() / "postgres"), "-D", str(self._data), *options),
+            (self._program("postgres"), "-D", str(self._data), *options),
             self._log,
             ports=(port,),
             stop_signal=signal.SIGINT,
@@ -171,6 +180,9 @@ class EmbeddedPostgres:
             return False
         lines = [line.strip() for line in self._pid_file.read_text().splitlines()]
         return lines[:1] == [str(pid)] and lines[7:8] == ["ready"]
+
+    def _program(self, name: str) -> str:
+        return str((self._programs or binaries()) / name)
 
 
 def binaries() -> Path:

@@ -22,8 +22,10 @@ from devstack.postgres import EmbeddedPostgres
 from devstack.stack import Stack
 from processes.namespace import prepare
 from store.database import engine as store_engine
+from tests.support import debian, pgbouncer
 from tests.support.forks import forking
 from tests.support.migrations import set_up
+from tests.support.pgbouncer import PgBouncer
 from tests.support.stand_ins import (
     SlackStandIn,
     StripeStandIn,
@@ -174,6 +176,16 @@ async def engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
     await set_up(engine)
     yield engine
     await engine.dispose()
+
+
+@pytest.fixture(scope="session")
+async def pooler(
+    stack: Stack, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[PgBouncer]:
+    """A PgBouncer in transaction mode, in front of all databases of the tests."""
+    program, state = debian.pgbouncer(), tmp_path_factory.mktemp("pooler")
+    async with pgbouncer.in_front_of(stack.postgres, program, state) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

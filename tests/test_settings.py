@@ -7,6 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from billing.platform_rules import PlatformRules, UntypedPayments
+from store.database.session import Pooler
+from tests.support.repository import ROOT, tracked
 from wiring import Settings, metrics_runtime, platform_rules, tokens_in
 
 REQUIRED = {
@@ -131,3 +133,17 @@ def test_the_address_of_metrics_is_one_that_can_be_bound(monkeypatch: pytest.Mon
     for wrong in ("9464", "localhost:9464", "127.0.0.1", "127.0.0.1:", "127.0.0.1:0"):
         with pytest.raises(ValidationError, match="an IP address and a port"):
             settings(monkeypatch, WORKER_METRICS_ADDRESS=wrong)
+
+
+def test_whoever_connects_to_the_database_says_whether_a_pooler_is_between() -> None:
+    """One function reads both settings, and everybody connects by it."""
+    floors = tracked("api/*.py", "cli/*.py", "processes/*.py", "wiring.py", "worker.py")
+    readers = {str(file) for file in floors if ".database_url" in (ROOT / file).read_text()}
+    assert readers == {"wiring.py"}
+
+
+def test_a_pooler_is_none_or_of_transactions(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings(monkeypatch).database_pooler is Pooler.NONE
+    assert settings(monkeypatch, DATABASE_POOLER="transaction").database_pooler == "transaction"
+    with pytest.raises(ValidationError, match="database_pooler"):
+        settings(monkeypatch, DATABASE_POOLER="statement")

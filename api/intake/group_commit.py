@@ -9,8 +9,7 @@ from billing.calls.call_in_progress import OngoingCall
 from billing.inbox.webhook_event import WebhookEvent
 from store.calls import calls_in_progress
 from store.database import migrate
-from store.database.errors import DATABASE_GONE
-from store.database.migrate import UnknownSchema
+from store.database.errors import DATABASE_GONE, Unusable
 from store.inbox import inbox
 
 FLUSHERS = 2
@@ -19,7 +18,7 @@ FLUSH_TIMEOUT_SECONDS = 4.0
 # What fails so many events of a batch, each alone, will fail the rest of it.
 FAILURES_ENOUGH = 3
 # It is about the database and not about an event.
-_NOT_ABOUT_AN_EVENT = (*DATABASE_GONE, UnknownSchema)
+_NOT_ABOUT_AN_EVENT = (*DATABASE_GONE, Unusable)
 
 
 class NotStored(Exception):

@@ -16,10 +16,8 @@ from api.services import Services
 from processes.errors import TEMPORAL_GONE
 from processes.request import worker_polls
 from store.alerts import alerts
-from store.database import migrate, writing
-from store.database.errors import DATABASE_GONE, is_read_only
-from store.database.migrate import UnknownSchema
-from store.database.writing import NotWritable
+from store.database import migrate, session, writing
+from store.database.errors import DATABASE_GONE, Unusable, is_read_only
 from store.inbox import inbox
 from store.inbox.inbox import Backlog
 
@@ -165,7 +163,7 @@ async def _probe(question: Awaitable[Found]) -> Found | None:
     try:
         async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
             return await question
-    except (*DATABASE_GONE, *TEMPORAL_GONE, NotWritable):
+    except (*DATABASE_GONE, *TEMPORAL_GONE, Unusable):
         return None
 
 
@@ -214,8 +212,9 @@ async def _schema_problem(engine: AsyncEngine) -> str | None:
     try:
         async with asyncio.timeout(PROBE_TIMEOUT_SECONDS), engine.connect() as connection:
             await migrate.require_current(connection)
+            await session.require(connection)
             await writing.require(connection)
-    except (UnknownSchema, NotWritable) as problem:
+    except Unusable as problem:
         return str(problem)
     except DATABASE_GONE as gone:
         if is_read_only(gone):

@@ -23,8 +23,7 @@ from cli.output import Screen
 from processes import parked
 from processes.request import temporal_answers
 from store import parking
-from store.database import engine as store_engine
-from wiring import Settings, connect_temporal
+from wiring import Settings, connect_database, connect_temporal
 
 # Nobody decides more often about one process, and remembers it.
 _MOST_DECISIONS = 100
@@ -61,7 +60,7 @@ class Found:
 @asynccontextmanager
 async def connected(settings: Settings) -> AsyncIterator[tuple[Client, AsyncEngine]]:
     """Open both; a Temporal that is away is found out by the first question."""
-    engine = store_engine.connect(settings.database_url, application_name="callwallet parked")
+    engine = connect_database(settings, "parked")
     try:
         yield await connect_temporal(settings, lazy=True), engine
     finally:

@@ -13,10 +13,9 @@ from billing.reconciliation.reliability import Day
 from cli.output import FAILED, NOTHING_CHANGED, complain, print_json, run
 from cli.reconcile.follow import follow
 from cli.reconcile.show import show, what_to_do
-from store.database import engine as store_engine
 from store.organizations import organizations
 from store.reconciliation import reliability
-from wiring import Settings
+from wiring import Settings, connect_database
 
 commands = typer.Typer(
     help="Compare a provider's books with ours, and put right what differs.", no_args_is_help=True
@@ -132,7 +131,7 @@ def _reconcile(wanted: Reconciliation, *, as_json: bool) -> None:
 async def _last_days(
     settings: Settings, source: Source, org_id: str | None, days: int
 ) -> list[Day]:
-    engine = store_engine.connect(settings.database_url, application_name="callwallet chart")
+    engine = connect_database(settings, "chart")
     async with engine.connect() as connection:
         if org_id is not None:
             await organizations.read(connection, org_id)

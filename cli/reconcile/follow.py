@@ -9,11 +9,10 @@ from billing.reconciliation.reconciliation import Reconciliation, Report, RunSta
 from cli.output import ERRORS
 from processes.reconciliations import reconcile
 from processes.request import require_patience
-from store.database import engine as store_engine
 from store.database.errors import DATABASE_GONE
 from store.organizations import organizations
 from store.reconciliation import runs
-from wiring import Settings, connect_temporal
+from wiring import Settings, connect_database, connect_temporal
 
 LOOK_SECONDS = 0.3
 
@@ -23,7 +22,7 @@ async def follow(settings: Settings, wanted: Reconciliation) -> Report:
 
     Raise NotFound, InvalidWindow, TemporalUnavailable, and what means that the database is gone.
     """
-    engine = store_engine.connect(settings.database_url, application_name="callwallet reconcile")
+    engine = connect_database(settings, "reconcile")
     try:
         if wanted.org_id is not None:
             async with engine.connect() as connection:

@@ -9,19 +9,30 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from store.database import server
+from store.database.errors import Unusable
 
-class UnknownSchema(Exception):
+
+class UnknownSchema(Unusable):
     """The database is not at the revision that this code was written for."""
 
 
 async def upgrade(engine: AsyncEngine) -> None:
-    """Run every migration that the database does not have, in one transaction."""
+    """Run every migration that the database does not have, in one transaction.
+
+    It works through a pooler too: the one lock that it takes is of the transaction. Raise TooOld.
+    """
     async with engine.begin() as connection:
+        await server.require(connection)
         await connection.run_sync(_upgrade)
 
 
 async def require_current(connection: AsyncConnection) -> None:
-    """Raise UnknownSchema unless the database is at exactly this code's revision."""
+    """Raise Unusable unless the server and its schema are those that this code is written for.
+
+    The schema must be at exactly this code's revision.
+    """
+    await server.require(connection)
     found = await connection.run_sync(_revision)
     expected = _scripts().get_current_head()
     if found != expected:

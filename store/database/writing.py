@@ -3,13 +3,15 @@
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from store.database.errors import Unusable
+
 _ASKED = text(
     "SELECT current_setting('transaction_read_only') = 'on' AS is_read_only,"
     " has_table_privilege('webhook_events', 'INSERT') AS may_write"
 )
 
 
-class NotWritable(Exception):
+class NotWritable(Unusable):
     """PostgreSQL answers, and keeps nothing. The text says why."""
 
 

@@ -40,7 +40,7 @@ _RETURNED = case(
         and_(
             table.c.source == Source.STRIPE,
             table.c.type.contains("refund") | table.c.type.contains("dispute"),
-            func.pg_input_is_valid(table.c.body, "jsonb"),
+            func.is_jsonb(table.c.body),
         ),
         cast(table.c.body, JSONB)[("data", "object", "id")].astext,
     )

@@ -43,7 +43,7 @@ _EMPTY = text(f"""
     )
     UPDATE webhook_events AS event
     SET body_removed_at = now(), body = CASE
-        WHEN source = 'stripe' AND pg_input_is_valid(body, 'jsonb') THEN (
+        WHEN source = 'stripe' AND is_jsonb(body) THEN (
             SELECT CAST(jsonb_build_object('data', jsonb_build_object('object',
                 ({_scalars("told")} AND key = ANY(:kept))
                 || jsonb_build_object('metadata',

@@ -110,7 +110,7 @@ OF_ORGANIZATIONS: Mapping[Check, str] = {
             FROM webhook_events
             WHERE source = 'stripe' AND type = 'charge.dispute.closed' AND status = 'handled'
               AND subject = dispute.payment_id AND handled_at > dispute.updated_at AND {_IS_LATE}
-              AND CASE WHEN pg_input_is_valid(body, 'jsonb')
+              AND CASE WHEN is_jsonb(body)
                   THEN body::jsonb #>> '{{data,object,id}}' = dispute.dispute_id END
             LIMIT 1
         ) AS closed ON true
@@ -134,7 +134,7 @@ OF_WEBHOOKS: Mapping[Check, str] = {
     # Only events whose own data says that the payment would be credited, as
     # `billing.payments.payment.is_ours` and `mismatch` decide it. Others are of somebody else, or
     # park. Bodies are kept as they came, and not all are JSON: MATERIALIZED keeps PostgreSQL from
-    # casting one before `pg_input_is_valid` has let it through, and from reading the bodies of
+    # casting one before `is_jsonb` has let it through, and from reading the bodies of
     # credited payments. DISTINCT ON, for several events are about one payment.
     Check.PAYMENT_WITHOUT_CREDIT: f"""
         WITH uncredited AS MATERIALIZED (
@@ -146,7 +146,7 @@ OF_WEBHOOKS: Mapping[Check, str] = {
               AND NOT {_is_given_up("subject")}
         ), told AS MATERIALIZED (
             SELECT subject, body::jsonb #> '{{data,object}}' AS paid FROM uncredited
-            WHERE pg_input_is_valid(body, 'jsonb')
+            WHERE is_jsonb(body)
         )
         SELECT DISTINCT ON (subject) subject, wallets.org_id,
                format('%s %s were paid, and not credited',
@@ -181,7 +181,7 @@ OF_WEBHOOKS: Mapping[Check, str] = {
                        AS key
             FROM (
                 SELECT *, body::jsonb #> '{{data,object}}' AS returned FROM told
-                WHERE pg_input_is_valid(body, 'jsonb')
+                WHERE is_jsonb(body)
             ) AS read
         )
         SELECT DISTINCT ON (key) key AS subject, org_id,

@@ -1,5 +1,6 @@
 """What `callwallet setup` says about a database."""
 
+import psycopg
 import pytest
 from sqlalchemy import text, update
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -9,14 +10,19 @@ from billing.calls.ended_reason import FreeEnding
 from billing.recharges.history import RechargeSettings
 from devstack.stack import Stack
 from store.calls import calls, free_call_rules
-from store.database import migrate
+from store.database import migrate, session
 from store.recharges import recharge_settings
 from store.schema import recharge_settings as settings_table
 from tests.conftest import NewDatabase
-from tests.support.command_line import Ended, callwallet
+from tests.support.command_line import Ended, callwallet, flat
 from tests.support.factories import an_assistant, an_organization, ended_call
+from tests.support.old_server import is_made_old
+from tests.support.pgbouncer import PgBouncer
+from tests.support.systems import url_of
 
 UNPRICED = "no price by default: they wait as no_tariff"
+OPERATOR = ("--operator", "--label", "tests")
+SHOW = "SELECT current_setting('{}')"
 
 
 async def set_up(stack: Stack, engine: AsyncEngine, *options: str) -> Ended:
@@ -134,3 +140,42 @@ async def test_setup_makes_faults_of_vapi_free_from_now_on_or_no_longer(
     assert (begun.since, begun.until) == (over.since, None)
     assert over.until is not None
     await engine.dispose()
+
+
+async def test_setup_refuses_a_server_that_is_too_old_by_name(
+    stack: Stack, new_database: NewDatabase
+) -> None:
+    engine = await new_database()
+    await is_made_old(engine)
+    ended = await callwallet({**stack.settings(), "DATABASE_URL": url_of(engine)}, "setup")
+    assert ended.status == 1
+    assert "PostgreSQL 14.11 is too old: callwallet needs 15 or newer" in flat(ended)
+    assert "Traceback" not in ended.said
+
+
+async def test_setup_that_is_refused_says_why(stack: Stack) -> None:
+    nowhere = {"DATABASE_URL": stack.postgres.url("nowhere"), "LOG_JSON": "true"}
+    ended = await callwallet({**stack.settings(), **nowhere}, "setup")
+    assert ended.status == 1
+    assert 'database \\"nowhere\\" does not exist' in ended.output
+    assert "PostgreSQL does not answer" in ended.said
+    assert "Traceback" not in ended.said
+
+
+async def test_setup_through_a_pooler_migrates_and_puts_the_settings_of_sessions_on_the_role(
+    stack: Stack, new_database: NewDatabase, pooler: PgBouncer
+) -> None:
+    engine = await new_database()
+    behind = {"DATABASE_URL": pooler.url_of(engine), "DATABASE_POOLER": "transaction"}
+    ended = await callwallet({**stack.settings(), **behind, "LOG_JSON": "true"}, "setup")
+    assert ended.status == 0, ended.said
+    assert '"role": "postgres"' in ended.output
+    assert "RECONNECT" in ended.output
+    await pooler.opens_anew()
+    ended = await callwallet({**stack.settings(), **behind}, "keys", "create", *OPERATOR)
+    assert ended.status == 0
+    plain = await psycopg.AsyncConnection.connect(url_of(engine))
+    async with plain:
+        for name, value in session.SETTINGS.items():
+            shown = await plain.execute(SHOW.format(name).encode())
+            assert await shown.fetchone() == (value,)

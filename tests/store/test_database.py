@@ -13,8 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from store.database import migrate
 from store.database.migrate import UnknownSchema
+from store.database.server import TooOld
 from store.schema import metadata
 from tests.conftest import NewDatabase
+from tests.support.old_server import is_made_old
 
 UPGRADE = """
 import asyncio, sys
@@ -109,3 +111,16 @@ async def test_an_older_and_a_newer_schema_are_refused(
     async with engine_apart.connect() as connection:
         with pytest.raises(UnknownSchema, match=f"at revision {revision}, this code needs"):
             await migrate.require_current(connection)
+
+
+async def test_an_older_server_is_refused_by_name_before_anything_is_made_in_it(
+    new_database: NewDatabase,
+) -> None:
+    engine = await new_database()
+    await is_made_old(engine)
+    with pytest.raises(TooOld, match=r"PostgreSQL 14\.11 is too old: .* needs 15 or newer"):
+        await migrate.upgrade(engine)
+    async with engine.connect() as connection:
+        with pytest.raises(TooOld):
+            await migrate.require_current(connection)
+        assert await connection.run_sync(lambda sync: inspect(sync).get_table_names()) == []

@@ -1,4 +1,4 @@
-"""A TCP proxy that can lose what a server answers, as a network does."""
+"""A TCP proxy that can lose what a server answers, as a network does, and lead elsewhere."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,22 +8,20 @@ from dataclasses import dataclass, field
 
 @dataclass
 class TcpProxy:
-    """Passes bytes both ways.
+    """Passes bytes both ways. What is open stays with its server when it `leads_to` another.
 
     From the first request on that has `loses_answers_to` in it, nothing comes back, and it hangs
     up.
     """
 
+    leads_to: tuple[str, int]
     port: int = 0
     loses_answers_to: bytes = b""
     lost: int = 0
     connections: set[asyncio.StreamWriter] = field(default_factory=set)
 
-    async def pass_on(
-        self, client: tuple[asyncio.StreamReader, asyncio.StreamWriter], host: str, port: int
-    ) -> None:
-        reader, writer = client
-        back, forth = await asyncio.open_connection(host, port)
+    async def pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        back, forth = await asyncio.open_connection(*self.leads_to)
         self.connections |= {writer, forth}
         try:
             await asyncio.gather(self._answers(back, writer), self._requests(reader, forth))
@@ -54,11 +52,11 @@ class TcpProxy:
 @asynccontextmanager
 async def proxy_before(host: str, port: int) -> AsyncIterator[TcpProxy]:
     """Listen at a free port for one server, until the body ends."""
-    proxy = TcpProxy()
+    proxy = TcpProxy((host, port))
     running: set[asyncio.Task[None]] = set()
 
     def attend(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.ensure_future(proxy.pass_on((reader, writer), host, port))
+        task = asyncio.ensure_future(proxy.pass_on(reader, writer))
         running.add(task)
         task.add_done_callback(running.discard)
 

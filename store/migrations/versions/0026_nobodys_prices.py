@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "0026"
-down_revision = "0024"
+down_revision = "0025"
 
 # All migrations of a run are one transaction. So what this same transaction has put in is of a
 # database that has begun with it, and nothing was charged by it. Any other database keeps its

@@ -11,6 +11,7 @@ from tests.conftest import NewDatabase
 from tests.support.answers import eventually
 from tests.support.api_server import Api, serving
 from tests.support.factories import an_alert
+from tests.support.old_server import is_made_old
 from tests.support.signed_webhooks import report
 from workflows.deliver_alerts import DeliverAlerts
 from workflows.shared import alert_requests
@@ -113,3 +114,26 @@ async def test_metrics_are_prometheus_text_for_operators(api: Api) -> None:
     assert answer.headers["content-type"].startswith("text/plain; version=")
     assert 'callwallet_webhooks_total{outcome="accepted",source="vapi"}' in answer.text
     assert "callwallet_webhook_accept_seconds_bucket" in answer.text
+
+
+async def test_a_server_that_is_too_old_is_not_ready_and_is_named(
+    engine_apart: AsyncEngine, temporal: Client
+) -> None:
+    async with serving(engine_apart, temporal) as api:
+        await is_made_old(engine_apart)
+        ready = await api.anonymous.get("/health/ready")
+    assert ready.status_code == 503
+    [problem] = ready.json()["problems"]
+    assert "PostgreSQL 14.11 is too old" in problem
+
+
+async def test_a_session_whose_waits_may_not_end_is_not_ready(
+    engine_apart: AsyncEngine, temporal: Client
+) -> None:
+    async with serving(engine_apart, temporal) as api:
+        async with engine_apart.begin() as connection:
+            await connection.execute(text("SET statement_timeout = 0"))
+        ready = await api.anonymous.get("/health/ready")
+    assert ready.status_code == 503
+    [problem] = ready.json()["problems"]
+    assert "lack statement_timeout: run `callwallet setup`" in problem
