@@ -55,7 +55,7 @@ async def test_setup_says_what_becomes_of_payments_without_a_type(
     given = {**stack.settings(), "DATABASE_URL": database_url, "UNTYPED_PAYMENTS": setting}
     ended = await callwallet({**given, "LOG_JSON": "true"}, "setup")
     assert ended.status == 0
-    assert f'"are": "{are}", "by": "UNTYPED_PAYMENTS={setting}"' in ended.output
+    assert f'"are": "{are}", "by": "UNTYPED_PAYMENTS={setting}"' in ended.said
     await engine.dispose()
 
 
@@ -73,8 +73,8 @@ async def test_setup_lists_whose_cards_keep_caps_above_those_by_default(
             )
     given = {**stack.settings(), "DATABASE_URL": stack.postgres.url(str(engine.url.database))}
     ended = await callwallet({**given, "LOG_JSON": "true"}, "setup")
-    assert f'"org_id": "{dear}", "charge_minor": 80000, "day_minor": 80000' in ended.output
-    assert usual not in ended.output
+    assert f'"org_id": "{dear}", "charge_minor": 80000, "day_minor": 80000' in ended.said
+    assert usual not in ended.said
     await engine.dispose()
 
 
@@ -82,11 +82,11 @@ async def test_setup_says_what_has_no_price_and_sets_none_unless_asked(
     stack: Stack, new_database: NewDatabase
 ) -> None:
     engine = await new_database()
-    said = (await set_up(stack, engine)).output
+    said = (await set_up(stack, engine)).said
     for what, route in (("calls", "/v1/tariffs"), ("messages", "/v1/sms-tariffs")):
         assert f'"of": "{what}", "wallets_in": ["gbp", "usd"], "add_one_by": "{route}"' in said
     assert said.count(UNPRICED) == 2
-    said = (await set_up(stack, engine, "--example-tariffs")).output
+    said = (await set_up(stack, engine, "--example-tariffs")).said
     assert UNPRICED not in said
     await engine.dispose()
 
@@ -116,7 +116,7 @@ async def test_example_tariffs_do_not_change_what_was_set_before(
         await connection.execute(
             text("UPDATE tariffs SET fx_rate = 0.8 WHERE tariff_id = 'default-gbp-2020'")
         )
-    said = (await set_up(stack, engine, "--example-tariffs")).output
+    said = (await set_up(stack, engine, "--example-tariffs")).said
     assert '"price": "default-gbp-2020", "why": "tariff default-gbp-2020 exists with' in said
     assert said.count("an example price was not added") == 1
 
@@ -132,7 +132,7 @@ async def test_setup_makes_faults_of_vapi_free_from_now_on_or_no_longer(
             {**given, "VAPI_FAULTS_FREE": setting, "LOG_JSON": "true"}, "setup"
         )
         assert ended.status == 0, ended.said
-        assert '"by": "provider_fault"' in ended.output
+        assert '"by": "provider_fault"' in ended.said
         async with engine.connect() as connection:
             rules = await free_call_rules.read(connection)
         kept += [rule for rule in rules if rule.ending is FreeEnding.PROVIDER_FAULT]
@@ -157,7 +157,7 @@ async def test_setup_that_is_refused_says_why(stack: Stack) -> None:
     nowhere = {"DATABASE_URL": stack.postgres.url("nowhere"), "LOG_JSON": "true"}
     ended = await callwallet({**stack.settings(), **nowhere}, "setup")
     assert ended.status == 1
-    assert 'database \\"nowhere\\" does not exist' in ended.output
+    assert 'database \\"nowhere\\" does not exist' in ended.said
     assert "PostgreSQL does not answer" in ended.said
     assert "Traceback" not in ended.said
 
@@ -169,8 +169,8 @@ async def test_setup_through_a_pooler_migrates_and_puts_the_settings_of_sessions
     behind = {"DATABASE_URL": pooler.url_of(engine), "DATABASE_POOLER": "transaction"}
     ended = await callwallet({**stack.settings(), **behind, "LOG_JSON": "true"}, "setup")
     assert ended.status == 0, ended.said
-    assert '"role": "postgres"' in ended.output
-    assert "RECONNECT" in ended.output
+    assert '"role": "postgres"' in ended.said
+    assert "RECONNECT" in ended.said
     await pooler.opens_anew()
     ended = await callwallet({**stack.settings(), **behind}, "keys", "create", *OPERATOR)
     assert ended.status == 0
