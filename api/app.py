@@ -42,7 +42,7 @@ from api.routes import (
 from api.services import Services, TwilioAccounts
 from api.webhooks import stripe, vapi
 from api.webhooks import twilio as twilio_webhook
-from api.webhooks.exchange import LARGEST_BODY, FastLane
+from api.webhooks.exchange import FastLane
 from billing.platform_rules import PlatformRules
 
 _DESCRIPTION = """Prepaid wallets for voice-AI platforms.
@@ -55,8 +55,10 @@ _WEBHOOKS = {
     "/webhooks/vapi": vapi.receive,
     twilio_webhook.PATH: twilio_webhook.receive,
 }
-_WEBHOOK_ROUTERS = (stripe.router, vapi.router, twilio_webhook.router)
 _ROUTERS = (
+    stripe.router,
+    vapi.router,
+    twilio_webhook.router,
     organizations.router,
     allowance.router,
     entries.router,
@@ -141,8 +143,6 @@ def create_app(
     )
     problems.install(app)
     app.add_middleware(FastLane, endpoints=_WEBHOOKS)
-    for router in _WEBHOOK_ROUTERS:
-        app.include_router(router, max_body_size=LARGEST_BODY)
     for router in _ROUTERS:
         app.include_router(router)
     return app
