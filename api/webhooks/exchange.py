@@ -95,7 +95,7 @@ def name_at(container: Any, *path: str) -> str | None:
 
 
 def hex_signatures(timestamp: str, body: bytes, secrets: Iterable[bytes]) -> list[str]:
-    """Return what Stripe and Vapi send with a body: HMAC-SHA256 of `{timestamp}.{body}`, in hex."""
+    """Return what Stripe sends with a body: HMAC-SHA256 of `{timestamp}.{body}`, in hex."""
     signed = timestamp.encode() + b"." + body
     return [hmac.new(secret, signed, hashlib.sha256).hexdigest() for secret in secrets]
 

@@ -5,7 +5,10 @@ Vapi's default messages carry the conversation so far, again and again. What mov
 without its body, and only where somebody asks whether it arrived.
 """
 
+import base64
 import hashlib
+import hmac
+import re
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,14 +17,13 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from api.gate import SPOKEN
-from api.http.problems import Malformed
+from api.http.problems import Malformed, Unauthorized
 from api.services import Services
 from api.webhooks.documentation import WEBHOOK_RESPONSES, examples
 from api.webhooks.exchange import (
     LARGEST_BODY,
     answer,
     counted,
-    hex_signatures,
     json_answer,
     name_at,
     parse_object,
@@ -46,6 +48,10 @@ router = APIRouter(tags=["webhooks"])
 # only its facts are kept.
 LARGEST_REPORT = 8 * LARGEST_BODY
 _SIGNATURE = "x-signature"
+_PREFIX = re.compile(r"^sha(1|256|512)=")
+_ALGORITHMS = {20: "sha1", 32: "sha256", 64: "sha512"}
+# In base64 they have 28, 44 or 88 characters.
+_HEX = re.compile(r"([0-9a-fA-F]{40}|[0-9a-fA-F]{64}|[0-9a-fA-F]{128})")
 # Of what moves no money, this is what somebody asks about: did it arrive?
 _KEPT = frozenset({END_OF_CALL, STATUS_UPDATE, ASSISTANT_REQUEST})
 
@@ -128,22 +134,53 @@ def verify_vapi(
 ) -> None:
     """Check whichever of Vapi's three credentials was configured there; raise Unauthorized.
 
-    HMAC (`x-signature` over `{x-timestamp}.{body}`, the time in seconds or milliseconds), the
-    `X-Vapi-Secret` header, or a bearer token. A signature, once sent, must be right.
-    Source: Vapi's "Server authentication".
+    HMAC, the `X-Vapi-Secret` header, or a bearer token, with or without `Bearer`. A signature, once
+    sent, must be right. Source: Vapi's schema, its `HmacAuthenticationPlan` and
+    `BearerAuthenticationPlan`.
     """
     signature = headers.get(_SIGNATURE)
     if signature is not None:
-        timestamp = headers.get("x-timestamp", "")
-        require_recent(timestamp, now)
-        require_one_of(
-            [signature.removeprefix("sha256=")], hex_signatures(timestamp, body, secrets)
-        )
+        _verify_signature(signature, headers.get("x-timestamp", ""), body, secrets, now)
         return
-    scheme, _, token = headers.get("authorization", "").partition(" ")
-    bearer = token if scheme.lower() == "bearer" else ""
+    scheme, _, token = headers.get("authorization", "").rpartition(" ")
+    bearer = token if scheme.lower() in ("", "bearer") else ""
     shown = headers.get("x-vapi-secret") or bearer
     require_one_of([shown] if shown else [], [secret.decode() for secret in secrets])
+
+
+def _verify_signature(
+    shown: str, timestamp: str, body: bytes, secrets: Sequence[bytes], now: float
+) -> None:
+    """Check an HMAC of the body alone, or of `{timestamp}.{body}`; raise Unauthorized.
+
+    Its length says by which algorithm it was made. The time is in seconds or milliseconds.
+    """
+    signature = _decoded(shown)
+    algorithm = _ALGORITHMS.get(len(signature))
+    if algorithm is None:
+        raise Unauthorized("the signature is no HMAC by SHA-1, SHA-256 or SHA-512")
+
+    def is_of(signed: bytes) -> bool:
+        right = [hmac.digest(secret, signed, algorithm) for secret in secrets]
+        matches = [hmac.compare_digest(signature, one) for one in right]
+        return any(matches)
+
+    if is_of(body):
+        return
+    require_recent(timestamp, now)
+    if not is_of(timestamp.encode() + b"." + body):
+        raise Unauthorized("the signature is wrong")
+
+
+def _decoded(shown: str) -> bytes:
+    """Return the bytes of a signature in hex or base64, whatever algorithm it names before them."""
+    encoded = _PREFIX.sub("", shown)
+    try:
+        if _HEX.fullmatch(encoded):
+            return bytes.fromhex(encoded)
+        return base64.b64decode(encoded, validate=True)
+    except ValueError as error:
+        raise Unauthorized("the signature is neither hex nor base64") from error
 
 
 def message_in(body: bytes) -> dict[str, Any]:

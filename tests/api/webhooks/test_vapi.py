@@ -1,11 +1,13 @@
 """Vapi's server messages: its three credentials, and that no message hides another."""
 
 import asyncio
+import base64
 import hashlib
+import hmac
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
@@ -65,7 +67,7 @@ async def test_an_hmac_is_taken_with_a_time_in_seconds_or_milliseconds(
         {"authorization": None},
         {"authorization": "Bearer " + NOBODYS.decode()},
         {"authorization": "Basic " + NEW.decode()},
-        {"authorization": NEW.decode()},
+        {"authorization": NOBODYS.decode()},
         {"authorization": "Bearer " + NEW.decode()[:-1]},
         {"authorization": "Bearer \u00e9".encode().decode("latin-1")},
         {"authorization": None, "x_vapi_secret": NOBODYS.decode()},
@@ -104,6 +106,61 @@ async def test_an_hmac_over_something_that_is_no_time_is_turned_away(
     api: Api, timestamp: str
 ) -> None:
     await expect_refusal(api, with_hmac(report().body, timestamp=timestamp), 401, "unauthorized")
+
+
+@pytest.mark.parametrize("secret", VAPI_SECRETS)
+async def test_a_bearer_token_is_taken_without_its_prefix(api: Api, secret: bytes) -> None:
+    """Vapi's `bearerPrefixEnabled: false`."""
+    webhook = report().but(authorization=secret.decode())
+    assert accepted(await api.send(webhook)) == "accepted"
+
+
+def in_hex(digest: bytes) -> str:
+    return digest.hex()
+
+
+def in_capitals(digest: bytes) -> str:
+    return digest.hex().upper()
+
+
+def in_base64(digest: bytes) -> str:
+    return base64.b64encode(digest).decode()
+
+
+@pytest.mark.parametrize("is_timed", [True, False], ids=["timed", "body alone"])
+@pytest.mark.parametrize("encoded", [in_hex, in_capitals, in_base64])
+@pytest.mark.parametrize("algorithm", ["sha1", "sha256", "sha512"])
+@pytest.mark.parametrize("has_prefix", [False, True], ids=["bare", "prefixed"])
+async def test_an_hmac_is_taken_in_the_forms_that_vapi_offers(
+    api: Api,
+    is_timed: bool,
+    encoded: Callable[[bytes], str],
+    algorithm: str,
+    has_prefix: bool,
+) -> None:
+    """`algorithm`, `signatureEncoding`, `signaturePrefix`, `includeTimestamp` of its plan."""
+    body, now = report().body, str(int(time.time()))
+    signed = f"{now}.".encode() + body if is_timed else body
+    signature = encoded(hmac.digest(OLD, signed, algorithm))
+    headers = {**JSON, "x-signature": f"{algorithm}={signature}" if has_prefix else signature}
+    timed = {**headers, "x-timestamp": now} if is_timed else headers
+    assert accepted(await api.send(Webhook("vapi", body, timed))) == "accepted"
+
+
+async def test_an_hmac_of_the_body_alone_is_taken_beside_a_time(api: Api) -> None:
+    """Vapi's `payloadFormat: "{body}"`."""
+    body = report().body
+    headers = {"x-signature": in_hex(hmac.digest(NEW, body, "sha256")), "x-timestamp": "1"}
+    assert accepted(await api.send(Webhook("vapi", body, {**JSON, **headers}))) == "accepted"
+
+
+@pytest.mark.parametrize(
+    "signature",
+    ["sha256=", "é", "g" * 64, "=" * 44, "A" * 43, "0" * 63, "0" * 66, "sha512=" + "0" * 64],
+)
+async def test_a_signature_that_is_none_is_turned_away(api: Api, signature: str) -> None:
+    webhook = report().but(x_signature=signature.encode().decode("latin-1"))
+    await expect_refusal(api, webhook, 401, "unauthorized")
 
 
 async def test_an_hmac_without_its_timestamp_is_turned_away(api: Api) -> None:
