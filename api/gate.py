@@ -3,6 +3,7 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
@@ -99,14 +100,17 @@ class Gate:
         self._rules = rules
         self._let_in: OrderedDict[str, Admission] = OrderedDict()
         self._behind: set[asyncio.Task[Any]] = set()
+        self._ends = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         self._listening = asyncio.create_task(self._hear_of_freezes())
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._listening.cancel()
-        await asyncio.wait({self._listening})
+        self._ends.set()
+        _, late = await asyncio.wait({self._listening}, timeout=2 * ANSWER_WITHIN_SECONDS)
+        for listening in late:
+            listening.cancel()
         if self._behind:
             await asyncio.wait(self._behind, timeout=ANSWER_WITHIN_SECONDS)
         await self._own.dispose()
@@ -159,17 +163,22 @@ class Gate:
 
     async def _hear_of_freezes(self) -> None:
         """Forget whoever was frozen since it was let in, by this process or by another."""
-        while True:
-            await asyncio.sleep(HEAR_OF_FREEZES_SECONDS)
+        while not await self._ends_within(HEAR_OF_FREEZES_SECONDS):
             if not self._let_in:
                 continue
             try:
-                async with asyncio.timeout(HEAR_OF_FREEZES_SECONDS), self._engine.connect() as one:
+                async with asyncio.timeout(ANSWER_WITHIN_SECONDS), self._engine.connect() as one:
                     frozen = await store.frozen_numbers(one)
             except DATABASE_GONE:
                 continue
             for number in frozen:
                 self._let_in.pop(number, None)
+
+    async def _ends_within(self, seconds: float) -> bool:
+        """Wait, or less if the gate ends: what it reads is not cut off, for a connection is lost."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._ends.wait(), seconds)
+        return self._ends.is_set()
 
     def _without_database(self, phone_number_id: str) -> Admission | Rejection:
         """Open for whoever was let in last time, as long as then; who answers others is unknown."""
