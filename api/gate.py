@@ -175,7 +175,7 @@ class Gate:
                 self._let_in.pop(number, None)
 
     async def _ends_within(self, seconds: float) -> bool:
-        """Wait, or less if the gate ends: what it reads is not cut off, for a connection is lost."""
+        """Wait, or less if the gate ends; a read that is cut off would lose its connection."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._ends.wait(), seconds)
         return self._ends.is_set()
