@@ -108,9 +108,8 @@ class Gate:
 
     async def __aexit__(self, *_: object) -> None:
         self._ends.set()
-        _, late = await asyncio.wait({self._listening}, timeout=2 * ANSWER_WITHIN_SECONDS)
-        for listening in late:
-            listening.cancel()
+        await asyncio.wait({self._listening}, timeout=2 * ANSWER_WITHIN_SECONDS)
+        self._listening.cancel()
         if self._behind:
             await asyncio.wait(self._behind, timeout=ANSWER_WITHIN_SECONDS)
         await self._own.dispose()
