@@ -114,7 +114,8 @@ async def test_no_more_are_told_in_a_second_than_was_asked_for(
 async def test_what_has_ended_in_the_meantime_is_counted_as_gone(
     worker: Client, engine: AsyncEngine
 ) -> None:
-    org_id, handles = await calls_that_wait(worker, engine, 3)
+    """One is told a second: so many that a busy machine is not done before they are discarded."""
+    org_id, handles = await calls_that_wait(worker, engine, 8)
     bulk = await start(worker, ParkedFilter(org_id), Verdict.DISCARD, pace=1)
 
     async def one_is_told() -> bool:
@@ -124,7 +125,7 @@ async def test_what_has_ended_in_the_meantime_is_counted_as_gone(
     await asyncio.gather(*(handle.signal(BillCall.discard, "Bob: at once") for handle in handles))
     progress = await ended(bulk)
     assert progress.done
-    assert progress.matched == progress.told + progress.gone == 3
+    assert progress.matched == progress.told + progress.gone == 8
     assert progress.gone >= 1
     for handle in handles:
         assert (await ended(handle)).state is CallState.DISCARDED
