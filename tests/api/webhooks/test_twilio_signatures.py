@@ -105,7 +105,8 @@ def test_an_account_without_a_token_is_refused() -> None:
         verify_twilio({"x-twilio-signature": signature(ODD)}, URL, {}, ())
 
 
-_TEXTS = st.text(max_size=8)
+# A form with a NUL is malformed, whoever has signed it.
+_TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)
 _URLS = st.builds(
     "{}://{}{}/webhooks/twilio/sms-status{}".format,
     st.sampled_from(["http", "https"]),
