@@ -3,14 +3,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-STORY ?=
 # Two cores: with three at once, tests of what has a deadline were late.
 TESTS_AT_ONCE ?= 2
 # Without bytecode each process, and each run of a workflow, compiles its modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test proof check format lock bench screenshots clean
+.PHONY: help demo up test test-long list-long proof check format lock bench screenshots clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,10 +20,16 @@ demo: $(READY) ## run the main job on real parts and show a table of what happen
 up: $(READY) ## start the whole stack and stay (state in .callwallet/)
 	@$(BIN)/callwallet up
 
-test: $(READY) ## run every test (STORY=full for the full-size stories)
-	@$(BIN)/pytest -n $(TESTS_AT_ONCE) --dist worksteal $(if $(STORY),--story=$(STORY))
+test: $(READY) ## run the tests, all but the long ones (ten minutes on two cores)
+	@$(BIN)/pytest -n $(TESTS_AT_ONCE) --dist worksteal -m "not long"
 
-proof: $(READY) ## run the tests that have two sizes in the full one (long)
+test-long: $(READY) ## run the long ones (whole systems, and every case; longer)
+	@$(BIN)/pytest -n $(TESTS_AT_ONCE) --dist worksteal -m long
+
+list-long: $(READY) ## run every test, and list anew which of them are the long ones
+	@$(BIN)/pytest -n $(TESTS_AT_ONCE) --dist worksteal --list-long
+
+proof: $(READY) ## run the tests that have two sizes in the full one (hours)
 	@$(BIN)/pytest -m proof --story=full
 
 check: $(READY) ## format, lint, types and the import line

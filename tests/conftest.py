@@ -24,6 +24,7 @@ from processes.namespace import prepare
 from store.database import engine as store_engine
 from tests.support import debian, pgbouncer
 from tests.support.forks import forking
+from tests.support.long_tests import LONG_TESTS, Stopwatch, mark
 from tests.support.migrations import set_up
 from tests.support.pgbouncer import PgBouncer
 from tests.support.stand_ins import (
@@ -60,16 +61,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="small",
         help="size of the whole-system stories: small (seconds) or full (minutes)",
     )
+    parser.addoption(
+        "--list-long",
+        action="store_true",
+        help="write down in tests/long_tests.txt which of the tests that are run take long",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Give proofs of the full size the time that they need."""
     if config.getoption("--story") == "full":
         config.option.timeout = FULL_SIZE_SECONDS
+    if config.getoption("--list-long") and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Stopwatch())
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what has two sizes, and begin with the stories: the long ones must not come last."""
+    """Mark what has two sizes and what takes long, and begin with the stories.
+
+    The long ones must not come last.
+    """
+    mark(items, frozenset(LONG_TESTS.read_text().splitlines()))
     for item in items:
         if "story_is_full" in getattr(item, "fixturenames", ()):
             item.add_marker("proof")

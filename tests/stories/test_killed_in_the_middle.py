@@ -5,6 +5,8 @@ The full stories wait until what the dead had in hand is due again, the small on
 
 from collections.abc import Sequence
 
+import pytest
+
 from devstack.demo.platform import Tenant
 from tests.support.world import (
     RUNNING,
@@ -27,6 +29,7 @@ PARKED = 'BillingState = "parked"'
 MINUTE_IN_PENCE = 56
 
 
+@pytest.mark.always
 async def test_every_call_is_charged_once_whatever_is_killed(
     world: World, story_is_full: bool
 ) -> None:

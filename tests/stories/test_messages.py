@@ -4,6 +4,8 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 
+import pytest
+
 from devstack.load import fire
 from tests.support.text_messages import Text, callback_url, callbacks, happen, send
 from tests.support.world import PATIENCE_SECONDS, UNPROVEN, WAITING, World, kill_and_wait, until
@@ -16,11 +18,12 @@ NET = """
 OPEN = "SELECT count(*) FROM messages WHERE state NOT IN ('charged', 'reversed', 'not_charged')"
 
 
+@pytest.mark.always
 async def test_every_message_is_charged_once_or_given_back_whoever_is_killed(
     world: World, story_is_full: bool
 ) -> None:
     """The full story kills the worker twice: on the way to the charges, and to what goes back."""
-    count = 2000 if story_is_full else 200
+    count = 2000 if story_is_full else 100
     tenants = [await world.creates(f"texter{n}", 10_000_000) for n in range(4)]
     senders = {f"+1501712266{n}": tenant for n, tenant in enumerate(tenants)}
     for number, tenant in senders.items():

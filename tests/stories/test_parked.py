@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
 from devstack.demo.platform import Tenant
 from devstack.load import fire
 from tests.support.world import (
@@ -38,11 +40,12 @@ TOLD_TWICE = """
         SELECT 1 FROM decisions GROUP BY workflow_id, who_and_why HAVING count(*) > 1) twice"""
 
 
+@pytest.mark.always
 async def test_parked_calls_settle_once_however_often_everybody_decides_about_them(
     world: World, story_is_full: bool
 ) -> None:
     """Three paying organisations and one that is given up; money arrives in the middle of it."""
-    calls = 1000 if story_is_full else 60
+    calls = 1000 if story_is_full else 40
     each = calls // 4
     tenants = [await world.creates(f"waits{number}", 0) for number in range(4)]
     ours = {"org_ids": [tenant.org_id for tenant in tenants]}

@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from playwright.async_api import FrameLocator
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
@@ -64,6 +65,7 @@ async def expect_explanation(page: FrameLocator, org_id: str, workflow_id: str) 
         await expect(shown).to_be_in_viewport(ratio=1)
 
 
+@pytest.mark.always
 async def test_a_person_finds_a_parked_call_reads_why_and_settles_it_by_a_signal(
     ui: TemporalUi, stack: Stack, worker: Client, engine: AsyncEngine
 ) -> None:

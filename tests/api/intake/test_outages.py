@@ -121,6 +121,7 @@ async def test_what_was_acknowledged_survives_a_kill_of_postgresql_right_after(
     assert None not in [await world.api.event(webhook.key) for webhook in webhooks]
 
 
+@pytest.mark.always
 async def test_no_200_is_a_lie_when_postgresql_is_killed_in_a_burst(world: World) -> None:
     """Every acknowledged call is in the inbox, or has a workflow, which is as durable."""
     webhooks = [report("nobody's", 60) for _ in range(60)]
