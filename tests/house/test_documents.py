@@ -39,9 +39,9 @@ def paths() -> dict[str, dict[str, Any]]:
 
 
 def test_every_make_command_in_the_documents_is_in_the_makefile() -> None:
-    targets = set(re.findall(r"^([a-z]+):.*## ", read("Makefile"), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):.*## ", read("Makefile"), re.MULTILINE))
     for document in DOCUMENTS:
-        named = re.findall(r"(?:^|`)make ([a-z]+)", read(document), re.MULTILINE)
+        named = re.findall(r"(?:^|`)make ([a-z-]+)", read(document), re.MULTILINE)
         assert set(named) <= targets, document
     assert {"demo", "test"} <= set(re.findall(r"^make ([a-z]+)", read("README.md"), re.MULTILINE))
 
