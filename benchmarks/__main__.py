@@ -10,7 +10,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import gate, one_workflow_lane, reconciliation, webhooks
+from benchmarks import crowd, gate, one_workflow_lane, reconciliation, webhooks
 from benchmarks.one_workflow_lane import Lane
 from benchmarks.webhooks import WebhookFigures
 from devstack.stack import Stack
@@ -23,6 +23,7 @@ async def main(only: str | None, rounds: int, listed: int) -> None:
     parts: dict[str, Measure] = {
         "speed": lambda stack: _speed(stack, rounds),
         "gate": lambda stack: _gate(stack, rounds),
+        "crowd": lambda stack: _crowd(stack, rounds),
         "reconciliation": lambda stack: _night(stack, listed),
     }
     console = Console()
@@ -62,6 +63,28 @@ async def _gate(stack: Stack, rounds: int) -> list[Table]:
     table.add_row(
         "webhooks/s meanwhile", _figures([one.webhooks_per_second for one in measured], 0)
     )
+    return [table]
+
+
+async def _crowd(stack: Stack, rounds: int) -> list[Table]:
+    await webhooks.burst(stack)  # to warm up
+    measured = [await crowd.measure(stack) for _ in range(rounds)]
+    table = Table(
+        title=f"{webhooks.STEADY_PER_SECOND} webhooks a second in a crowd of {crowd.HELD_UPLOADS}"
+        f" held uploads, {crowd.IDLE} idle, {crowd.SLOW} slow and {crowd.WORST} busy clients"
+        " (median, and all rounds)",
+        show_header=False,
+    )
+    for when, rounds_of in (
+        ("alone", [one.alone for one in measured]),
+        ("crowded", [one.crowded for one in measured]),
+    ):
+        table.add_row(f"{when}, p50 ms", _figures([one.p50_milliseconds for one in rounds_of], 1))
+        table.add_row(f"{when}, p99 ms", _figures([one.p99_milliseconds for one in rounds_of], 1))
+    ratios = [one.crowded.p99_milliseconds / one.alone.p99_milliseconds for one in measured]
+    table.add_row("p99, crowded to alone", _figures(ratios, 2))
+    table.add_row("API's MB before", _figures([one.memory_before for one in measured], 0))
+    table.add_row("API's MB, the most", _figures([one.memory_peak for one in measured], 0))
     return [table]
 
 
@@ -133,7 +156,7 @@ def _figures(values: list[float], digits: int) -> str:
 if __name__ == "__main__":
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument(
-        "--only", choices=("speed", "gate", "reconciliation"), help="leave out the rest"
+        "--only", choices=("speed", "gate", "crowd", "reconciliation"), help="leave out the rest"
     )
     arguments.add_argument("--rounds", type=int, default=3, help="how often each load is repeated")
     arguments.add_argument(

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from pathlib import Path
 
 import httpx
 from sqlalchemy import func, select
@@ -14,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowHistoryEventFilterType
 
-from benchmarks import organizations
+from benchmarks import memory, organizations
 from billing.calls.call import EndedCall
 from billing.calls.vapi import call_from_api
 from billing.inbox.webhook_event import Source
@@ -108,7 +107,7 @@ def _is_missing(number: int) -> bool:
 
 async def _run(client: Client, engine: AsyncEngine, worker: int) -> Night:
     wanted = Reconciliation(Source.VAPI)
-    before = _memory(worker, "VmRSS")
+    before = memory.now(worker)
     handle = await client.start_workflow(
         ReconcileVapi.run, wanted, **reconciliation.start_options(wanted)
     )
@@ -119,17 +118,17 @@ async def _run(client: Client, engine: AsyncEngine, worker: int) -> Night:
         raise RuntimeError("the run was given up")
     compared_at = await _compared_at(engine, report.run.run_id)
     comparing_seconds = (compared_at - report.run.started_at).total_seconds()
-    memory = Memory(
+    figures = Memory(
         before=before,
         compared=[resident for moment, resident in samples if moment <= compared_at][-1],
-        peak=_memory(worker, "VmHWM"),
-        after=_memory(worker, "VmRSS"),
+        peak=memory.peak(worker),
+        after=memory.now(worker),
     )
     return Night(
         report=report,
         comparing_seconds=comparing_seconds,
         recovering_seconds=float(report.duration_seconds) - comparing_seconds,
-        memory=memory,
+        memory=figures,
         history_lengths=await _history_lengths(client, handle.id, report.run.run_id),
     )
 
@@ -137,7 +136,7 @@ async def _run(client: Client, engine: AsyncEngine, worker: int) -> Night:
 async def _sample(worker: int, ended: asyncio.Task[Report | None]) -> list[tuple[datetime, float]]:
     samples = []
     while not ended.done():
-        samples.append((datetime.fromtimestamp(time.time(), UTC), _memory(worker, "VmRSS")))
+        samples.append((datetime.fromtimestamp(time.time(), UTC), memory.now(worker)))
         await asyncio.sleep(_LOOK_EVERY_SECONDS)
     return samples
 
@@ -166,10 +165,3 @@ async def _history_lengths(client: Client, workflow_id: str, run_id: str) -> tup
         anew = end.workflow_execution_continued_as_new_event_attributes
         run_id = anew.new_execution_run_id if is_anew else ""
     return tuple(lengths)
-
-
-def _memory(pid: int, name: str) -> float:
-    """Read a process's resident memory from the kernel, in MB: VmRSS is now, VmHWM the peak."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    [line] = [line for line in status.splitlines() if line.startswith(f"{name}:")]
-    return int(line.split()[1]) / 1024
