@@ -67,7 +67,7 @@ class TariffTable(Generic[Price]):
     async def begun(self, connection: AsyncConnection) -> Mapping[str, datetime]:
         """Return when each price begins, by its id."""
         query = select(self._key, self.table.c.effective_from)
-        return dict((await connection.execute(query)).tuples().all())
+        return {row[0]: row[1] for row in await connection.execute(query)}
 
     async def add(self, connection: AsyncConnection, new: Price) -> bool:
         """Add a price; False when it is there already, the very same.
