@@ -79,7 +79,8 @@ class Agent:
 def sender_id(sender: str, account_sid: str | None) -> str:
     """Name a sender of one Twilio account, or of any account if `account_sid` is None.
 
-    Alphanumeric senders are not unique between accounts. None of them has a colon.
+    Alphanumeric senders are not unique between accounts. None of them has a colon. A channel's
+    address has one, behind the channel (`whatsapp:+44…`), whose name is no account's.
     """
     return sender if account_sid is None else f"{account_sid}:{sender}"
 
@@ -87,7 +88,8 @@ def sender_id(sender: str, account_sid: str | None) -> str:
 def account_of(agent_id: str, kind: AgentKind) -> str | None:
     """Return the Twilio account whose sender this is alone; None if it is not of one."""
     account_sid, colon, _ = agent_id.partition(":")
-    return account_sid if colon and kind is AgentKind.SMS_NUMBER else None
+    is_account = bool(colon) and account_sid.startswith("AC")
+    return account_sid if is_account and kind is AgentKind.SMS_NUMBER else None
 
 
 class Scope(StrEnum):

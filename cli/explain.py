@@ -63,6 +63,8 @@ def _course(found: Explanation, ui: str | None) -> Iterator[tuple[str, str]]:
     """Yield what was heard of it, who acted, and where to look."""
     if found.call is not None:
         yield from _call(found.call.call)
+    if found.message is not None and found.message.channel is not None:
+        yield "went by", found.message.channel
     for one in found.related:
         yield "see also", f"{one.key}: {one.amount} from {one.debit_account}"
     for event in found.events:

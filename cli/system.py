@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -13,11 +15,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from billing.calls.ended_reason import FreeEnding
 from billing.errors import ChangesThePast, Conflict
 from billing.tariffs import examples
+from billing.tariffs.channel import Channel
+from billing.tariffs.sms_tariff import SmsTariff
 from cli.output import run
 from processes import namespace
 from processes.tariffs import MOST_TOLD, tell_waiting
 from store.calls import free_call_rules
-from store.database import migrate, session
+from store.database import clock, migrate, session
 from store.database.session import Pooler
 from store.payments import payments
 from store.recharges import recharge_settings
@@ -128,9 +132,11 @@ async def _setup(settings: Settings, *, example_tariffs: bool) -> None:
         async with engine.begin() as connection:
             waiting |= await _add_examples(connection, call_tariffs, examples.CALLS)
             waiting |= await _add_examples(connection, sms_tariffs, examples.MESSAGES)
+            waiting |= await _add_examples(connection, sms_tariffs, await _to_begin(connection))
     async with engine.connect() as connection:
         await _say_what_has_no_price(connection, "calls", call_tariffs)
-        await _say_what_has_no_price(connection, "messages", sms_tariffs)
+        for channel in (Channel.SMS, Channel.MMS):
+            await _say_what_has_no_price(connection, channel, sms_tariffs, channel=channel)
     await engine.dispose()
     temporal = await connect_temporal(settings)
     await namespace.prepare(temporal)
@@ -144,7 +150,7 @@ async def _add_examples(
     connection: AsyncConnection, table: TariffTable[Price], prices: Iterable[Price]
 ) -> Waiting:
     """Add the example prices that fit to those that are there; return what waited for them."""
-    by_currency = {}
+    added = {}
     for price in prices:
         try:
             await table.add(connection, price)
@@ -153,18 +159,28 @@ async def _add_examples(
                 "an example price was not added", price=table.id_of(price), why=str(refusal)
             )
         else:
-            by_currency[price.wallet_currency] = table.id_of(price)
+            added[price.wallet_currency, price.channel] = price
     return {
-        tariff_id: await table.waiting(connection, None, currency, MOST_TOLD)
-        for currency, tariff_id in by_currency.items()
+        table.id_of(price): await table.waiting(connection, price, MOST_TOLD)
+        for price in added.values()
     }
 
 
+async def _to_begin(connection: AsyncConnection) -> list[SmsTariff]:
+    """Return the example prices that begin now; those that are there, as they have begun."""
+    soon = await clock.now(connection) + timedelta(seconds=1)
+    begun = await sms_tariffs.begun(connection)
+    return [
+        replace(price, effective_from=begun.get(price.sms_tariff_id, soon))
+        for price in examples.other_channels(soon)
+    ]
+
+
 async def _say_what_has_no_price(
-    connection: AsyncConnection, what: str, table: TariffTable[Price]
+    connection: AsyncConnection, what: str, table: TariffTable[Price], **wanted: str
 ) -> None:
-    """Say for which wallets nobody has set a price by default."""
-    if unpriced := await table.currencies_without_default(connection):
+    """Say for which wallets nobody has set a price by default that has the `wanted` values."""
+    if unpriced := await table.currencies_without_default(connection, **wanted):
         log.warning(
             "no price by default: they wait as no_tariff, where there is no other",
             of=what,

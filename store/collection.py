@@ -33,7 +33,8 @@ _PAGES: Mapping[WaitingKind, str] = {
                messages.updated_at < now() - interval '1 hour' AS is_old,
                amount_minor <= balance_minor + debt_limit_minor AS fits
         FROM messages LEFT JOIN wallets ON wallets.org_id = messages.org_id
-        WHERE state IN ('unknown_segments', 'unknown_sender', 'no_tariff', 'debt_limit')
+        WHERE state IN ('unknown_channel', 'unknown_segments', 'unknown_sender', 'no_tariff',
+                        'debt_limit')
           AND sid > :after
         ORDER BY sid LIMIT :limit""",
     WaitingKind.ADJUSTMENT: """

@@ -1,7 +1,8 @@
 """The tables of prices, of calls and of messages: read, and added to; a row that is there stays."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter
@@ -13,12 +14,12 @@ from billing.calls.call import CallState, call_workflow_id
 from billing.errors import ChangesThePast, Conflict
 from billing.ledger.money import Currency
 from billing.messages.message import MessageState, message_workflow_id
-from billing.tariffs.sms_tariff import SmsTariff
+from billing.tariffs.sms_tariff import SmsTariff, charges_what_was_free
 from billing.tariffs.tariff import Tariff, overtaken
 from store import schema
 from store.database import additions, clock
 from store.database.additions import Addition
-from store.database.pages import in_order
+from store.database.pages import fits, in_order
 from store.schema import wallets
 
 Price = TypeVar("Price", Tariff, SmsTariff)
@@ -26,12 +27,16 @@ Price = TypeVar("Price", Tariff, SmsTariff)
 
 @dataclass(frozen=True)
 class Unpriced:
-    """What waits for a price: its table, the state it is in, since when, and its process."""
+    """What waits for a price: its table, the state it is in, since when, and its process.
+
+    What has one of the columns `of` waits for a price with the same.
+    """
 
     table: Table
     state: str
     since: Column[Any]
     workflow_id: Callable[[str], str]
+    of: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,15 @@ class TariffTable(Generic[Price]):
         query = select(self.table).where(or_(org_id.is_(None), org_id == func.any(list(org_ids))))
         return await self._read(connection, query)
 
+    async def of_all(self, connection: AsyncConnection) -> list[Price]:
+        """Read the prices of everybody, of all times."""
+        return await self._read(connection, select(self.table))
+
+    async def begun(self, connection: AsyncConnection) -> Mapping[str, datetime]:
+        """Return when each price begins, by its id."""
+        query = select(self._key, self.table.c.effective_from)
+        return {row[0]: row[1] for row in await connection.execute(query)}
+
     async def add(self, connection: AsyncConnection, new: Price) -> bool:
         """Add a price; False when it is there already, the very same.
 
@@ -62,11 +76,17 @@ class TariffTable(Generic[Price]):
         if they found none. Raise Conflict when its id or its place is taken, and ChangesThePast.
         """
         await additions.add(connection, Addition.TARIFF)
-        others = await self._read(connection, select(self.table))
+        others = await self.of_all(connection)
         if new in others:
             return False
         self._require_free(new, others)
-        changed = overtaken(new, others, await clock.now(connection))
+        now = await clock.now(connection)
+        if charges_what_was_free(new, others, now):
+            raise ChangesThePast(
+                f"messages by {new.channel} cost nothing then: let their first price begin later"
+                " than now"
+            )
+        changed = overtaken(new, others, now)
         if changed is not None:
             raise ChangesThePast(
                 f"{self.id_of(changed)} was in effect then: let this one begin later than now"
@@ -82,13 +102,14 @@ class TariffTable(Generic[Price]):
         *,
         org_id: str | None = None,
         in_effect: bool = False,
+        **wanted: str | None,
     ) -> list[Price]:
         """List prices by id: all, or those that may ever be in effect for an organisation.
 
         Those are its own and the defaults, in its wallet's currency. With `in_effect`, of each
-        scope the one that is now.
+        scope the one that is now. `wanted` are values of columns.
         """
-        query, columns = select(self._key), self.table.c
+        query, columns = select(self._key).where(*fits(self.table, **wanted)), self.table.c
         if in_effect:
             scope = [columns[name] for name in self.scope]
             query = query.ext(distinct_on(*scope)).where(columns.effective_from <= func.now())
@@ -101,13 +122,14 @@ class TariffTable(Generic[Price]):
         return await self._read(connection, in_order(listed, self._key, after, limit))
 
     async def waiting(
-        self, connection: AsyncConnection, org_id: str | None, currency: Currency, limit: int
+        self, connection: AsyncConnection, price: Price, limit: int
     ) -> list[tuple[str, str]]:
-        """Find the processes that wait for a price, as organisation and workflow id; oldest first.
+        """Find the processes that may have waited for a price, oldest first.
 
-        Those of one organisation, or of all whose wallets are in this currency.
+        They are pairs of organisation and workflow id: those of its organisation, or of all whose
+        wallets are in its currency. What does not say its channel may be of any.
         """
-        waits = self.unpriced
+        waits, currency = self.unpriced, price.wallet_currency
         (key,) = waits.table.primary_key
         owner = waits.table.c.org_id
         query = (
@@ -117,17 +139,25 @@ class TariffTable(Generic[Price]):
             .order_by(waits.since, key)
             .limit(limit)
         )
-        if org_id is not None:
-            query = query.where(owner == org_id)
+        if price.org_id is not None:
+            query = query.where(owner == price.org_id)
+        for column in (waits.table.c[name] for name in waits.of):
+            query = query.where(or_(column.is_(None), column == getattr(price, column.name)))
         found = await connection.execute(query)
         return [(whose, waits.workflow_id(name)) for whose, name in found]
 
-    async def currencies_without_default(self, connection: AsyncConnection) -> list[Currency]:
-        """List the wallets' currencies for which no price by default is in effect now."""
+    async def currencies_without_default(
+        self, connection: AsyncConnection, **wanted: str
+    ) -> list[Currency]:
+        """List the wallets' currencies for which no price by default is in effect now.
+
+        `wanted` are values of columns.
+        """
         columns = self.table.c
         query = (
             select(columns.wallet_currency)
             .where(columns.org_id.is_(None), columns.effective_from <= func.now())
+            .where(*fits(self.table, **wanted))
             .distinct()
         )
         found = set(await connection.scalars(query))
@@ -172,9 +202,13 @@ call_tariffs = TariffTable(
 sms_tariffs = TariffTable(
     schema.sms_tariffs,
     TypeAdapter(SmsTariff),
-    ("org_id", "wallet_currency", "prefix"),
+    ("org_id", "wallet_currency", "channel", "prefix"),
     Unpriced(
-        schema.messages, MessageState.NO_TARIFF, schema.messages.c.sent_at, message_workflow_id
+        schema.messages,
+        MessageState.NO_TARIFF,
+        schema.messages.c.sent_at,
+        message_workflow_id,
+        of=("channel",),
     ),
     route="/v1/sms-tariffs",
 )

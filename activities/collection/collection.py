@@ -11,6 +11,7 @@ from temporalio import activity
 
 from activities.inbox.isolation import settle_apart
 from activities.ledger.postings import books
+from billing.alerts.messages import free_alerts
 from billing.calls.call import CallBill, CallState, EndedCall
 from billing.collection import CollectedBatch
 from billing.ledger.entry import tally
@@ -18,6 +19,7 @@ from billing.ledger.wallet import Wallet
 from billing.messages.message import Message, MessageBill, MessageState
 from billing.platform_rules import PlatformRules
 from store import collection as store_collection
+from store.alerts import alerts
 from store.calls import calls
 from store.ledger import wallets
 from store.messages import messages
@@ -60,9 +62,11 @@ class CollectionActivities:
             wallet = await wallets.wallet_of(connection, org_id)
             queue = await _queue(connection, wallet)
             apart = await settle_apart(connection, queue, partial(self._charge, connection))
+            sent = [bill for bill in apart.bills if isinstance(bill, MessageBill)]
             is_short = any(bill.is_short for bill in apart.bills)
             if wallet.recharge_below_minor is not None:
                 is_short = is_short or await store_collection.waits(connection, org_id)
+            await alerts.tell_each(connection, free_alerts(sent))
         before = {one.key: one.state for one in queue}
         changed = [bill for bill in apart.bills if bill.state is not before[_key(bill)]]
         told = [*changed, *(one.subject for one in apart.alone)]

@@ -12,14 +12,16 @@ from activities.inbox.batches import MOST_EXCEPTIONS, Batch, hand_over, ids_of, 
 from activities.inbox.isolation import Apart, settle_apart
 from activities.ledger.postings import books
 from activities.messages.twilio import Read, TwilioApi
+from billing.alerts.messages import free_alerts
 from billing.errors import MessageMissing
 from billing.inbox.webhook_event import OWN_LANE_GRACE_SECONDS, Drain, DrainedMessages
 from billing.ledger.entry import given_money, tally
 from billing.messages.message import MessageBill, MessageRef, SeenMessage
 from billing.platform_rules import PlatformRules
+from store.alerts import alerts
 from store.inbox import inbox
 from store.inbox.inbox import DueEvent
-from store.messages import messages
+from store.messages import messages, watch
 
 BATCH = 200
 # How many messages Twilio is asked for at once.
@@ -42,7 +44,7 @@ class MessageLane:
         total, cut_short = await settle_batches(self._batch, BATCH)
         left = [one.facts for one in total.handed_over if isinstance(one.facts, SeenMessage)]
         async with self._engine.begin() as connection:
-            left += await messages.take_unwatched(connection, MOST_EXCEPTIONS)
+            left += await watch.take_unwatched(connection, MOST_EXCEPTIONS)
         return DrainedMessages(
             settled=total.settled,
             messages=tuple(left),
@@ -85,7 +87,7 @@ class MessageLane:
         and the events that failed alone.
         """
         async with self._engine.begin() as connection:
-            watched = await messages.watched(connection, {event.subject for event in due})
+            watched = await watch.watched(connection, {event.subject for event in due})
             ours = [event for event in due if event.subject not in watched]
             merged = await settle_apart(connection, ours, partial(_merge, connection))
             ours = [event for event in ours if event not in merged.alone]
@@ -125,12 +127,11 @@ class MessageLane:
         async with books(self._engine) as connection:
             await inbox.lock(connection, ids_of(due))
             apart = await settle_apart(connection, ours, partial(self._charge, connection, found))
-            await messages.stop_watching(
-                connection, [one.sid for one in apart.bills if one.is_over]
-            )
+            await watch.stop_watching(connection, [one.sid for one in apart.bills if one.is_over])
             by_sid = {bill.sid: bill for bill in apart.bills}
             done = [one for one in due if _is_done(by_sid.get(one.subject))]
             await inbox.handled(connection, ids_of(done))
+            await alerts.tell_each(connection, free_alerts(apart.bills))
         return apart
 
     async def _charge(

@@ -4,11 +4,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 
 from activities.ledger.postings import books
+from billing.alerts.messages import free_alerts
 from billing.inbox.webhook_event import Source
 from billing.messages.message import DiscardedMessage, MessageBill, MessageNews
 from billing.platform_rules import PlatformRules
+from store.alerts import alerts
 from store.inbox import inbox
-from store.messages import discards, messages
+from store.messages import discards, messages, watch
 
 
 class MessageActivities:
@@ -22,6 +24,7 @@ class MessageActivities:
     async def bill_message(self, news: MessageNews) -> MessageBill:
         """Merge what was heard, post what is due, and mark the callbacks handled, all at once.
 
+        People are told if it costs nothing for want of a price.
         Events are locked before messages, and messages before wallets, as in the drain, so that the
         two cannot deadlock. From now on the message's own workflow watches it.
         """
@@ -29,12 +32,13 @@ class MessageActivities:
             keys = [seen.key for seen in news.heard]
             await inbox.handled_by_key(connection, Source.TWILIO, keys)
             await messages.observe(connection, news.heard)
-            await messages.stop_watching(connection, [news.ref.sid])
+            await watch.stop_watching(connection, [news.ref.sid])
             [bill] = await messages.settle(
                 connection,
                 [news.ref.sid],
                 reverse_undelivered=self._rules.sms_reverse_undelivered,
             )
+            await alerts.tell_each(connection, free_alerts([bill]))
         return bill
 
     @activity.defn

@@ -11,7 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from api.dependencies import Key, KeyFirst, Transaction, member
 from api.http.fields import NAME, Moment, Number
 from api.http.problems import documented
+from api.routes.sms_tariffs import PricedChannel
 from billing.ledger.wallet import Wallet
+from billing.tariffs.channel import Channel
 from billing.tariffs.quote import Quote, quote
 from billing.tariffs.sms_tariff import (
     DESTINATION_DIGITS,
@@ -35,10 +37,11 @@ _MOST_SEGMENTS = 100
 
 
 class QuotedMessage(BaseModel):
-    """To which number (E.164, or its first digits), and in how many segments."""
+    """Over which channel, to which number (E.164, or its first digits), in how many segments."""
 
     model_config = ConfigDict(extra="forbid")
 
+    channel: PricedChannel = Channel.SMS
     destination: str = Field(pattern=r"^\+?[0-9]{1,15}$")
     segments: StrictInt = Field(default=1, ge=1, le=_MOST_SEGMENTS)
 
@@ -102,5 +105,6 @@ async def _message(
 ) -> MessageCharge:
     destination = message.destination.removeprefix("+")[:DESTINATION_DIGITS]
     prices = await sms_tariffs.for_organizations(connection, [wallet.org_id])
-    tariff = sms_tariff_at(prices, wallet.org_id, wallet.currency, destination, at)
+    whose = (wallet.org_id, wallet.currency)
+    tariff = sms_tariff_at(prices, *whose, destination, at, channel=message.channel)
     return price_message(tariff, message.segments)

@@ -23,6 +23,8 @@ router = APIRouter(
 _NUMBER = r"\+[1-9][0-9]{6,14}|[0-9]{3,8}"
 # Source: "AlphaSender" of Twilio's Messaging API (v1). It cannot be numbers only.
 _ALPHANUMERIC = r"[A-Za-z0-9 +_&-]{1,11}"
+# A channel's address: `whatsapp:+447700900123`, `rcs:acme_agent`.
+_OF_CHANNEL = r"[a-z][a-z0-9]{1,19}:[A-Za-z0-9+][A-Za-z0-9+_.@-]{0,99}"
 # Other ids have no spaces.
 _ID = r"^[\x20-\x7e]{1,200}$"
 _SenderId = Annotated[str, Path(alias="sender_id", pattern=_ID)]
@@ -34,8 +36,10 @@ _After = Annotated[
 class NewSender(BaseModel):
     """What sends: a number, as Twilio writes it in `From`, *or* a Messaging Service.
 
-    With `account_sid` it is a sender of that account only: of two accounts of Twilio's, each may
-    have an alphanumeric sender of the same name.
+    A number sends over any channel, unless its address there is another organisation's
+    (`whatsapp:+447700900123`): that goes before the number alone. With `account_sid` it is a sender
+    of that account only: of two accounts of Twilio's, each may have an alphanumeric sender of the
+    same name.
     """
 
     model_config = ConfigDict(
@@ -47,6 +51,8 @@ class NewSender(BaseModel):
                     "phone_number": "Acme Bank",
                     "account_sid": "AC0123456789abcdef0123456789abcdef",
                 },
+                {"phone_number": "whatsapp:+15017122661"},
+                {"phone_number": "rcs:acme_agent"},
                 {"messaging_service_sid": "MG0123456789abcdef0123456789abcdef"},
             ]
         },
@@ -56,8 +62,9 @@ class NewSender(BaseModel):
         Annotated[
             str,
             Field(
-                pattern=f"^({_NUMBER}|{_ALPHANUMERIC})$",
-                description="In E.164, a short code, or an alphanumeric sender",
+                pattern=f"^({_NUMBER}|{_ALPHANUMERIC}|{_OF_CHANNEL})$",
+                description="In E.164, a short code, an alphanumeric sender, or an address of a"
+                " channel's",
             ),
         ]
         | None

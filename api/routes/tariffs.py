@@ -90,7 +90,7 @@ async def add_price(
     """
     await _require_wallet_in(transaction, new.org_id, new.wallet_currency)
     is_new = await table.add(transaction, new)
-    waiting = await table.waiting(transaction, new.org_id, new.wallet_currency, MOST_TOLD)
+    waiting = await table.waiting(transaction, new, MOST_TOLD)
     await transaction.commit()
     await tell_waiting(temporal, table.id_of(new), waiting)
     return 201 if is_new else 200
@@ -104,9 +104,12 @@ async def list_prices(
     org_id: str | None,
     *,
     in_effect: bool,
+    **wanted: str | None,
 ) -> Page[Price]:
-    """Read a page of prices by id."""
-    found = await table.page(transaction, after, limit + 1, org_id=org_id, in_effect=in_effect)
+    """Read a page of prices by id, of those that have the `wanted` values of columns."""
+    found = await table.page(
+        transaction, after, limit + 1, org_id=org_id, in_effect=in_effect, **wanted
+    )
     return page(found, limit, table.id_of)
 
 

@@ -1,12 +1,13 @@
 """A message: how far it has come at Twilio, and what became of it here."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
 from billing.ledger.entry import Posting
 from billing.ledger.money import Money
+from billing.tariffs.channel import Channel, channel_of
 from billing.tariffs.sms_tariff import MessageCharge
 
 
@@ -59,13 +60,17 @@ _RANKS = {status: rank for rank, status in enumerate(MessageStatus)}
 
 @dataclass(frozen=True, slots=True)
 class SeenMessage:
-    """What a status callback says; nothing personal in it. `key` is the event's in the inbox."""
+    """What a status callback says; nothing personal in it. `key` is the event's in the inbox.
+
+    `channel` is None where the callback names none. It may yet be another than SMS.
+    """
 
     sid: str
     account_sid: str
     status: MessageStatus
     error_code: int | None = None
     key: str = ""
+    channel: Channel | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +86,8 @@ class MessageFacts:
     """What only Twilio's API says of a message. It stays in PostgreSQL, for it names the sender.
 
     `segments` is None while Twilio does not know. `destination` is the recipient's number, of which
-    only the first digits are kept.
+    only the first digits are kept. `channel` is None where Twilio does not say who sends it; of
+    what is stored, it is what a callback has said then.
     """
 
     sent_at: datetime | None
@@ -89,6 +95,7 @@ class MessageFacts:
     destination: str | None
     sender: str | None
     service_sid: str | None
+    channel: Channel | None = None
 
 
 class MessageState(StrEnum):
@@ -99,6 +106,7 @@ class MessageState(StrEnum):
     REVERSED = "reversed"
     NOT_CHARGED = "not_charged"
     DISCARDED = "discarded"
+    UNKNOWN_CHANNEL = "unknown_channel"
     UNKNOWN_SEGMENTS = "unknown_segments"
     UNKNOWN_SENDER = "unknown_sender"
     NO_TARIFF = "no_tariff"
@@ -112,6 +120,7 @@ class MessageState(StrEnum):
 
 _WAITING = frozenset(
     {
+        MessageState.UNKNOWN_CHANNEL,
         MessageState.UNKNOWN_SEGMENTS,
         MessageState.UNKNOWN_SENDER,
         MessageState.NO_TARIFF,
@@ -134,13 +143,21 @@ class Message:
     facts: MessageFacts | None = None
     org_id: str | None = None
 
+    @property
+    def channel(self) -> Channel | None:
+        """What it goes over; None until Twilio was asked. Version 0.1 wrote none down."""
+        if self.facts is None:
+            return None
+        return self.facts.channel or channel_of(self.sid, self.facts.sender)
+
 
 @dataclass(frozen=True, slots=True)
 class MessageBill:
     """What became of one message: its state, and its charge and posting if it got that far.
 
     `is_short` says that the wallet's card should be charged: `billing.ledger.wallet.is_short`.
-    `is_known` says that Twilio was asked who sent it.
+    `is_known` says that Twilio was asked who sent it. `free` is why a message costs nothing that
+    Twilio has taken.
     """
 
     sid: str
@@ -151,14 +168,16 @@ class MessageBill:
     posting: Posting | None = None
     is_short: bool = False
     is_known: bool = True
+    free: str | None = None
 
     @property
     def needs_facts(self) -> bool:
         """Whether Twilio must be asked: for its segments, or for who sent it.
 
-        A message that has ended counts in its sender's delivery rate, charged or not.
+        A message that has ended counts in its sender's delivery rate, charged or not. A channel
+        that was not known may be by now.
         """
-        return self.state is MessageState.UNKNOWN_SEGMENTS or (
+        return self.state in (MessageState.UNKNOWN_SEGMENTS, MessageState.UNKNOWN_CHANNEL) or (
             self.status.is_final and not self.is_known
         )
 
@@ -176,12 +195,15 @@ def message_workflow_id(sid: str) -> str:
 
 
 def highest(seen: Iterable[SeenMessage]) -> list[SeenMessage]:
-    """Return what ranks highest of each message, with its error code, in the order of ids."""
+    """Return what ranks highest of each message, with its error code, in the order of ids.
+
+    Its channel is what any of them says.
+    """
     best: dict[str, SeenMessage] = {}
     for one in seen:
-        known = best.get(one.sid)
-        if known is None or one.status.rank > known.status.rank:
-            best[one.sid] = one
+        known = best.get(one.sid, one)
+        higher, lower = (one, known) if one.status.rank > known.status.rank else (known, one)
+        best[one.sid] = replace(higher, channel=higher.channel or lower.channel)
     return [best[sid] for sid in sorted(best)]
 
 
@@ -222,6 +244,7 @@ class MessageRecord:
     status: MessageStatus
     state: MessageState
     org_id: str | None
+    channel: Channel | None
     segments: int | None
     amount: Money | None
     error_code: int | None

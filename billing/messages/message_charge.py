@@ -1,7 +1,8 @@
 """What is due for a message, and what it costs: decided from the highest status and the ledger."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 from billing.errors import NoTariff
@@ -18,8 +19,21 @@ from billing.ledger.entry import (
     wallet_account,
 )
 from billing.ledger.wallet import Wallet, is_short
-from billing.messages.message import Message, MessageBill, MessageState, MessageStatus
-from billing.tariffs.sms_tariff import MessageCharge, SmsTariff, price_message, sms_tariff_at
+from billing.messages.message import (
+    Message,
+    MessageBill,
+    MessageFacts,
+    MessageState,
+    MessageStatus,
+)
+from billing.tariffs.channel import Channel
+from billing.tariffs.sms_tariff import (
+    MessageCharge,
+    SmsTariff,
+    first_price,
+    price_message,
+    sms_tariff_at,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,48 +75,78 @@ def is_given_back(status: MessageStatus, *, reverse_undelivered: bool) -> bool:
 
 
 def rate(
-    message: Message, wallet: Wallet | None, tariffs: Iterable[SmsTariff]
+    message: Message, wallet: Wallet | None, tariffs: Sequence[SmsTariff]
 ) -> MessageCharge | MessageState:
     """Return what a message costs its wallet, or the state that names what is missing to price it.
 
-    The tariff is the one in effect when Twilio sent it.
+    The tariff is the one in effect when Twilio sent it, for its channel. Before the first price of
+    a channel that is free until then, the state is NOT_CHARGED.
     """
-    facts = message.facts
-    if facts is None or facts.sent_at is None or not facts.segments:
+    facts, channel = message.facts, message.channel
+    if channel is Channel.OTHER:
+        return MessageState.UNKNOWN_CHANNEL
+    if facts is None or channel is None or facts.sent_at is None or not facts.segments:
         return MessageState.UNKNOWN_SEGMENTS
+    if channel.is_free_at_first and _is_unpriced(tariffs, channel, facts.sent_at, wallet):
+        return MessageState.NOT_CHARGED
     if wallet is None:
         return MessageState.UNKNOWN_SENDER
-    if facts.destination is None:
+    return _price(facts, channel, wallet, tariffs)
+
+
+def _price(
+    facts: MessageFacts, channel: Channel, wallet: Wallet, tariffs: Sequence[SmsTariff]
+) -> MessageCharge | MessageState:
+    """Return what a message costs of which everything is known, or NO_TARIFF."""
+    destination, sent_at = facts.destination, facts.sent_at
+    if destination is None or sent_at is None:
         return MessageState.NO_TARIFF
+    whose = (wallet.org_id, wallet.currency)
     try:
-        tariff = sms_tariff_at(
-            tariffs, wallet.org_id, wallet.currency, facts.destination, facts.sent_at
-        )
-        return price_message(tariff, facts.segments)
+        tariff = sms_tariff_at(tariffs, *whose, destination, sent_at, channel=channel)
+        return price_message(tariff, facts.segments or 0)
     except NoTariff:
         return MessageState.NO_TARIFF
 
 
+def _is_unpriced(
+    tariffs: Iterable[SmsTariff], channel: Channel, sent_at: datetime, wallet: Wallet | None
+) -> bool:
+    """Return whether a channel had no price yet that could count for the wallet's organisation.
+
+    What is nobody's is unpriced if nobody had one: then it is, whoever owes it.
+    """
+    if wallet is None:
+        return all(one.effective_from > sent_at for one in tariffs if one.channel is channel)
+    first = first_price(tariffs, channel, wallet.org_id, wallet.currency)
+    return first is None or sent_at < first
+
+
 @dataclass(frozen=True, slots=True)
 class MessagePlan:
-    """What is to become of a message: its price or its state, and what is to be posted for it."""
+    """What is to become of a message: its price or its state, and what is to be posted for it.
+
+    `free` is why it costs nothing although Twilio has taken it.
+    """
 
     rated: MessageCharge | MessageState
     transfer: Transfer | None = None
+    free: str | None = None
 
 
 def plan(
     message: Message,
     posted: MessageEntries,
     wallet: Wallet | None,
-    tariffs: Iterable[SmsTariff],
+    tariffs: Sequence[SmsTariff],
     *,
     reverse_undelivered: bool,
 ) -> MessagePlan:
     """Return what is to become of a message.
 
-    `wallet` is that of whoever has paid for the message, or else of its sender's owner. What is
-    posted already is planned again, so that the ledger answers with it, as a duplicate.
+    `wallet` is that of whoever has paid for the message, or else of its sender's owner, with the
+    `tariffs` that may count for it. Where nobody owes the message they are those of everybody. What
+    is posted already is planned again, so that the ledger answers with it, as a duplicate.
     """
     if message.state is MessageState.DISCARDED:
         return MessagePlan(MessageState.DISCARDED)
@@ -113,6 +157,8 @@ def plan(
         last = posted.reversal or posted.charge
         return MessagePlan(_state_of(message.status, posted), same_again(last) if last else None)
     rated = rate(message, wallet, tariffs)
+    if rated is MessageState.NOT_CHARGED:
+        return MessagePlan(rated, free=f"sent before messages by {message.channel} had a price")
     if wallet is None or isinstance(rated, MessageState):
         return MessagePlan(rated)
     return MessagePlan(rated, _charge(message, wallet.org_id, rated))
@@ -137,6 +183,7 @@ def billed(
         posting=posting,
         is_short=charge is not None and is_short(wallet, posting),
         is_known=message.facts is not None,
+        free=planned.free,
     )
 
 

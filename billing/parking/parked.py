@@ -42,10 +42,13 @@ _ADVICE = {
     " when it started and ended; or charge the length that is said, or another"
     " (`POST /v1/calls/{call_id}/length`); discard it if it never took place.",
     CallState.NO_TARIFF: "Add a tariff that was in effect when the call started"
-    " (`POST /v1/tariffs`; for a message `POST /v1/sms-tariffs`, a price for where and when it was"
-    " sent). It then settles by itself.",
+    " (`POST /v1/tariffs`; for a message `POST /v1/sms-tariffs`, a price of its `channel` for where"
+    " and when it was sent). It then settles by itself.",
     MessageState.UNKNOWN_SENDER: "Register the number or Messaging Service that sends to its"
     " organisation (`POST /v1/organizations/{org_id}/senders`); it then settles by itself.",
+    MessageState.UNKNOWN_CHANNEL: "There is no price for such messages here. If the customer is to"
+    " pay for it, take that by an adjustment (`POST /v1/organizations/{org_id}/adjustments`). Then"
+    " discard it.",
     MessageState.UNKNOWN_SEGMENTS: "Look the message up in Twilio's console. It is asked for again"
     " by itself; discard it if it was never sent.",
     "message_missing": "Check that `TWILIO_AUTH_TOKENS` has the account that sent the message. It"
@@ -103,11 +106,11 @@ _ADVICE = {
     FAULT: "It is tried again by itself, ever more slowly. Reprocess once the cause is mended.",
 }
 _WHY_MESSAGE_WAITS = {
-    MessageState.UNKNOWN_SENDER: "No organisation has registered the number that sent it, or its"
-    " Messaging Service.",
+    MessageState.UNKNOWN_SENDER: "Nobody has registered what sent it, or its Messaging Service.",
+    MessageState.UNKNOWN_CHANNEL: "It went neither as SMS or MMS, nor over WhatsApp or RCS.",
     MessageState.UNKNOWN_SEGMENTS: "Twilio has sent it, and does not say in how many segments.",
-    MessageState.NO_TARIFF: "There was no price for where and when it was sent, or one by which"
-    " it costs more than anything can.",
+    MessageState.NO_TARIFF: "There was no price of its channel for where and when it was sent, or"
+    " one by which it costs more than anything can.",
 }
 _ADVICE_FOR_OTHERS = "Mend the cause named above, then reprocess; or discard."
 
@@ -249,10 +252,7 @@ def _what_happened(bill: CallBill) -> str:
         case CallState.UNKNOWN_DURATION:
             return bill.unknown or "Nobody says how long the call took."
         case CallState.NO_TARIFF:
-            return (
-                "No tariff was in effect for this organisation when the call started, or one by"
-                " which it costs more than anything can."
-            )
+            return "No tariff was in effect then, or one by which it costs more than anything can."
         case CallState.SETTLED | CallState.DISCARDED:
             return "Nothing: the call is done with."
     assert_never(bill.state)

@@ -1,4 +1,4 @@
-"""What a message costs: prices a segment by destination, with effective dates, and one rounding."""
+"""What a message costs: prices by channel and destination, with effective dates; one rounding."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,7 +8,8 @@ from fractions import Fraction
 
 from billing.errors import NoTariff
 from billing.ledger.money import Currency, Money, round_up
-from billing.tariffs.tariff import in_effect, require_plausible
+from billing.tariffs.channel import Channel
+from billing.tariffs.tariff import Tariff, in_effect, require_plausible
 
 # As much of a number (E.164, without its plus) as a price can depend on, and as is kept of it:
 # enough for a country and an area, and for nobody's telephone.
@@ -19,8 +20,9 @@ DESTINATION_DIGITS = 6
 class SmsTariff:
     """A price from `effective_from` on, for numbers that begin with `prefix` (all, if empty).
 
-    `price_minor_per_segment` is in `currency`; `fx_rate` turns that into `wallet_currency`.
-    `org_id` is None for a default. A tariff that was used never changes; a new one follows it.
+    It is for messages over `channel`, and no others. `price_minor_per_segment` is in `currency`;
+    `fx_rate` turns that into `wallet_currency`. `org_id` is None for a default. A tariff that was
+    used never changes; a new one follows it.
     """
 
     sms_tariff_id: str
@@ -31,6 +33,7 @@ class SmsTariff:
     wallet_currency: Currency
     effective_from: datetime
     org_id: str | None = None
+    channel: Channel = Channel.SMS
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ def price_message(tariff: SmsTariff, segments: int) -> MessageCharge:
     amount = Money(round_up(exact), tariff.wallet_currency)
     price = f"{tariff.price_minor_per_segment.normalize():f} {tariff.currency.upper()} minor units"
     note = (
-        f"{segments} x {price} to {tariff.prefix or 'anywhere'}"
+        f"{segments} x {price} by {tariff.channel} to {tariff.prefix or 'anywhere'}"
         f" at {tariff.fx_rate.normalize():f}, charged as {amount} ({tariff.sms_tariff_id})"
     )
     return MessageCharge(amount, segments, tariff.sms_tariff_id, note)
@@ -66,13 +69,49 @@ def sms_tariff_at(
     wallet_currency: Currency,
     destination: str,
     moment: datetime,
+    *,
+    channel: Channel,
 ) -> SmsTariff:
-    """Choose the price in effect at `moment` for a destination (digits, without the plus).
+    """Choose a channel's price at `moment` for a destination (digits, without the plus).
 
     An organisation's own before the default, then the longest prefix, then the newest. Raise
     NoTariff when there is none.
     """
-    found = in_effect(tariffs, org_id, wallet_currency, moment, destination)
+    of_channel = (one for one in tariffs if one.channel is channel)
+    found = in_effect(of_channel, org_id, wallet_currency, moment, destination)
     if found is None:
-        raise NoTariff(f"no {wallet_currency} price of a message at {moment.isoformat()}")
+        raise NoTariff(
+            f"no {wallet_currency} price of a message by {channel} at {moment.isoformat()}"
+        )
     return found
+
+
+def first_price(
+    tariffs: Iterable[SmsTariff], channel: Channel, org_id: str | None, currency: Currency
+) -> datetime | None:
+    """Return since when a channel has any price, to wherever, that may count for an organisation.
+
+    None where it has none. Without `org_id`, of the defaults alone.
+    """
+    begun = (
+        one.effective_from
+        for one in tariffs
+        if one.channel is channel
+        and one.wallet_currency is currency
+        and one.org_id in (org_id, None)
+    )
+    return min(begun, default=None)
+
+
+def charges_what_was_free(
+    new: Tariff | SmsTariff, others: Iterable[Tariff | SmsTariff], now: datetime
+) -> bool:
+    """Return whether a price would begin before `now`, and before the first of its channel.
+
+    What was sent then cost nothing, if that is how its channel begins.
+    """
+    if isinstance(new, Tariff) or not new.channel.is_free_at_first:
+        return False
+    prices = [one for one in others if isinstance(one, SmsTariff)]
+    first = first_price(prices, new.channel, new.org_id, new.wallet_currency)
+    return new.effective_from < min(now, first or now)

@@ -32,6 +32,10 @@ class Priced(Protocol):
     def prefix(self) -> str:
         """How the destinations begin that it is for; empty: it is for all."""
 
+    @property
+    def channel(self) -> str:
+        """What the messages go over that it is for; empty: it is for calls."""
+
 
 Price = TypeVar("Price", bound=Priced)
 
@@ -46,6 +50,7 @@ class Tariff:
 
     # It is for calls to and from anywhere.
     prefix: ClassVar[str] = ""
+    channel: ClassVar[str] = ""
 
     tariff_id: str
     currency: Currency
@@ -161,7 +166,9 @@ def overtaken(new: Price, others: Iterable[Price], now: datetime) -> Price | Non
     That may be charged by now. None when there is none, as when nothing was in effect then. Look
     at the destinations that begin with its prefix, and at those for which there are longer ones.
     """
-    competing = [one for one in others if one.org_id in (new.org_id, None)]
+    competing = [
+        one for one in others if one.org_id in (new.org_id, None) and one.channel == new.channel
+    ]
     starts = {new.effective_from, *(one.effective_from for one in competing)}
     longer = {one.prefix for one in competing if one.prefix.startswith(new.prefix)}
     whose = (new.org_id or "", new.wallet_currency)

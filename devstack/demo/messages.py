@@ -14,6 +14,8 @@ from devstack.providers.twilio.messages import ACCOUNT_SID, FORM
 # What two segments and one segment to the United Kingdom cost in pence: 6 US cents each, at 0.79
 # pounds to the dollar, rounded up.
 TWO_SEGMENTS, ONE_SEGMENT = 10, 5
+# An MMS costs what an SMS does, and WhatsApp 4 US cents to anywhere.
+MMS, WHATSAPP = 5, 4
 
 
 @dataclass(frozen=True)
@@ -23,9 +25,14 @@ class Texting:
     twilio: httpx.AsyncClient
     number: str
 
-    async def sends(self, segments: int) -> str:
-        """Send a message; return its id."""
-        message = {"from": self.number, "segments": segments}
+    async def sends(self, segments: int, media: int = 0, channel: str = "") -> str:
+        """Send a message, with media files and over a channel (`whatsapp:`); return its id."""
+        message = {
+            "from": f"{channel}{self.number}",
+            "to": f"{channel}+447700900123",
+            "segments": segments,
+            "media": media,
+        }
         made = await self.twilio.post("/_control/messages", json=message)
         return str(made.raise_for_status().json()["sids"][0])
 
@@ -58,6 +65,13 @@ async def messages(world: World) -> Figures:
     await texting.becomes(lost, "failed")
     tenant.due.append(ONE_SEGMENT)
     yield await balance(world, tenant, "which failed, and is given back")
+
+    await texting.becomes(await texting.sends(segments=1, media=1), "delivered")
+    tenant.due.append(-MMS)
+    yield await balance(world, tenant, "an MMS")
+    await texting.becomes(await texting.sends(segments=1, channel="whatsapp:"), "read")
+    tenant.due.append(-WHATSAPP)
+    yield await balance(world, tenant, "a message over WhatsApp, by its own price")
 
 
 async def _number(world: World, tenant: Tenant) -> str:

@@ -4,7 +4,7 @@ An alert is stored in the transaction that found its reason, so that neither is 
 other. A process of its own delivers it.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -59,6 +59,19 @@ async def tell(connection: AsyncConnection, alert: Alert) -> bool:
         insert(table).values(_row(alert)).on_conflict_do_nothing().returning(table.c.key)
     )
     return stored.first() is not None
+
+
+async def tell_each(connection: AsyncConnection, those: Sequence[Alert]) -> None:
+    """Store alerts of which most were stored before: nobody waits for who stores one of the same.
+
+    It comes last in a transaction, so that no two of them wait for each other.
+    """
+    keys = [one.key for one in those]
+    query = select(table.c.key).where(table.c.key == func.any(keys))
+    known = set(await connection.scalars(query)) if keys else set()
+    for alert in sorted(those, key=lambda one: one.key):
+        if alert.key not in known:
+            await tell(connection, alert)
 
 
 async def cross(

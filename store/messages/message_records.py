@@ -10,6 +10,7 @@ from billing.errors import NotFound
 from billing.ledger.money import Currency, Money
 from billing.messages.delivery_rate import Delivery, delivery
 from billing.messages.message import MessageRecord, MessageState, MessageStatus
+from billing.tariffs.channel import Channel, channel_of
 from store.database.pages import fits, newest_first
 from store.schema import messages as table
 
@@ -50,6 +51,13 @@ async def delivered(
     return delivery({MessageStatus(row.status): row.messages for row in rows})
 
 
+def _channel(row: Any) -> Channel | None:
+    """Return what the message goes over; None while nobody has said it."""
+    if row.channel is not None:
+        return Channel(row.channel)
+    return channel_of(row.sid, row.sender) if row.sent_at is not None else None
+
+
 def _record(row: Any) -> MessageRecord:
     amount = None
     if row.amount_minor is not None:
@@ -61,6 +69,7 @@ def _record(row: Any) -> MessageRecord:
         status=MessageStatus(row.status),
         state=MessageState(row.state),
         org_id=row.org_id,
+        channel=_channel(row),
         segments=row.segments,
         amount=amount,
         error_code=row.error_code,

@@ -22,34 +22,35 @@ from billing.messages.message import (
     message_workflow_id,
 )
 from billing.messages.message_charge import MessageEntries, MessagePlan, billed, plan
+from billing.tariffs.channel import Channel
 from store.database import additions
 from store.database.additions import Addition
 from store.database.rowset import rowset
 from store.ledger import ledger, wallets
 from store.messages import owners
+from store.messages.watch import UNWATCHED
 from store.schema import messages as table
 from store.tariffs import sms_tariffs
 
-_SEEN = ("sid", "account_sid", "status", "status_rank", "error_code", "state", "workflow_id")
-_FACTS = ("sent_at", "segments", "destination", "sender", "service_sid")
+_SEEN = (
+    "sid", "account_sid", "status", "status_rank", "error_code", "channel", "state", "workflow_id",
+)  # fmt: skip
+_FACTS = ("sent_at", "segments", "destination", "sender", "service_sid", "channel")
 _KEPT = ("org_id", "amount_minor", "currency", "sms_tariff_id")
 _BILLED = (*_KEPT, "state", "note", "workflow_id")
 
-# A message that no workflow watches gets one if its end is not known after this long.
-UNWATCHED_SECONDS = 600.0
-
 _seen = rowset(table.c[name] for name in _SEEN)
-# A new message gets this as its `watch_at`, and a workflow of its own clears it in its first step.
-_UNWATCHED = func.now() + func.make_interval(0, 0, 0, 0, 0, 0, UNWATCHED_SECONDS)
-_new = insert(table).from_select([*_seen.c.keys(), "watch_at"], select(_seen, _UNWATCHED))
+_new = insert(table).from_select([*_seen.c.keys(), "watch_at"], select(_seen, UNWATCHED))
 # The condition keeps a status from going back, in whatever order callbacks come, and an account
-# from changing a message of another. The same status again may only add an error code.
+# from changing a message of another. The same status again may only add an error code. What
+# Twilio's API says of the channel stands, whatever callbacks say later.
 _OBSERVE = _new.on_conflict_do_update(
     index_elements=["sid"],
     set_={
         "status": _new.excluded.status,
         "status_rank": _new.excluded.status_rank,
         "error_code": func.coalesce(_new.excluded.error_code, table.c.error_code),
+        "channel": func.coalesce(table.c.channel, _new.excluded.channel),
         "updated_at": func.now(),
     },
     where=and_(
@@ -69,7 +70,8 @@ _facts = rowset(table.c[name] for name in ("sid", *_FACTS))
 _KEEP_FACTS = (
     update(table)
     .where(table.c.sid == _facts.c.sid)
-    .values({name: _facts.c[name] for name in _FACTS})
+    .values({name: _facts.c[name] for name in _FACTS if name != "channel"})
+    .values(channel=func.coalesce(_facts.c.channel, table.c.channel))
 )
 
 # A bill without a charge leaves the columns of the charge as they are, so that what a message cost
@@ -98,6 +100,7 @@ async def observe(connection: AsyncConnection, seen: Sequence[SeenMessage]) -> N
             "status": one.status,
             "status_rank": one.status.rank,
             "error_code": one.error_code,
+            "channel": one.channel,
             "state": MessageState.PENDING,
             "workflow_id": message_workflow_id(one.sid),
         }
@@ -149,13 +152,18 @@ async def settle(
     locked = await wallets.lock(connection, set(payers.values()))
     purses = {sid: locked.get(payers.get(sid, "")) for sid in sids}
     decide = partial(plan, reverse_undelivered=reverse_undelivered)
+    may_be_free = any(_is_free_at_first(known[sid]) for sid, purse in purses.items() if not purse)
 
     async def plan_all() -> dict[str, MessagePlan]:
         prices = await sms_tariffs.for_organizations(connection, locked.keys())
-        return {sid: decide(known[sid], posted[sid], purses[sid], prices) for sid in sids}
+        everybodys = await sms_tariffs.of_all(connection) if may_be_free else prices
+        return {
+            sid: decide(known[sid], posted[sid], purse, prices if purse else everybodys)
+            for sid, purse in purses.items()
+        }
 
     plans = await plan_all()
-    if any(one.rated is MessageState.NO_TARIFF for one in plans.values()):
+    if any(one.free or one.rated is MessageState.NO_TARIFF for one in plans.values()):
         await additions.miss(connection, Addition.TARIFF)
         plans = await plan_all()
     postings = await _post(connection, locked, plans)
@@ -192,45 +200,6 @@ async def waiting(connection: AsyncConnection, wallet: Wallet, limit: int) -> di
 def waits_for_money(org_id: str) -> ColumnElement[bool]:
     """Return the condition for the messages that an organisation could not pay."""
     return and_(table.c.org_id == org_id, table.c.state == MessageState.DEBT_LIMIT)
-
-
-async def watched(connection: AsyncConnection, sids: Collection[str]) -> set[str]:
-    """Return those of these messages whose end a workflow of their own waits for."""
-    query = select(table.c.sid).where(
-        table.c.sid == func.any(list(sids)),
-        table.c.watch_at.is_(None),
-        table.c.status_rank < MessageStatus.DELIVERED.rank,
-    )
-    return {row.sid for row in await connection.execute(query)}
-
-
-async def stop_watching(connection: AsyncConnection, sids: Collection[str]) -> None:
-    """Record that a workflow watches these messages, or that there is nothing left to watch."""
-    await connection.execute(
-        update(table).where(table.c.sid == func.any(list(sids))).values(watch_at=None)
-    )
-
-
-async def take_unwatched(connection: AsyncConnection, limit: int) -> list[SeenMessage]:
-    """Take up to `limit` messages whose end should be known by now, and that no workflow watches.
-
-    They are taken again after `UNWATCHED_SECONDS`, unless a workflow watches them by then.
-    """
-    # SKIP LOCKED: what another transaction works on need not be taken, and nobody waits.
-    late = (
-        select(table.c.sid)
-        .where(table.c.watch_at <= func.now())
-        .order_by(table.c.watch_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    taken = await connection.execute(
-        update(table)
-        .where(table.c.sid.in_(late))
-        .values(watch_at=_UNWATCHED)
-        .returning(table.c.sid, table.c.account_sid, table.c.status)
-    )
-    return [SeenMessage(row.sid, row.account_sid, MessageStatus(row.status)) for row in taken]
 
 
 async def read_many(connection: AsyncConnection, sids: Collection[str]) -> list[Message]:
@@ -274,7 +243,7 @@ async def _record(
             "amount_minor": one.charge and one.charge.amount.amount_minor,
             "currency": one.charge and one.charge.amount.currency,
             "sms_tariff_id": one.charge and one.charge.sms_tariff_id,
-            "note": one.charge and one.charge.note,
+            "note": one.charge.note if one.charge else one.free,
             "workflow_id": (None if one.state.waits else settled_by)
             or message_workflow_id(one.sid),
         }
@@ -283,10 +252,16 @@ async def _record(
     await connection.execute(_RECORD, {"rows": rows})
 
 
+def _is_free_at_first(message: Message) -> bool:
+    return message.channel is not None and message.channel.is_free_at_first
+
+
 def _message(row: Any) -> Message:
     facts = None
     if row.sent_at is not None:
-        facts = MessageFacts(**{name: getattr(row, name) for name in _FACTS})
+        found = {name: getattr(row, name) for name in _FACTS}
+        channel = found["channel"]
+        facts = MessageFacts(**{**found, "channel": Channel(channel) if channel else None})
     return Message(
         row.sid,
         row.account_sid,

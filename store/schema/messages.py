@@ -6,7 +6,8 @@ from store.schema.columns import metadata, minor, moment, organization, recorded
 
 # `status_rank` is the place of `status` in the order, so that SQL can keep the higher of two.
 # `watch_at` is when a message that the drain has merged gets a workflow that waits for its end. It
-# is NULL if the message has one, or needs none.
+# is NULL if the message has one, or needs none. `channel` is NULL until it is known, and where
+# version 0.1 has written the row.
 messages = Table(
     "messages",
     metadata,
@@ -22,6 +23,7 @@ messages = Table(
     string("destination", nullable=True),
     string("sender", nullable=True),
     string("service_sid", nullable=True),
+    string("channel", nullable=True),
     minor("amount_minor", nullable=True),
     string("currency", nullable=True),
     string("sms_tariff_id", nullable=True),
@@ -35,10 +37,11 @@ messages = Table(
     Index("messages_org_seen", "org_id", "first_seen_at"),
     # These four hold only messages that wait for something, so they stay small.
     Index(
-        "messages_waiting",
+        "messages_that_wait",
         "sid",
         postgresql_where=text(
-            "state IN ('unknown_segments', 'unknown_sender', 'no_tariff', 'debt_limit')"
+            "state IN ('unknown_channel', 'unknown_segments', 'unknown_sender', 'no_tariff',"
+            " 'debt_limit')"
         ),
     ),
     Index(

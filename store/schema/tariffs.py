@@ -34,6 +34,8 @@ sms_tariffs = Table(
     Column("fx_rate", Numeric, nullable=False),
     string("wallet_currency"),
     moment("effective_from"),
+    # It is never NULL: a trigger writes it for version 0.1, which has prices of SMS and MMS in one.
+    string("channel", nullable=True),
     CheckConstraint("price_minor_per_segment >= 0", name="sms_tariffs_price_not_negative"),
     CheckConstraint("fx_rate > 0", name="sms_tariffs_fx_rate_positive"),
     CheckConstraint("prefix ~ '^[0-9]{0,6}$'", name="sms_tariffs_prefix_digits"),

@@ -1,5 +1,7 @@
 """What `callwallet setup` says about a database."""
 
+from collections import Counter
+
 import psycopg
 import pytest
 from sqlalchemy import text, update
@@ -13,6 +15,7 @@ from store.calls import calls, free_call_rules
 from store.database import migrate, session
 from store.recharges import recharge_settings
 from store.schema import recharge_settings as settings_table
+from store.tariffs import sms_tariffs
 from tests.conftest import NewDatabase
 from tests.support.command_line import Ended, callwallet, flat
 from tests.support.factories import an_assistant, an_organization, ended_call
@@ -83,11 +86,18 @@ async def test_setup_says_what_has_no_price_and_sets_none_unless_asked(
 ) -> None:
     engine = await new_database()
     said = (await set_up(stack, engine)).said
-    for what, route in (("calls", "/v1/tariffs"), ("messages", "/v1/sms-tariffs")):
+    routes = {"calls": "/v1/tariffs", "sms": "/v1/sms-tariffs", "mms": "/v1/sms-tariffs"}
+    for what, route in routes.items():
         assert f'"of": "{what}", "wallets_in": ["gbp", "usd"], "add_one_by": "{route}"' in said
-    assert said.count(UNPRICED) == 2
-    said = (await set_up(stack, engine, "--example-tariffs")).said
-    assert UNPRICED not in said
+    assert said.count(UNPRICED) == 3
+    for _ in range(2):
+        said = (await set_up(stack, engine, "--example-tariffs")).said
+        assert UNPRICED not in said
+        assert "an example price was not added" not in said
+    async with engine.connect() as connection:
+        prices = await sms_tariffs.of_all(connection)
+    counted = Counter(one.channel for one in prices)
+    assert counted == {"sms": 12, "mms": 12, "whatsapp": 2, "rcs": 2}
     await engine.dispose()
 
 

@@ -37,7 +37,7 @@ def rows(shown: str) -> list[list[str]]:
     [
         ("Globex: balance", "1.51 USD"),
         ("Initech: balance", "3.11 GBP"),
-        ("Acme: balance", "62.75 GBP"),
+        ("Acme: balance", "62.66 GBP"),
         ("Acme: 15 calls charged", "33.41 GBP"),
         ("Hooli: entries in the ledger", "242"),
         ("a report with a wrong secret", "401"),

@@ -99,7 +99,7 @@ async def lacks_a_tariff(engine: AsyncEngine) -> Race:
         return await call_tariffs.add(connection, tariff)
 
     async def waiting(connection: AsyncConnection) -> set[str]:
-        found = await call_tariffs.waiting(connection, org_id, Currency.GBP, 10)
+        found = await call_tariffs.waiting(connection, tariff, 10)
         return {workflow_id.removeprefix("call/") for _, workflow_id in found}
 
     return Race(charge, CallState.NO_TARIFF, add, waiting, call.call_id)
@@ -150,7 +150,7 @@ async def lacks_a_price(engine: AsyncEngine) -> Race:
         return await sms_tariffs.add(connection, price)
 
     async def waiting(connection: AsyncConnection) -> set[str]:
-        found = await sms_tariffs.waiting(connection, org_id, Currency.GBP, 10)
+        found = await sms_tariffs.waiting(connection, price, 10)
         return {workflow_id.removeprefix("sms/") for _, workflow_id in found}
 
     charge = charge_of_message(sid, sender, LONG_AGO)

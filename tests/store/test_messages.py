@@ -9,11 +9,13 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from billing.messages.message import MessageFacts, MessageState, MessageStatus, SeenMessage
-from billing.organizations import AgentKind, sender_id
+from billing.organizations import AgentKind, account_of, sender_id
+from billing.tariffs.channel import Channel
 from devstack.providers.twilio.messages import ACCOUNT_SID
 from store.calls import gate
 from store.messages import message_records, messages
 from store.recharges import recharges
+from tests.support.channels import priced_since_2020
 from tests.support.factories import (
     NOON,
     a_sender,
@@ -190,6 +192,46 @@ async def test_what_waits_for_a_sender_is_of_who_registers_it_for_its_account(
     assert await waiting_of(engine, one, other) == [[sid], []]
     assert await settle(engine, name, seen(sid, "sent")) == {MessageState.CHARGED}
     assert await balance_of(engine, one) == -5
+
+
+async def test_who_has_a_number_has_what_it_sends_over_any_channel_unless_another_has_that(
+    engine: AsyncEngine,
+) -> None:
+    """The address with its channel goes first, and what is of the account before either."""
+    one, other, third = [await an_organization(engine, 1000) for _ in range(3)]
+    number = await a_sender(engine, one)
+    for org_id in (one, other, third):
+        await priced_since_2020(engine, Channel.WHATSAPP, "7", org_id)
+    await send(engine, f"whatsapp:{number}")
+    await register(engine, f"whatsapp:{number}", other, AgentKind.SMS_NUMBER)
+    await send(engine, f"whatsapp:{number}", number)
+    await register(engine, sender_id(number, ACCOUNT_SID), third, AgentKind.SMS_NUMBER)
+    await send(engine, f"whatsapp:{number}")
+    assert [await balance_of(engine, org_id) for org_id in (one, other, third)] == [988, 993, 993]
+
+
+async def send(engine: AsyncEngine, *senders: str) -> None:
+    """Charge a message from each of these, now; WhatsApp where the address says so."""
+    for sender in senders:
+        heard = seen(a_sid(), "sent")
+        states = await settle(engine, sender, heard, sent_at=await now(engine))
+        assert states == {MessageState.CHARGED}
+
+
+@pytest.mark.parametrize("name", ["{}", "whatsapp:{}", f"{ACCOUNT_SID}:whatsapp:{{}}"])
+async def test_whatsapp_that_waits_is_of_who_registers_its_number_or_its_address(
+    engine: AsyncEngine, name: str
+) -> None:
+    one, other = await an_organization(engine), await an_organization(engine)
+    await priced_since_2020(engine, Channel.WHATSAPP, "7", one)
+    number, sid = unique("+1555"), a_sid()
+    states = await settle(engine, f"whatsapp:{number}", seen(sid, "sent"))
+    assert states == {MessageState.UNKNOWN_SENDER}
+    await register(engine, name.format(number), one, AgentKind.SMS_NUMBER)
+    assert await waiting_of(engine, one, other) == [[sid], []]
+    assert account_of(name.format(number), AgentKind.SMS_NUMBER) == (
+        ACCOUNT_SID if name.startswith("AC") else None
+    )
 
 
 async def waiting_of(engine: AsyncEngine, *org_ids: str) -> list[list[str]]:

@@ -55,7 +55,7 @@ async def test_a_database_that_is_there_keeps_its_prices_also_if_nobody_was_char
     engine = await new_database()
     await migrate_to(engine, last)
     await migrate.upgrade(engine)
-    assert await prices_in(engine) == (2, 12)
+    assert await prices_in(engine) == (2, 24)  # each of an SMS also as one of an MMS
     async with engine.begin() as connection:
         assert await call_tariffs.currencies_without_default(connection) == []
         assert await sms_tariffs.currencies_without_default(connection) == []

@@ -1,5 +1,7 @@
 """Make a database ready for tests; run migrations one by one, or once more."""
 
+from datetime import timedelta
+
 from alembic import command
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
@@ -8,7 +10,7 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from billing.tariffs import examples
-from store.database import migrate
+from store.database import clock, migrate
 from store.tariffs import call_tariffs, sms_tariffs
 
 
@@ -18,7 +20,8 @@ async def set_up(engine: AsyncEngine) -> None:
     async with engine.begin() as connection:
         for tariff in examples.CALLS:
             await call_tariffs.add(connection, tariff)
-        for price in examples.MESSAGES:
+        soon = await clock.now(connection) + timedelta(seconds=1)
+        for price in (*examples.MESSAGES, *examples.other_channels(soon)):
             await sms_tariffs.add(connection, price)
 
 

@@ -132,7 +132,7 @@ async def test_over_the_limit_a_message_waits_for_money(
     sid = await a_message(twilio, await a_sender(engine, org_id), "delivered", segments=2)
     handle = await report_statuses(worker, sid, "delivered")
     assert await until_parked(handle, "debt_limit") == ("parked", "debt_limit", org_id, PENCE)
-    assert "this message (2 x 6 USD minor units to 44 at 0.79" in await page(handle)
+    assert "this message (2 x 6 USD minor units by sms to 44 at 0.79" in await page(handle)
     await credit(engine, org_id, PENCE)
     await collect_all(worker, org_id)
     assert (await ended(handle)).state is MessageState.CHARGED

@@ -38,19 +38,24 @@ class NewMessage(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    sid: str = Field(default_factory=lambda: f"SM{secrets.token_hex(16)}")
+    sid: str | None = None
     account_sid: str = ACCOUNT_SID
     to: str = "+447700900123"
     from_: str | None = Field(default=None, alias="from")
     messaging_service_sid: str | None = None
     segments: int = Field(default=1, ge=0)
+    media: int = Field(default=0, ge=0)
+    created_at: datetime | None = None
     status: Status = "queued"
     error_code: int | None = None
 
     def message(self, now: datetime) -> JsonObject:
-        """Build the message object."""
-        wanted = self.model_dump(exclude={"segments"})
-        made = twilio_messages.message_object(created_at=now, segments=self.segments, **wanted)
+        """Build the message object. One with media files has an id of an MMS, over any channel."""
+        wanted = self.model_dump(exclude={"segments", "created_at"})
+        wanted["sid"] = self.sid or f"{'MM' if self.media else 'SM'}{secrets.token_hex(16)}"
+        made = twilio_messages.message_object(
+            created_at=self.created_at or now, segments=self.segments, **wanted
+        )
         return made | {"segments": self.segments}
 
 

@@ -38,8 +38,9 @@ def message_object(
     segments: int = 1,
     status: str = "queued",
     error_code: int | None = None,
+    media: int = 0,
 ) -> dict[str, Any]:
-    """Build a message as `GET Messages/{sid}.json` shows it.
+    """Build a message as `GET Messages/{sid}.json` shows it; the addresses name its channel.
 
     Before it sends, a Messaging Service has not chosen a sender or counted segments.
     """
@@ -51,7 +52,7 @@ def message_object(
         "direction": "outbound-api",
         "from": from_,
         "messaging_service_sid": messaging_service_sid,
-        "num_media": "0",
+        "num_media": str(media),
         "price_unit": "USD",
         "sid": sid,
         "subresource_uris": {"media": f"{API}/Accounts/{account_sid}/Messages/{sid}/Media.json"},
@@ -93,7 +94,23 @@ def status_callback(message: dict[str, Any]) -> list[tuple[str, str]]:
         "SmsStatus": message["status"],
         "To": message["to"],
     }
+    named |= _of_channel(message)
     return [(name, str(value)) for name, value in named.items() if value is not None]
+
+
+def _of_channel(message: dict[str, Any]) -> dict[str, str]:
+    """Build what a callback says of a channel; nothing about SMS and MMS.
+
+    Twilio masks the end of the number in `ChannelToAddress`.
+    """
+    addresses = [one for one in (message["from"], message["to"]) if one and ":" in one]
+    if not addresses:
+        return {}
+    return {
+        "ChannelInstallSid": "XE" + "5" * 32,
+        "ChannelPrefix": addresses[0].partition(":")[0],
+        "ChannelToAddress": f"{message['to'].rpartition(':')[2][:-4]}XXXX",
+    }
 
 
 def signed_headers(url: str, parameters: Sequence[tuple[str, str]], token: str) -> dict[str, str]:

@@ -39,6 +39,7 @@ async def test_a_list_shows_state_segments_price_and_error_code(api: Api) -> Non
     assert (newest["sid"], newest["state"], newest["error_code"]) == (lost, "not_charged", 30003)
     assert (oldest["sid"], oldest["state"], oldest["segments"]) == (delivered, "charged", 2)
     assert oldest["amount"] == {"amount_minor": 10, "currency": "gbp"}
+    assert oldest["channel"] == "sms"
     assert sender[1:] not in answer.text
     only = await tenant.get(f"/v1/organizations/{org_id}/messages", params={"state": "charged"})
     assert [one["sid"] for one in only.json()["items"]] == [delivered]
@@ -91,6 +92,8 @@ async def test_tenants_see_their_own_messages_only(api: Api) -> None:
         ({"phone_number": "Acme Bank"}, "sms_number"),
         ({"phone_number": "A&B"}, "sms_number"),
         ({"phone_number": "7 + 7_is-x"}, "sms_number"),
+        ({"phone_number": "whatsapp:+15017122662"}, "sms_number"),
+        ({"phone_number": "rcs:acme_agent_x"}, "sms_number"),
         ({"messaging_service_sid": SERVICE}, "messaging_service"),
     ],
 )
@@ -128,6 +131,9 @@ async def test_a_sender_is_registered_listed_and_removed(
         {"phone_number": "12-34 56"},
         {"phone_number": "Acme Bank Ltd"},
         {"phone_number": "Acme/Bank"},
+        {"phone_number": "whatsapp:"},
+        {"phone_number": ":+15017122661"},
+        {"phone_number": "AC:+15017122661"},
         {"phone_number": "ACME", "account_sid": "AC1"},
         {"messaging_service_sid": SERVICE, "account_sid": MAIN},
         {"messaging_service_sid": "MG1"},
@@ -138,6 +144,19 @@ async def test_what_is_no_sender_is_invalid(api: Api, new: dict[str, str]) -> No
     org_id = await an_organization(api.engine)
     answer = await api.operator.post(f"/v1/organizations/{org_id}/senders", json=new)
     problem(answer, 422, "invalid")
+
+
+async def test_an_address_of_a_channel_is_of_any_account_unless_it_names_one(api: Api) -> None:
+    org_id, address = (
+        await an_organization(api.engine),
+        f"whatsapp:+1555{uuid.uuid4().int % 10**7:07}",
+    )
+    path = f"/v1/organizations/{org_id}/senders"
+    for account, name in ((None, address), (MAIN, f"{MAIN}:{address}")):
+        new = {"phone_number": address, **({"account_sid": account} if account else {})}
+        made = (await api.operator.post(path, json=new)).raise_for_status().json()
+        assert (made["agent_id"], made["account_sid"]) == (name, account)
+        assert (await api.operator.delete(f"{path}/{quote(name, safe='')}")).status_code == 204
 
 
 async def test_two_accounts_may_each_have_a_sender_of_the_same_name(api: Api) -> None:

@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
+from billing.tariffs.channel import Channel
 from store.ledger import ledger
 from tests.api.routes.test_tariffs import wanted
 from tests.support.answers import balance, problem
 from tests.support.api_server import Api
+from tests.support.channels import priced_since_2020
 from tests.support.factories import NOON, an_organization, charge_of, unique
 
 
@@ -44,8 +46,24 @@ async def test_a_quote_of_a_message_is_what_the_message_would_cost(api: Api) -> 
     text = {"destination": "+447700900123", "segments": 2}
     quote = await quoted(api, org_id, message=text, at=NOON.isoformat())
     assert (quote["amount"]["amount_minor"], quote["tariff_id"]) == (10, "default-gbp-44-2020")
-    assert quote["explanation"].startswith("2 x 6 USD minor units to 44 at 0.79")
+    assert quote["explanation"].startswith("2 x 6 USD minor units by sms to 44 at 0.79")
     assert quote["is_payable"]
+
+
+async def test_a_quote_of_a_message_is_by_its_channel(api: Api) -> None:
+    org_id = await an_organization(api.engine, 1000)
+    await priced_since_2020(api.engine, Channel.WHATSAPP, "7", org_id)
+    text = {"destination": "+447700900123", "segments": 2}
+    for channel, pence in (("sms", 10), ("mms", 10), ("whatsapp", 14)):
+        of_channel = {**text, "channel": channel}
+        quote = await quoted(api, org_id, message=of_channel, at=NOON.isoformat())
+        assert quote["amount"]["amount_minor"] == pence
+        assert f" by {channel} to " in quote["explanation"]
+    asked = {"org_id": org_id, "at": NOON.isoformat()}
+    free = {**asked, "message": {**text, "channel": "rcs"}}
+    problem(await api.operator.post("/v1/quotes", json=free), 422, "no_tariff")
+    other = {**asked, "message": {**text, "channel": "other"}}
+    problem(await api.operator.post("/v1/quotes", json=other), 422, "invalid")
 
 
 async def test_a_quote_is_by_the_tariff_of_its_time_and_changes_nothing(api: Api) -> None:

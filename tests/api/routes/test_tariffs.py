@@ -138,6 +138,9 @@ async def test_figures_that_no_tariff_can_have_are_refused(
         (PATHS[0], {"minimum_minor": -1}),
         (PATHS[1], {"price_minor_per_segment": "-1"}),
         (PATHS[1], {"prefix": "+44"}),
+        (PATHS[1], {"channel": "other"}),
+        (PATHS[1], {"channel": "messenger"}),
+        (PATHS[1], {"channel": None}),
         (PATHS[1], {"prefix": "4477001"}),
     ],
 )
@@ -228,3 +231,52 @@ async def test_messages_that_wait_for_a_price_are_told_of_one_and_told_again(api
     history = await handle.fetch_history()
     [told] = history.events[0].workflow_execution_started_event_attributes.input.payloads
     assert f"sms/{sid}" in told.data.decode()
+
+
+async def test_a_price_is_of_its_channel_and_of_sms_if_it_names_none(api: Api) -> None:
+    path = PATHS[1]
+    org_id = await an_organization(api.engine)
+    added = {}
+    for channel in (None, "mms", "whatsapp", "rcs"):
+        new = wanted(path, org_id, **({"channel": channel} if channel else {}))
+        answer = await api.operator.post(path, json=new)
+        assert (answer.status_code, answer.json()["channel"]) == (201, channel or "sms")
+        added[answer.json()["channel"]] = id_of(new)
+    for channel, name in added.items():
+        shown = await ids(api, path, org_id=org_id, channel=channel)
+        assert shown & set(added.values()) == {name}
+    tenant = await api.tenant(org_id)
+    own = f"/v1/organizations/{org_id}/sms-tariffs"
+    answer = (await tenant.get(own, params={"channel": "rcs"})).raise_for_status()
+    assert {one["channel"] for one in answer.json()["items"]} == {"rcs"}
+    assert added["rcs"] in {id_of(one) for one in answer.json()["items"]}
+    problem(await tenant.get(own, params={"channel": "fax"}), 422, "invalid")
+
+
+@pytest.mark.parametrize("channel", ["whatsapp", "rcs"])
+async def test_the_first_price_of_a_channel_that_was_free_begins_in_the_future(
+    api: Api, channel: str
+) -> None:
+    org_id = await an_organization(api.engine)
+    new = wanted(PATHS[1], org_id, channel=channel, effective_from="2026-11-01T00:00:00Z")
+    answer = await api.operator.post(PATHS[1], json=new)
+    refused = problem(answer, 422, "changes_the_past")
+    assert f"messages by {channel} cost nothing then" in refused["detail"]
+
+
+async def test_only_messages_of_its_channel_are_told_of_a_price(api: Api) -> None:
+    org_id = await an_organization(api.engine)
+    waiting = [
+        {"sid": a_sid(), "account_sid": "AC1", "org_id": org_id, "status": "sent",
+         "status_rank": 5, "state": "no_tariff", "workflow_id": "sms/1", "channel": channel}
+        for channel in ("rcs", "mms", None)
+    ]  # fmt: skip
+    async with api.engine.begin() as connection:
+        await connection.execute(insert(messages).values(waiting))
+    new = wanted(PATHS[1], org_id, channel="rcs")
+    assert (await api.operator.post(PATHS[1], json=new)).status_code == 201
+    handle = api.temporal.get_workflow_handle(f"collect/{org_id}/{new['sms_tariff_id']}")
+    history = await handle.fetch_history()
+    [told] = history.events[0].workflow_execution_started_event_attributes.input.payloads
+    named = [f"sms/{one['sid']}" in told.data.decode() for one in waiting]
+    assert named == [True, False, True]

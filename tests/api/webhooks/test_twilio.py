@@ -9,10 +9,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
+from billing.inbox.webhook_event import EventStatus, Source, WebhookEvent
 from devstack.providers.twilio.messages import ACCOUNT_SID
 from tests.support.answers import accepted, balance, eventually, expect_refusal, problem
 from tests.support.api_server import FLOODED, Api, serving
 from tests.support.factories import a_sender, a_sid, an_organization, keys_of
+from tests.support.inbox_events import accept
 from tests.support.signed_webhooks import Webhook
 from tests.support.stand_ins import TwilioStandIn
 from tests.support.twilio_callbacks import (
@@ -104,7 +106,6 @@ async def test_a_replayed_callback_is_a_duplicate_and_a_later_status_is_not(api:
     [
         {"MessageStatus": "received"},
         {"MessageStatus": "never-heard-of"},
-        {"To": "whatsapp:+447700900123"},
         {"MessageSid": "SM1"},
     ],
 )
@@ -126,15 +127,39 @@ async def test_what_is_about_no_outgoing_message_is_recorded_as_ignored(
 async def test_a_callback_that_was_ignored_does_not_stand_in_the_way_of_one_that_counts(
     api: Api,
 ) -> None:
-    """A channel's name before the recipient, as it may be in one of two callbacks."""
+    """As version 0.1 has ignored what went over WhatsApp."""
+    webhook = callback("sent", more=[("ChannelPrefix", "whatsapp")])
+    sid = sid_of(webhook)
+    ignored = WebhookEvent(Source.TWILIO, webhook.key, "sent", sid, "", status=EventStatus.IGNORED)
+    await accept(api.engine, ignored)
+    assert accepted(await api.send(webhook)) == "accepted"
+    facts = (await api.event(webhook.key)).facts
+    assert (facts["sid"], facts["channel"]) == (sid, "whatsapp")
+    await accept(api.engine, ignored)
+    assert (await api.event(webhook.key)).status == "waiting"
+
+
+@pytest.mark.parametrize(
+    ("channel", "named"), [("whatsapp", "whatsapp"), ("rcs", "rcs"), ("messenger", "other")]
+)
+async def test_a_callback_over_any_channel_is_taken_with_what_it_says_of_it(
+    api: Api, channel: str, named: str
+) -> None:
+    """As Twilio sends them: a channel's name in three fields, and a masked number."""
     sid = a_sid()
-    named = {"MessageSid": sid, "AccountSid": MAIN, "MessageStatus": "sent"}
-    odd = signed({**named, "To": "rcs:+447700900123"}.items(), key=f"{sid}:sent")
-    assert accepted(await api.send(odd)) == "ignored"
-    assert accepted(await api.send(callback("sent", sid))) == "accepted"
-    assert (await api.event(odd.key)).facts["sid"] == sid
-    assert accepted(await api.send(odd)) == "ignored"
-    assert (await api.event(odd.key)).status == "waiting"
+    parameters = {
+        "SmsSid": sid, "SmsStatus": "sent", "MessageStatus": "sent", "MessageSid": sid,
+        "ChannelToAddress": "+44770090XXXX", "To": f"{channel}:+447700900123",
+        "ChannelPrefix": channel, "AccountSid": MAIN, "StructuredMessage": "false",
+        "From": f"{channel}:+14155238886", "ApiVersion": "2010-04-01",
+        "ChannelInstallSid": "XE" + "c" * 32,
+    }  # fmt: skip
+    webhook = signed(parameters.items(), key=f"{sid}:sent")
+    assert accepted(await api.send(webhook)) == "accepted"
+    facts = (await api.event(webhook.key)).facts
+    assert facts == {
+        "sid": sid, "account_sid": MAIN, "status": "sent", "key": webhook.key, "channel": named,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from billing.messages.message import (
     highest,
 )
 from billing.messages.message_charge import Due, MessageEntries, due, plan, rate
+from billing.tariffs.channel import Channel
 from billing.tariffs.sms_tariff import SmsTariff, price_message, sms_tariff_at
 
 NOON = datetime(2026, 11, 2, 12, tzinfo=UTC)
@@ -45,6 +46,7 @@ CHARGE = Entry(
 )  # fmt: skip
 REVERSAL = replace(CHARGE, key=f"sms:{SID}:reversal", kind=EntryKind.SMS_REVERSAL)
 STATUSES = st.lists(st.sampled_from(list(MessageStatus)), min_size=1, max_size=12)
+PRICED = [one for one in Channel if one is not Channel.OTHER]
 TAKEN = {MessageStatus.SENT, MessageStatus.DELIVERED, MessageStatus.READ}
 
 
@@ -160,7 +162,7 @@ def test_the_own_price_the_longest_prefix_and_the_newest_win() -> None:
     dollars = replace(mobile, wallet_currency=Currency.USD)
 
     def chosen(*tariffs: SmsTariff) -> SmsTariff:
-        return sms_tariff_at(tariffs, "acme", Currency.GBP, "447700", NOON)
+        return sms_tariff_at(tariffs, "acme", Currency.GBP, "447700", NOON, channel=Channel.SMS)
 
     assert chosen(TARIFF, uk, replace(TARIFF, prefix="1")) is uk
     assert chosen(mobile, uk, TARIFF, others, dollars, future) is mobile
@@ -204,3 +206,74 @@ def test_a_delivery_rate_is_of_messages_whose_end_is_known() -> None:
     )  # fmt: skip
     assert found.rate_percent == Decimal("66.66")
     assert delivery({}).rate_percent == 100
+
+
+def by_channel(channel: Channel, price: str, day: datetime = NOON, **of: Any) -> SmsTariff:
+    figures = {"price_minor_per_segment": Decimal(price), "effective_from": day, **of}
+    return replace(TARIFF, sms_tariff_id=f"{channel}-{price}", channel=channel, **figures)
+
+
+def rated(channel: Channel | None, *tariffs: SmsTariff, sid: str = SID) -> str:
+    """What a message over a channel is rated by, or the state that it is in."""
+    sent = replace(message(MessageStatus.SENT, channel=channel), sid=sid)
+    found = rate(sent, WALLET, [TARIFF, *tariffs])
+    return found if isinstance(found, MessageState) else found.sms_tariff_id
+
+
+def test_a_message_is_priced_by_its_own_channel_and_no_other() -> None:
+    prices = [by_channel(one, "5") for one in PRICED if one is not Channel.SMS]
+    assert [rated(one, *prices) for one in PRICED] == ["any", "mms-5", "whatsapp-5", "rcs-5"]
+    assert rated(Channel.MMS, *prices[1:]) is MessageState.NO_TARIFF
+    assert rated(Channel.OTHER, *prices) is MessageState.UNKNOWN_CHANNEL
+    assert MessageState.UNKNOWN_CHANNEL.waits
+    charge = price_message(prices[1], 2)
+    assert charge.note.startswith("2 x 5 USD minor units by whatsapp to anywhere at 0.79")
+
+
+def test_what_version_0_1_wrote_down_has_the_channel_of_its_id() -> None:
+    mms = by_channel(Channel.MMS, "5")
+    assert rated(None, mms) == "any"
+    assert rated(None, mms, sid="MM" + "1" * 32) == "mms-5"
+
+
+@pytest.mark.parametrize("channel", [Channel.WHATSAPP, Channel.RCS])
+def test_what_is_sent_before_the_first_price_of_its_channel_is_free_and_waits_for_one_after_it(
+    channel: Channel,
+) -> None:
+    later = NOON + timedelta(seconds=1)
+    free = [
+        [],
+        [by_channel(channel, "5", later)],
+        [by_channel(channel, "5", org_id="bolt")],
+        [by_channel(channel, "5", wallet_currency=Currency.USD)],
+        [by_channel(Channel.RCS if channel is Channel.WHATSAPP else Channel.WHATSAPP, "5")],
+    ]
+    assert {rated(channel, *prices) for prices in free} == {MessageState.NOT_CHARGED}
+    sent = message(MessageStatus.SENT, channel=channel)
+    planned = plan(sent, MessageEntries(), WALLET, [TARIFF], reverse_undelivered=True)
+    assert planned.transfer is None
+    assert planned.free == f"sent before messages by {channel} had a price"
+    elsewhere = by_channel(channel, "5", prefix="1")
+    assert rated(channel, elsewhere) is MessageState.NO_TARIFF
+    assert rated(channel, by_channel(channel, "5", org_id="acme"), elsewhere) == f"{channel}-5"
+    lost = replace(message(MessageStatus.SENT), facts=None)
+    assert rate(lost, WALLET, [TARIFF]) is MessageState.UNKNOWN_SEGMENTS
+
+
+def test_what_is_nobodys_is_free_only_while_nobody_has_a_price_for_it() -> None:
+    sent = message(MessageStatus.SENT, channel=Channel.WHATSAPP)
+    theirs = by_channel(Channel.WHATSAPP, "5", org_id="bolt")
+    assert rate(sent, None, [TARIFF]) is MessageState.NOT_CHARGED
+    later = replace(theirs, effective_from=NOON + timedelta(seconds=1))
+    assert rate(sent, None, [later]) is MessageState.NOT_CHARGED
+    assert rate(sent, None, [theirs]) is MessageState.UNKNOWN_SENDER
+    assert rate(message(MessageStatus.SENT), None, []) is MessageState.UNKNOWN_SENDER
+
+
+@given(st.lists(st.sampled_from([None, *Channel]), min_size=1, max_size=6))
+def test_of_many_callbacks_the_channel_is_what_any_of_them_says(
+    channels: list[Channel | None],
+) -> None:
+    seen = [SeenMessage(SID, ACCOUNT, MessageStatus.SENT, channel=one) for one in channels]
+    [kept] = highest(seen)
+    assert kept.channel is next((one for one in channels if one), None)

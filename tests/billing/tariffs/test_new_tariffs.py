@@ -1,5 +1,6 @@
 """A tariff is only ever added, and never where it would change what something has cost."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -9,7 +10,8 @@ from hypothesis import strategies as st
 
 from billing.errors import NoTariff
 from billing.ledger.money import Currency
-from billing.tariffs.sms_tariff import SmsTariff, sms_tariff_at
+from billing.tariffs.channel import Channel
+from billing.tariffs.sms_tariff import SmsTariff, charges_what_was_free, sms_tariff_at
 from billing.tariffs.tariff import Tariff, overtaken, tariff_at
 from tests.billing.tariffs.test_tariff import tariff
 
@@ -94,6 +96,38 @@ def test_a_price_may_begin_where_it_changes_nothing_that_was_charged(
     assert (found and found.sms_tariff_id) == changed
 
 
+def test_a_price_of_one_channel_takes_over_from_none_of_another() -> None:
+    assert overtaken(replace(price("new", 3), channel=Channel.MMS), [price("old", 0)], NOW) is None
+    old = replace(price("old", 0), channel=Channel.MMS)
+    assert overtaken(replace(price("new", 3), channel=Channel.MMS), [old], NOW) == old
+
+
+@pytest.mark.parametrize(
+    ("new", "others", "is_refused"),
+    [
+        (price("new", 5), [], False),
+        (price("new", 4), [], False),
+        (price("new", 3), [], True),
+        (price("new", 3), [price("first", 3, "44")], False),
+        (price("new", 2), [price("first", 3, "44")], True),
+        # a price to come begins nothing yet
+        (price("new", 4), [price("first", 5, "44")], False),
+        # an organisation's own is no beginning for all, but the default is one for it
+        (price("new", 3), [price("own", 2, org_id="acme")], True),
+        (price("new", 3, org_id="acme"), [price("default", 2)], False),
+        (price("new", 3, org_id="acme"), [price("theirs", 2, org_id="another")], True),
+    ],
+)
+def test_the_first_price_of_whatsapp_or_rcs_charges_nothing_that_was_sent_before_it(
+    new: SmsTariff, others: list[SmsTariff], *, is_refused: bool
+) -> None:
+    for channel in (Channel.WHATSAPP, Channel.RCS):
+        there = [replace(one, channel=channel) for one in others]
+        assert charges_what_was_free(replace(new, channel=channel), there, NOW) is is_refused
+    assert not charges_what_was_free(new, others, NOW)
+    assert not charges_what_was_free(tariff("new", effective_from=DAYS[0]), [], NOW)
+
+
 _owners = st.sampled_from([None, "acme", "another"])
 _moments = [day + timedelta(hours=hour) for day in DAYS for hour in (0, 12)]
 
@@ -128,7 +162,9 @@ _prefixes = st.sampled_from(["", "4", "44", "447", "1"])
 
 def _priced(tariffs: list[SmsTariff], org_id: str, to: str, moment: datetime) -> str | None:
     try:
-        return sms_tariff_at(tariffs, org_id, Currency.USD, to, moment).sms_tariff_id
+        return sms_tariff_at(
+            tariffs, org_id, Currency.USD, to, moment, channel=Channel.SMS
+        ).sms_tariff_id
     except NoTariff:
         return None
 

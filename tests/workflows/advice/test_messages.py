@@ -1,15 +1,21 @@
 """Every reason for which a message waits: what its page advises is done, and settles it."""
 
 import uuid
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from pydantic import TypeAdapter
+from sqlalchemy import insert, text
 
 from billing.messages.message import MessageState
+from billing.tariffs.channel import Channel
+from billing.tariffs.sms_tariff import SmsTariff
+from store.schema import sms_tariffs
 from tests.support.advice import Advice, advice
 from tests.support.api_server import Api
+from tests.support.channels import price_of
 from tests.support.factories import a_sender, a_sid, an_organization, balance_of, keys_of, unique
 from tests.support.messages import Handle, a_message, report_statuses
 from tests.support.parked_workflows import ended, until_parked
@@ -119,6 +125,49 @@ async def test_no_tariff_a_price_for_where_and_when_it_was_sent_is_added(
     }
     await told.request("POST /v1/sms-tariffs", price)
     await is_paid(api, handle, org_id)
+
+
+async def test_no_tariff_a_price_of_its_channel_is_added(api: Api, twilio: TwilioStandIn) -> None:
+    """WhatsApp has a price by now, but not to there: the default is taken out."""
+    org_id = await an_organization(api.engine, PAID)
+    price = price_of(Channel.WHATSAPP, "7", org_id, prefix="1")
+    async with api.engine.begin() as connection:
+        await connection.execute(text("SET LOCAL session_replication_role = replica"))
+        await connection.execute(text("DELETE FROM sms_tariffs"))
+        await connection.execute(insert(sms_tariffs).values(asdict(price)))
+    sender = f"whatsapp:{await a_sender(api.engine, org_id)}"
+    handle, told = await parked(api, await a_message(twilio, sender, "delivered"), "no_tariff")
+    added = price_of(Channel.WHATSAPP, str(PENCE), org_id)
+    body = TypeAdapter(SmsTariff).dump_python(added, mode="json")
+    await told.request("POST /v1/sms-tariffs", body)
+    await is_paid(api, handle, org_id)
+
+
+# ---- unknown_channel
+
+
+async def over_messenger(api: Api, twilio: TwilioStandIn) -> tuple[str, str, Handle, Advice]:
+    org_id = await an_organization(api.engine, PAID)
+    sid = await a_message(twilio, "messenger:1234567890", "delivered", to="messenger:987654321")
+    return org_id, sid, *await parked(api, sid, "unknown_channel")
+
+
+async def test_unknown_channel_the_customer_is_not_to_pay(api: Api, twilio: TwilioStandIn) -> None:
+    org_id, sid, handle, told = await over_messenger(api, twilio)
+    await told.command("discard")
+    await is_given_up(api, handle, org_id, sid)
+
+
+async def test_unknown_channel_the_customer_is_to_pay(api: Api, twilio: TwilioStandIn) -> None:
+    org_id, sid, handle, told = await over_messenger(api, twilio)
+    request = "POST /v1/organizations/{org_id}/adjustments"
+    assert request in told.to_do
+    taken = {"direction": "debit", "amount_minor": PENCE, "currency": "gbp", "reason": sid}
+    path, key = request.partition(" ")[2].format(org_id=org_id), {"Idempotency-Key": sid}
+    (await api.operator.post(path, json=taken, headers=key)).raise_for_status()
+    await told.command("discard")
+    assert (await ended(handle)).state is MessageState.DISCARDED
+    assert await balance_of(api.engine, org_id) == PAID - PENCE
 
 
 # ---- unknown_segments
