@@ -64,7 +64,7 @@ class Keys:
         """Return the key, or None. Raise TimeoutError if there is no turn for one nobody knows."""
         digest = hashlib.sha256(f"{key_id}_{secret}".encode(errors="replace")).digest()
         now = time.monotonic()
-        if now < self._wrong.get(digest, now) + _WRONG_FOR_SECONDS and digest in self._wrong:
+        if digest in self._wrong and now < self._wrong[digest] + _WRONG_FOR_SECONDS:
             return None
         if digest in self._good:
             key = await self._ask(key_id, secret)

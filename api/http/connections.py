@@ -198,11 +198,9 @@ class BoundedConnection(HttpToolsProtocol):
 
     def refuse(self, refusal: BillingError) -> None:
         """Answer if nothing else is being answered, close, and tell the application."""
-        if self.transport.is_closing():
-            return
-        if self._may_answer():
+        if self._may_answer() and not self.transport.is_closing():
             self.transport.write(self._answer_with(refusal))
-        if self.cycle is not None and not self.cycle.response_complete:
+        if self._is_answering():
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self._leave()
