@@ -54,8 +54,8 @@ _DESCRIPTION = """Prepaid wallets for voice-AI platforms.
 Money is an integer count of minor units with a currency. Errors are RFC 9457 problem documents with
 a stable `code`. Lists come in pages: hand `next_cursor` back as `cursor`.
 
-Any request may be answered 408 (it took too long to come), 413 or 431 (it is too large), or 503 (too
-much is going on); of 429 and 503, `Retry-After` says when to try again."""
+Any request may be answered 408 (it took too long to come), 413 or 431 (it is too large), or 503
+(too much is going on); of 429 and 503, `Retry-After` says when to try again."""
 
 _WEBHOOKS = {
     "/webhooks/stripe": stripe.receive,
