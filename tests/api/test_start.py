@@ -4,7 +4,7 @@ import asyncio
 import json
 import resource
 import socket
-from asyncio.subprocess import DEVNULL, PIPE
+from asyncio.subprocess import PIPE
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -141,16 +141,16 @@ async def test_a_setting_that_cannot_be_is_named_in_one_sentence(
 
 
 async def that_ends(env: Mapping[str, str], module: str) -> tuple[int | None, str]:
-    """Run a module with just this environment."""
+    """Run a module with just this environment; return its status and all that it said."""
     process = await FORKS.run(
-        python(module), environment({"API_PORT": "0", **env}), stdout=DEVNULL, stderr=PIPE
+        python(module), environment({"API_PORT": "0", **env}), stdout=PIPE, stderr=PIPE
     )
     try:
-        _, said = await asyncio.wait_for(process.communicate(), 60)
+        logged, said = await asyncio.wait_for(process.communicate(), 60)
     finally:
         if process.returncode is None:
             process.kill()
-    return process.returncode, said.decode()
+    return process.returncode, (logged + said).decode()
 
 
 async def test_an_address_that_is_taken_is_named_in_one_sentence(stack: Stack) -> None:

@@ -187,7 +187,7 @@ def test_every_operation_is_in_the_table_once(operations: dict[str, dict[str, An
 
 # What is needed to get past the validation that comes before whose it is.
 QUERY = {"source": "vapi"}
-BODIES = {
+BODIES: dict[str, dict[str, Any]] = {
     "POST /v1/reconciliations": {"source": "vapi", "since": "2026-11-01T00:00:00Z",
                                  "until": "2026-11-01T00:00:00Z"},
     "POST /v1/quotes": {"duration_seconds": 60},
