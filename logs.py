@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+import threading
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import NoReturn
@@ -36,6 +37,8 @@ def set_up(level: str, *, as_json: bool) -> None:
     if as_json:
         logging.captureWarnings(capture=True)
         sys.excepthook = _say_what_ended_it
+        threading.excepthook = _say_what_ended_a_thread
+        sys.unraisablehook = _say_what_nobody_heard
 
 
 def end(why: object) -> NoReturn:
@@ -87,6 +90,16 @@ def _say_what_ended_it(
     kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
     _log.critical("ended by an error", exc_info=(kind, error, trace))
+
+
+def _say_what_ended_a_thread(ended: threading.ExceptHookArgs) -> None:
+    error = ended.exc_value or ended.exc_type()
+    _log.error("a thread ended by an error", exc_info=error)
+
+
+def _say_what_nobody_heard(unraisable: "sys.UnraisableHookArgs") -> None:
+    error = unraisable.exc_value or unraisable.exc_type()
+    _log.error("an error that nobody heard of", exc_info=error)
 
 
 _LINE = "%(asctime)s %(levelname)s %(name)s %(message)s"

@@ -1,17 +1,16 @@
 """Settings and clients: the one file that reads the environment."""
 
 import asyncio
-import ipaddress
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, fields
+from itertools import chain
 from typing import Literal, Self
-from urllib.parse import urlsplit
 
 import httpx
 import stripe
 import structlog
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
@@ -26,6 +25,24 @@ from activities.monitoring import metrics
 from billing.calls.gate import LONGEST_CAP_SECONDS, SHORTEST_CAP_SECONDS
 from billing.payments.return_urls import origins_in
 from billing.platform_rules import PlatformRules, UntypedPayments
+from environment import (
+    SHORTEST_SECRET,
+    ApiKey,
+    BaseUrl,
+    DatabaseUrl,
+    HostAndPort,
+    IpAndPort,
+    Networks,
+    OptionalSlackUrl,
+    OptionalUrl,
+    Origins,
+    WebhookSecret,
+    WrongSetting,
+    is_on,
+    secrets_in,
+    tokens_in,
+    what_is_wrong,
+)
 from store.database import engine as store_engine
 from store.database.session import Pooler
 from workflows.shared.data_converter import DATA_CONVERTER
@@ -46,26 +63,34 @@ class Settings(BaseSettings):
     # An error that showed what it was given would show secrets.
     model_config = SettingsConfigDict(frozen=True, hide_input_in_errors=True)
 
-    database_url: str
+    database_url: DatabaseUrl
     database_pooler: Pooler = Pooler.NONE
-    temporal_address: str = "localhost:7233"
-    temporal_namespace: str = "billing"
-    stripe_api_key: SecretStr
-    stripe_api_base: str = "https://api.stripe.com"
-    stripe_webhook_secret: SecretStr
-    vapi_api_key: SecretStr
-    vapi_api_base: str = "https://api.vapi.ai"
-    vapi_webhook_secret: SecretStr
+    temporal_address: HostAndPort = "localhost:7233"
+    temporal_namespace: str = Field(default="billing", min_length=1)
+    stripe_api_key: ApiKey
+    stripe_api_base: BaseUrl = "https://api.stripe.com"
+    stripe_webhook_secret: WebhookSecret
+    vapi_api_key: ApiKey
+    vapi_api_base: BaseUrl = "https://api.vapi.ai"
+    vapi_webhook_secret: WebhookSecret
     twilio_auth_tokens: SecretStr = SecretStr("")
-    twilio_api_base: str = "https://api.twilio.com"
-    public_base_url: str | None = None
+    twilio_api_base: BaseUrl = "https://api.twilio.com"
+    public_base_url: OptionalUrl = None
     sms_reverse_undelivered: bool = _DEFAULT.sms_reverse_undelivered
-    slack_webhook_url: SecretStr | None = None
-    temporal_ui_url: str | None = None
-    checkout_return_origins: str = ""
-    api_host: str = "127.0.0.1"
-    api_port: int = 8000
-    own_workflow_rate: float = _DEFAULT.own_workflow_rate
+    slack_webhook_url: OptionalSlackUrl = None
+    temporal_ui_url: OptionalUrl = None
+    checkout_return_origins: Origins = ""
+    api_host: str = Field(default="127.0.0.1", min_length=1)
+    api_port: int = Field(default=8000, ge=0, le=65_535)
+    most_connections: int = Field(default=2000, ge=1, le=100_000)
+    head_seconds: float = Field(default=5.0, gt=0, allow_inf_nan=False)
+    body_seconds: float = Field(default=10.0, gt=0, allow_inf_nan=False)
+    uploads_mib: int = Field(default=64, ge=16)
+    trusted_proxies: Networks = ""
+    starts_per_minute: int = Field(default=120, ge=1)
+    wrong_keys_per_minute: int = Field(default=30, ge=1)
+    vapi_message_seconds: int = Field(default=86_400, ge=1)
+    own_workflow_rate: float = Field(default=_DEFAULT.own_workflow_rate, ge=0, allow_inf_nan=False)
     adjustment_approval_minor: int = Field(default=_DEFAULT.adjustment_approval_minor, ge=0)
     recharge_charge_cap_minor: int = Field(default=_DEFAULT.recharge_charge_cap_minor, gt=0)
     recharge_day_cap_minor: int = Field(default=_DEFAULT.recharge_day_cap_minor, gt=0)
@@ -78,57 +103,15 @@ class Settings(BaseSettings):
     vapi_faults_free: bool = False
     untyped_payments: UntypedPayments = _DEFAULT.untyped_payments
     keep_bodies_days: int = Field(default=_DEFAULT.keep_bodies_days, ge=1, le=36_500)
-    worker_metrics_address: str = ""
+    worker_metrics_address: IpAndPort = ""
     log_level: Literal["debug", "info", "warning"] = "info"
     log_json: bool = False
-
-    @field_validator("stripe_webhook_secret", "vapi_webhook_secret")
-    @classmethod
-    def _not_empty(cls, value: SecretStr) -> SecretStr:
-        if not secrets_in(value):
-            raise ValueError("must hold a secret: without one every webhook would be refused")
-        return value
-
-    @field_validator("slack_webhook_url", "temporal_ui_url", "public_base_url", mode="before")
-    @classmethod
-    def _empty_is_none(cls, value: str | None) -> str | None:
-        return value or None
-
-    @field_validator("public_base_url")
-    @classmethod
-    def _is_a_base(cls, value: str | None) -> str | None:
-        parts = urlsplit(value or "https://unset")
-        is_usable = parts.scheme in {"https", "http"} and parts.hostname and parts.port != 0
-        if not is_usable or parts.query or parts.fragment:
-            raise ValueError("must be a URL such as https://billing.example.com")
-        return value
 
     @model_validator(mode="after")
     def _has_a_public_url_for_twilio(self) -> Self:
         if tokens_in(self.twilio_auth_tokens) and self.public_base_url is None:
             raise ValueError("PUBLIC_BASE_URL is needed with TWILIO_AUTH_TOKENS: Twilio signs it")
         return self
-
-    @field_validator("checkout_return_origins")
-    @classmethod
-    def _are_origins(cls, value: str) -> str:
-        origins_in(value)
-        return value
-
-    @field_validator("worker_metrics_address")
-    @classmethod
-    def _is_an_address(cls, value: str) -> str:
-        host, _, port = value.rpartition(":")
-        if value and not (_is_ip(host) and port.isdecimal() and int(port)):
-            raise ValueError("must be an IP address and a port, such as 127.0.0.1:9464")
-        return value
-
-    @field_validator("slack_webhook_url")
-    @classmethod
-    def _is_a_url(cls, value: SecretStr | None) -> SecretStr | None:
-        if value and not value.get_secret_value().startswith(("https://", "http://")):
-            raise ValueError("must be the URL of an incoming webhook")
-        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,30 +125,46 @@ class Clients:
     twilio: TwilioApi
 
 
-def _is_ip(host: str) -> bool:
+def weak_secrets(settings: Settings) -> list[str]:
+    """Say of each setting that holds a secret which somebody might guess that it does."""
+    tokens = tokens_in(settings.twilio_auth_tokens).values()
+    held = {
+        "STRIPE_API_KEY": secrets_in(settings.stripe_api_key),
+        "STRIPE_WEBHOOK_SECRET": secrets_in(settings.stripe_webhook_secret),
+        "VAPI_API_KEY": secrets_in(settings.vapi_api_key),
+        "VAPI_WEBHOOK_SECRET": secrets_in(settings.vapi_webhook_secret),
+        "TWILIO_AUTH_TOKENS": tuple(chain.from_iterable(tokens)),
+    }
+    return [
+        f"{name} holds a secret of fewer than {SHORTEST_SECRET} characters"
+        for name, secrets in held.items()
+        if any(len(secret) < SHORTEST_SECRET for secret in secrets)
+    ]
+
+
+def warn_of_weak_secrets(settings: Settings) -> list[str]:
+    """Log which secrets somebody might guess; return what was logged."""
+    weak = weak_secrets(settings)
+    for warning in weak:
+        log.warning("a secret is weak", setting=warning)
+    return weak
+
+
+@contextmanager
+def one_sentence() -> Iterator[None]:
+    """End a process in one sentence where a setting is missing or wrong."""
     try:
-        return bool(ipaddress.ip_address(host.removeprefix("[").removesuffix("]")))
-    except ValueError:
-        return False
-
-
-def secrets_in(value: SecretStr) -> tuple[bytes, ...]:
-    """Return the secrets of a setting that may hold several, separated by commas."""
-    return tuple(one.strip().encode() for one in value.get_secret_value().split(",") if one.strip())
-
-
-def tokens_in(value: SecretStr) -> dict[str, tuple[bytes, ...]]:
-    """Read Twilio's auth tokens by account, from `AC…:token,AC…:token`.
-
-    An account has several while its token is replaced. Raise ValueError, which shows no token.
-    """
-    tokens: dict[str, tuple[bytes, ...]] = {}
-    for pair in secrets_in(value):
-        account_sid, colon, token = pair.decode().partition(":")
-        if not (account_sid and colon and token):
-            raise ValueError("TWILIO_AUTH_TOKENS must be pairs of an account and its token")
-        tokens[account_sid] = (*tokens.get(account_sid, ()), token.encode())
-    return tokens
+        yield
+    except ValidationError as error:
+        if error.title != Settings.__name__:
+            raise
+        reason = "; ".join(what_is_wrong(error))
+    except WrongSetting as wrong:
+        reason = str(wrong)
+    else:
+        return
+    logs.set_up("info", as_json=is_on("LOG_JSON"))
+    logs.end(reason)
 
 
 def platform_rules(settings: Settings) -> PlatformRules:
@@ -239,7 +238,7 @@ def workflows_url(settings: Settings) -> str | None:
 def metrics_runtime(settings: Settings) -> Runtime | None:
     """Return the runtime of a process that shows Prometheus metrics: the SDK's, and ours.
 
-    The endpoint asks for no key. Return None if no address is set. Raise ValueError if the address
+    The endpoint asks for no key. Return None if no address is set. Raise WrongSetting for one that
     cannot be had.
     """
     if not settings.worker_metrics_address:
@@ -252,18 +251,24 @@ def metrics_runtime(settings: Settings) -> Runtime | None:
         histogram_bucket_overrides=metrics.BUCKETS,
     )
     logging = logs.of_temporal() if settings.log_json else LoggingConfig.default
-    return Runtime(telemetry=TelemetryConfig(logging=logging, metrics=exporter))
+    try:
+        return Runtime(telemetry=TelemetryConfig(logging=logging, metrics=exporter))
+    except (ValueError, RuntimeError) as error:
+        raise WrongSetting(f"WORKER_METRICS_ADDRESS: {error}") from error
 
 
 async def connect_temporal(
     settings: Settings, *, lazy: bool = False, runtime: Runtime | None = None
 ) -> Client:
-    """Connect to Temporal; unless `lazy`, wait for it as long as it takes.
+    """Connect to Temporal; unless `lazy`, wait for it as long as it takes. Raise WrongSetting.
 
     Everything else about the connection (TLS, API key, profiles) is Temporal's own environment
     configuration. A lazy client gives up on a call within seconds, because a sender waits for it.
     """
-    config = ClientConfig.load_client_connect_config()
+    try:
+        config = ClientConfig.load_client_connect_config()
+    except (RuntimeError, OSError) as error:
+        raise WrongSetting(f"Temporal's own environment configuration: {error}") from error
     config["target_host"] = settings.temporal_address
     config["namespace"] = settings.temporal_namespace
     retries = RetryConfig(max_elapsed_time_millis=1500, max_retries=3) if lazy else None

@@ -41,6 +41,7 @@ from activities.reconciliation.stripe import StripeReconciliation
 from activities.reconciliation.vapi import VapiReconciliation
 from activities.temporal.refusal_interceptor import RefusalInterceptor
 from billing.platform_rules import PlatformRules
+from environment import WrongSetting
 from store.database import migrate, session
 from store.database.errors import DATABASE_GONE, Unusable
 from wiring import (
@@ -48,9 +49,11 @@ from wiring import (
     Settings,
     connect_temporal,
     metrics_runtime,
+    one_sentence,
     open_clients,
     platform_rules,
     set_up_logging,
+    warn_of_weak_secrets,
 )
 from workflows.adjust import Adjust
 from workflows.audit_ledger import AuditLedger
@@ -214,9 +217,12 @@ async def main(*named: str) -> None:
 
     What is under way then gets a few seconds to finish.
     """
+    if unknown := set(named) - {BILLING_QUEUE, PROVIDERS_QUEUE}:
+        raise WrongSetting(f"there is no task queue {', '.join(sorted(unknown))}")
     queues = named or (BILLING_QUEUE, PROVIDERS_QUEUE)
     settings = Settings()
     set_up_logging(settings)
+    warn_of_weak_secrets(settings)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -248,5 +254,5 @@ async def _require_usable(engine: AsyncEngine) -> None:
 
 
 if __name__ == "__main__":
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with one_sentence(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main(*sys.argv[1:]))

@@ -1,18 +1,22 @@
 """Make the HTTP application from its connections."""
 
-import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncEngine
+from starlette.types import ASGIApp
 from temporalio.client import Client
 
 from api.gate import Gate
 from api.http import problems
 from api.http.problems import Problem
+from api.http.rates import Rate
+from api.http.security_headers import SecurityHeaders
 from api.intake.intake import Intake
+from api.keys import Keys
+from api.monitoring.health import Observer
 from api.monitoring.metrics import Metrics
 from api.monitoring.monitor import Monitor
 from api.routes import (
@@ -39,7 +43,7 @@ from api.routes import (
     tariffs,
     webhook_events,
 )
-from api.services import Services, TwilioAccounts
+from api.services import Limits, Services, TwilioAccounts
 from api.webhooks import stripe, vapi
 from api.webhooks import twilio as twilio_webhook
 from api.webhooks.exchange import FastLane
@@ -48,7 +52,10 @@ from billing.platform_rules import PlatformRules
 _DESCRIPTION = """Prepaid wallets for voice-AI platforms.
 
 Money is an integer count of minor units with a currency. Errors are RFC 9457 problem documents with
-a stable `code`. Lists come in pages: hand `next_cursor` back as `cursor`."""
+a stable `code`. Lists come in pages: hand `next_cursor` back as `cursor`.
+
+Any request may be answered 408 (it took too long to come), 413 or 431 (it is too large), or 503
+(too much is going on); of 429 and 503, `Retry-After` says when to try again."""
 
 _WEBHOOKS = {
     "/webhooks/stripe": stripe.receive,
@@ -94,6 +101,10 @@ class _App(FastAPI):
         )
         return document
 
+    def build_middleware_stack(self) -> ASGIApp:
+        """Return what answers. The framework's own answer to a defect is inside of it."""
+        return SecurityHeaders(super().build_middleware_stack())
+
 
 def create_app(
     engine: AsyncEngine,
@@ -105,9 +116,16 @@ def create_app(
     twilio: TwilioAccounts,
     workflows_url: str | None = None,
     stripe_livemode: bool | None = None,
+    limits: Limits = Limits(),  # noqa: B008  (it is frozen)
+    warnings: Sequence[str] = (),
 ) -> FastAPI:
     """Return the application. It accepts webhooks from the start of its lifespan."""
     metrics = Metrics()
+    missing = [
+        f"no {name} webhook secret"
+        for name, secrets in (("Stripe", stripe_secrets), ("Vapi", vapi_secrets))
+        if not secrets
+    ]
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -115,6 +133,7 @@ def create_app(
             Intake(engine, temporal, metrics, rules.own_workflow_rate) as intake,
             Gate(engine, intake, metrics, rules) as gate,
             Monitor(engine, temporal) as monitor,
+            Observer(engine, temporal, limits.health_fresh_seconds, missing) as observer,
         ):
             app.state.services = Services(
                 engine=engine,
@@ -127,7 +146,11 @@ def create_app(
                 stripe_secrets=stripe_secrets,
                 vapi_secrets=vapi_secrets,
                 twilio=twilio,
-                started_at=time.monotonic(),
+                keys=Keys(engine, limits.wrong_keys_per_minute),
+                starts=Rate(limits.starts_per_minute),
+                vapi_message_seconds=limits.vapi_message_seconds,
+                observer=observer,
+                warnings=tuple(warnings),
                 workflows_url=workflows_url,
                 stripe_livemode=stripe_livemode,
             )

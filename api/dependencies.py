@@ -1,21 +1,21 @@
 """What routes depend on: a transaction, a client of Temporal, and a key with the right scope."""
 
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Annotated, Any
 
 from fastapi import Depends, HTTPException, Path, Query, Request, Response
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from fastapi.security.utils import get_authorization_scheme_param
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from starlette.types import Message
 from temporalio.client import Client
 
 from api.http.fields import NAME
-from api.http.problems import Forbidden, Unauthorized
+from api.http.problems import Forbidden
+from api.http.rates import TooManyRequests
 from api.services import Services
-from billing.organizations import KEY_PREFIX, ApiKey, Scope
-from store.organizations import api_keys
+from billing.organizations import ApiKey, Scope
 
 # None of what callers write comes near it.
 LARGEST_REQUEST = 64 * 1024
@@ -48,20 +48,6 @@ async def temporal(request: Request) -> Client:
 Temporal = Annotated[Client, Depends(temporal)]
 
 
-async def authenticate(request: Request) -> ApiKey:
-    """Return the API key that a request shows. Raise Unauthorized."""
-    scheme, shown = get_authorization_scheme_param(request.headers.get("authorization"))
-    prefix, _, rest = shown.partition("_")
-    key_id, _, secret = rest.partition("_")
-    if scheme.lower() != "bearer" or prefix != KEY_PREFIX or not secret:
-        raise Unauthorized("send an API key: `Authorization: Bearer cw_…`")
-    async with Services.of(request).engine.connect() as connection:
-        key = await api_keys.authenticate(connection, key_id, secret)
-    if key is None:
-        raise Unauthorized("the API key is unknown or revoked")
-    return key
-
-
 class KeyFirst(APIRoute):
     """A route that looks at the key before it reads the body, of which it reads 64 KiB at most.
 
@@ -74,7 +60,7 @@ class KeyFirst(APIRoute):
         answer = super().get_route_handler()
 
         async def authenticated(request: Request) -> Response:
-            request.state.api_key = await authenticate(request)
+            request.state.api_key = await Services.of(request).keys.authenticate(request)
             return await answer(_limited(request))
 
         return authenticated
@@ -123,6 +109,14 @@ async def member(key: Key, org_id: Id) -> str:
     return org_id
 
 
+async def start_work(request: Request, key: Key) -> None:
+    """Count a request that starts work, by its key and route. Raise TooManyRequests."""
+    name = f"{key.key_id} {request.scope['route'].path}"
+    if wait := Services.of(request).starts.take(name, time.monotonic()):
+        raise TooManyRequests("this key has started too much of this in a minute", wait)
+
+
+StartsWork = Depends(start_work)
 Operator = Annotated[ApiKey, Depends(operator)]
 Member = Annotated[str, Depends(member)]
 Limit = Annotated[int, Query(ge=1, le=200, description="How many at most")]

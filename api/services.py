@@ -8,7 +8,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
 from api.gate import Gate
+from api.http.rates import Rate
 from api.intake.intake import Intake
+from api.keys import Keys
+from api.monitoring.health import Observer
 from api.monitoring.metrics import Metrics
 from api.monitoring.monitor import Monitor
 from billing.platform_rules import PlatformRules
@@ -26,9 +29,20 @@ class TwilioAccounts:
 
 
 @dataclass(frozen=True)
-class Services:
-    """The services of one API process. `started_at` is on the monotonic clock.
+class Limits:
+    """How often callers may do what costs something, for each API process."""
 
+    starts_per_minute: int = 120
+    wrong_keys_per_minute: int = 30
+    vapi_message_seconds: int = 86_400
+    health_fresh_seconds: float = 1.0
+
+
+@dataclass(frozen=True)
+class Services:
+    """The services of one API process.
+
+    `warnings` say what of its settings had better be changed.
     `workflows_url` is where the Temporal UI shows workflows, or None if that is not set.
     `stripe_livemode` is whether Stripe's API key is of live mode, or None if it does not say.
     """
@@ -43,7 +57,11 @@ class Services:
     stripe_secrets: tuple[bytes, ...]
     vapi_secrets: tuple[bytes, ...]
     twilio: TwilioAccounts
-    started_at: float
+    keys: Keys
+    starts: Rate
+    vapi_message_seconds: int
+    observer: Observer
+    warnings: tuple[str, ...]
     workflows_url: str | None = None
     stripe_livemode: bool | None = None
 

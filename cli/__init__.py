@@ -9,6 +9,7 @@ from cli import explain, keys, recharges, system
 from cli.output import BAD_INPUT, complain
 from cli.parked import commands as parked
 from cli.reconcile import commands as reconcile
+from environment import what_is_wrong
 from wiring import Settings
 
 
@@ -20,15 +21,12 @@ class _Command(typer.Typer):
         except ValidationError as error:
             if error.title != Settings.__name__:
                 raise
-            complain(_what_is_wrong(error))
+            complain(_told(error))
             raise SystemExit(BAD_INPUT) from error
 
 
-def _what_is_wrong(error: ValidationError) -> str:
-    named = [
-        f"  {'.'.join(map(str, one['loc'])).upper() or 'settings'}: {one['msg']}"
-        for one in error.errors(include_input=False, include_url=False)
-    ]
+def _told(error: ValidationError) -> str:
+    named = [f"  {one}" for one in what_is_wrong(error)]
     told = "The environment does not say what is needed, or says something that cannot be:"
     hint = "For the stack of `callwallet up`: set -a; . .callwallet/env; set +a"
     return "\n".join((told, *named, hint))

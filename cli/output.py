@@ -14,6 +14,7 @@ from rich.text import Text
 
 from billing.errors import BillingError
 from billing.text import is_plain, visible
+from environment import WrongSetting
 from processes.errors import TemporalUnavailable
 from store.database.errors import DATABASE_GONE, Unusable
 from wiring import Settings
@@ -49,7 +50,7 @@ def run(ask: Callable[[Settings], Awaitable[Value]], when_interrupted: str) -> V
 
     try:
         return asyncio.run(asking())
-    except (BillingError, OSError, Unusable, *DATABASE_GONE) as error:
+    except (BillingError, OSError, Unusable, WrongSetting, *DATABASE_GONE) as error:
         raise _exit(error) from error
     except KeyboardInterrupt as interrupt:
         complain(when_interrupted)

@@ -26,7 +26,14 @@ from store.database.session import Pooler
 from store.payments import payments
 from store.recharges import recharge_settings
 from store.tariffs import Price, TariffTable, call_tariffs, sms_tariffs
-from wiring import Settings, connect_database, connect_temporal, platform_rules, set_up_logging
+from wiring import (
+    Settings,
+    connect_database,
+    connect_temporal,
+    platform_rules,
+    set_up_logging,
+    warn_of_weak_secrets,
+)
 
 log = structlog.get_logger()
 State = Annotated[
@@ -106,6 +113,7 @@ async def _keep_rules(engine: AsyncEngine, *, faults_free: bool) -> None:
 
 async def _setup(settings: Settings, *, example_tariffs: bool) -> None:
     set_up_logging(settings)
+    warn_of_weak_secrets(settings)
     engine = connect_database(settings, "setup")
     await migrate.upgrade(engine)
     if settings.database_pooler is Pooler.TRANSACTION:

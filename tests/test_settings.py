@@ -1,5 +1,6 @@
 """Settings: what may be left out, and that an error never shows a secret."""
 
+import socket
 from dataclasses import fields
 from typing import get_type_hints
 
@@ -7,9 +8,10 @@ import pytest
 from pydantic import ValidationError
 
 from billing.platform_rules import PlatformRules, UntypedPayments
+from environment import WrongSetting, tokens_in, what_is_wrong
 from store.database.session import Pooler
 from tests.support.repository import ROOT, tracked
-from wiring import Settings, metrics_runtime, platform_rules, tokens_in
+from wiring import Settings, connect_temporal, metrics_runtime, platform_rules, weak_secrets
 
 REQUIRED = {
     "DATABASE_URL": "postgresql://localhost/callwallet",
@@ -38,6 +40,77 @@ def test_every_rule_of_the_platform_is_the_setting_of_its_name(
     origins = "https://app.example, http://localhost:3000"
     named = platform_rules(settings(monkeypatch, CHECKOUT_RETURN_ORIGINS=origins))
     assert named.checkout_return_origins == frozenset(origins.split(", "))
+
+
+WRONG = {
+    "DATABASE_URL": ("", " ", "given", "mysql://x/y", "postgresql://x:port/y"),
+    "TEMPORAL_ADDRESS": ("", "localhost", "http://x:1/", "localhost:0", "localhost:99999"),
+    "TEMPORAL_NAMESPACE": ("",),
+    "STRIPE_API_KEY": ("", " "),
+    "STRIPE_API_BASE": ("", "api.stripe.com", "ftp://x"),
+    "STRIPE_WEBHOOK_SECRET": ("", ",", " , "),
+    "VAPI_API_KEY": ("", " "),
+    "VAPI_API_BASE": ("", "https://"),
+    "VAPI_WEBHOOK_SECRET": ("", " "),
+    "TWILIO_API_BASE": ("", "x"),
+    "TEMPORAL_UI_URL": ("localhost:8080",),
+    "API_HOST": ("",),
+    "API_PORT": ("", "-1", "65536", "http"),
+    "MOST_CONNECTIONS": ("0", "", "1000000000"),
+    "HEAD_SECONDS": ("0", "nan", "inf"),
+    "BODY_SECONDS": ("0", "-1"),
+    "UPLOADS_MIB": ("15",),
+    "TRUSTED_PROXIES": ("*", "proxy.example", "10.0.0.1/8"),
+    "STARTS_PER_MINUTE": ("0",),
+    "WRONG_KEYS_PER_MINUTE": ("0",),
+    "VAPI_MESSAGE_SECONDS": ("0",),
+    "OWN_WORKFLOW_RATE": ("-1", "nan", "inf", "many"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_cannot_be_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    for value in WRONG[name]:
+        with pytest.raises(ValidationError) as refused:
+            settings(monkeypatch, **{name: value})
+        [told] = what_is_wrong(refused.value)
+        assert told.startswith(f"{name}: "), value
+
+
+def test_secrets_that_somebody_might_guess_are_named_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = ("STRIPE_API_KEY", "STRIPE_WEBHOOK_SECRET", "VAPI_API_KEY", "VAPI_WEBHOOK_SECRET")
+    strong = dict.fromkeys(names, "x" * 16)
+    twilio = {"PUBLIC_BASE_URL": "https://x.example", "TWILIO_AUTH_TOKENS": f"AC1:{'x' * 16}"}
+    assert weak_secrets(settings(monkeypatch, **strong, **twilio)) == []
+    for name in names:
+        weak = strong | twilio | {name: "XshortX"}
+        [told] = weak_secrets(settings(monkeypatch, **weak))
+        assert told.startswith(f"{name} ")
+        assert "XshortX" not in told
+    for name in ("STRIPE_WEBHOOK_SECRET", "VAPI_WEBHOOK_SECRET"):
+        one_of_two = strong | twilio | {name: f"{'x' * 16},XshortX"}
+        assert len(weak_secrets(settings(monkeypatch, **one_of_two))) == 1
+    twilio["TWILIO_AUTH_TOKENS"] += ",AC2:XshortX"
+    [told] = weak_secrets(settings(monkeypatch, **strong, **twilio))
+    assert told.startswith("TWILIO_AUTH_TOKENS ")
+
+
+def test_an_address_of_metrics_that_cannot_be_had_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        found = settings(monkeypatch, WORKER_METRICS_ADDRESS=address)
+        with pytest.raises(WrongSetting, match="WORKER_METRICS_ADDRESS"):
+            metrics_runtime(found)
+
+
+async def test_what_temporal_s_own_environment_says_wrong_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TEMPORAL_PROFILE", "nobody's")
+    with pytest.raises(WrongSetting, match=r"Temporal's own environment .*nobody's"):
+        await connect_temporal(settings(monkeypatch), lazy=True)
 
 
 def test_slack_and_the_ui_may_be_left_out_or_left_empty(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.http.rates import TooManyRequests
 from billing.errors import BillingError, Conflict
 from store.database.errors import DATABASE_GONE
 
@@ -131,13 +132,18 @@ _MEANINGS = {
     404: "Nothing is known under this id",
     409: "Something else has this id; it was not changed",
     422: "The request is not valid; `errors` say where",
+    429: "Too many of these with this key, or wrong keys from this address; see `Retry-After`",
     503: "PostgreSQL, Temporal or its worker is away; see `Retry-After`",
 }
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return OpenAPI's descriptions of problems, by status. Their schema is `Problem`."""
-    return {status: described(_MEANINGS[status]) for status in statuses}
+    """Return OpenAPI's descriptions of problems, by status. Their schema is `Problem`.
+
+    Wherever a key may be wrong, it may have been so too often.
+    """
+    too_many = {HTTPStatus.TOO_MANY_REQUESTS} if HTTPStatus.UNAUTHORIZED in statuses else set()
+    return {status: described(_MEANINGS[status]) for status in sorted({*statuses, *too_many})}
 
 
 def described(description: str) -> dict[str, Any]:
@@ -183,7 +189,10 @@ def install(app: FastAPI) -> None:
 
 def refused(refusal: BillingError) -> JSONResponse:
     """Return the problem document of a refusal."""
-    return problem(refusal.status, refusal.code, refusal.title, str(refusal))
+    answer = problem(refusal.status, refusal.code, refusal.title, str(refusal))
+    if isinstance(refusal, TooManyRequests):
+        answer.headers["Retry-After"] = str(refusal.retry_after_seconds)
+    return answer
 
 
 class TooLargeIsAProblem:

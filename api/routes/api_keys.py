@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.dependencies import Id, KeyFirst, Limit, Transaction, operator
+from api.dependencies import Id, KeyFirst, Limit, StartsWork, Transaction, operator
 from api.http.fields import NAME, Name
 from api.http.pages import After, Page, page
 from api.http.problems import documented
@@ -38,7 +38,7 @@ class IssuedKey(BaseModel):
     secret: str = Field(description="Send it as `Authorization: Bearer …`")
 
 
-@router.post("", status_code=201, responses=documented(400, 404))
+@router.post("", status_code=201, dependencies=[StartsWork], responses=documented(400, 404))
 async def create(new: NewKey, transaction: Transaction) -> IssuedKey:
     """Make a key."""
     if new.org_id is not None:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_
 from sqlalchemy.ext.asyncio import AsyncConnection
 from temporalio.client import Client
 
-from api.dependencies import Id, KeyFirst, Member, Operator, Temporal, Transaction
+from api.dependencies import Id, KeyFirst, Member, Operator, StartsWork, Temporal, Transaction
 from api.http.fields import Text
 from api.http.problems import described, documented
 from api.routes.parked import said_by
@@ -133,6 +133,7 @@ async def read(request: Request, org_id: Member, transaction: Transaction) -> Re
 
 @router.put(
     "",
+    dependencies=[StartsWork],
     responses={**documented(400), 409: described("There is no saved card (`no_saved_card`)")},
 )
 async def configure(

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_validator
 
 from api import idempotency
-from api.dependencies import Id, KeyFirst, Operator, Temporal
+from api.dependencies import Id, KeyFirst, Operator, StartsWork, Temporal
 from api.http.fields import NAME, PROCESS, REASON, Moment, Text
 from api.http.problems import described, documented
 from api.idempotency import MayActOnce
@@ -119,6 +119,7 @@ class BulkStanding:
 @router.post(
     "",
     status_code=202,
+    dependencies=[StartsWork],
     response_model=BulkStanding,
     responses={
         200: {"model": DryRun, "description": "A dry run: nothing was told"},

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
-from api.dependencies import KeyFirst, Member, Temporal
+from api.dependencies import KeyFirst, Member, StartsWork, Temporal
 from api.http.problems import documented
 from api.services import Services
 from billing.errors import CurrencyMismatch
@@ -71,7 +71,7 @@ async def _wallet(request: Request, org_id: Member) -> Wallet:
         return await wallets.wallet_of(connection, org_id)
 
 
-@router.post("", responses=documented(400))
+@router.post("", dependencies=[StartsWork], responses=documented(400))
 async def open_session(
     request: Request,
     new: NewCheckoutSession,

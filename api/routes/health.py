@@ -1,228 +1,43 @@
 """Whether the parts of callwallet are well, and whether this process is ready."""
 
-import asyncio
-import time
-from collections.abc import Awaitable
-from datetime import timedelta
-from enum import StrEnum
-from typing import TypeVar
+from contextlib import suppress
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict
-from sqlalchemy.ext.asyncio import AsyncEngine
-from temporalio.client import Client
 
+from api.dependencies import operator
+from api.http.problems import Forbidden, Unauthorized
+from api.http.rates import TooManyRequests
+from api.monitoring.health import Health, Readiness, State
 from api.services import Services
-from processes.errors import TEMPORAL_GONE
-from processes.request import worker_polls
-from store.alerts import alerts
-from store.database import migrate, session, writing
-from store.database.errors import DATABASE_GONE, Unusable, is_read_only
-from store.inbox import inbox
-from store.inbox.inbox import Backlog
+from store.database.errors import DATABASE_GONE
 
 router = APIRouter(tags=["health"])
-
-PROBE_TIMEOUT_SECONDS = 2.0
-INBOX_IS_LATE_SECONDS = 60.0
-ALERTS_ARE_LATE_SECONDS = 300.0
-# What Slack refused longer ago is no longer shown: whoever looks has seen it by then.
-GIVEN_UP_WITHIN = timedelta(hours=24)
-Found = TypeVar("Found")
-
-
-class State(StrEnum):
-    """How something is."""
-
-    OK = "ok"
-    DEGRADED = "degraded"
-    ERROR = "error"
-
-
-class ServiceStates(BaseModel):
-    """What callwallet consists of."""
-
-    database: State
-    temporal: State
-    worker: State
-    webhook_inbox: State
-    alerts: State
-
-
-class Inbox(BaseModel):
-    """Webhooks that are not in the ledger or in a workflow yet."""
-
-    waiting: int | None
-    oldest_seconds: float | None
-
-
-class Outbox(BaseModel):
-    """Alerts that nobody has been told: they wait for Slack, or Slack refused them of late."""
-
-    waiting: int | None
-    oldest_seconds: float | None
-    given_up: int | None
-
-
-class Workflows(BaseModel):
-    """Processes under way and processes that wait for somebody; Temporal counts them, roughly."""
-
-    running: int | None
-    parked: int | None
-
-
-class Health(BaseModel):
-    """`error` (with 503) when the database cannot be written, `degraded` when something else is."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "status": "ok",
-                    "services": {
-                        "database": "ok", "temporal": "ok", "worker": "ok", "webhook_inbox": "ok",
-                        "alerts": "ok",
-                    },
-                    "uptime_seconds": 86400.0,
-                    "inbox": {"waiting": 0, "oldest_seconds": 0.0},
-                    "alerts": {"waiting": 0, "oldest_seconds": 0.0, "given_up": 0},
-                    "workflows": {"running": 3, "parked": 1},
-                }
-            ]
-        }
-    )  # fmt: skip
-
-    status: State
-    services: ServiceStates
-    uptime_seconds: float
-    inbox: Inbox
-    alerts: Outbox
-    workflows: Workflows
-
-
-class Readiness(BaseModel):
-    """Whether this process can serve; `problems` says what is missing."""
-
-    ready: bool
-    problems: list[str]
 
 
 @router.get("/health", responses={503: {"model": Health}})
 async def health(request: Request, response: Response) -> Health:
-    """Say how the parts are."""
-    services = Services.of(request)
-    backlog, outbox, running, parked, polled = await asyncio.gather(
-        _probe(_backlog(services.engine)),
-        _probe(_outbox(services.engine)),
-        _probe(
-            _count(services.temporal, "ExecutionStatus = 'Running' AND BillingState = 'running'")
-        ),
-        _probe(_count(services.temporal, "BillingState = 'parked'")),
-        _probe(worker_polls(services.temporal)),
-    )
-    states = ServiceStates(
-        database=State.ERROR if backlog is None else State.OK,
-        temporal=State.ERROR if running is None else State.OK,
-        worker=State.OK if polled else State.ERROR,
-        webhook_inbox=_inbox_state(backlog),
-        alerts=_outbox_state(outbox),
-    )
-    response.status_code = 503 if backlog is None else 200
-    return Health(
-        status=_overall(states),
-        services=states,
-        uptime_seconds=round(time.monotonic() - services.started_at, 1),
-        inbox=Inbox(
-            waiting=backlog and backlog.waiting, oldest_seconds=backlog and backlog.oldest_seconds
-        ),
-        alerts=outbox or Outbox(waiting=None, oldest_seconds=None, given_up=None),
-        workflows=Workflows(running=running, parked=parked),
-    )
+    """Say how the parts are, as seen a moment ago. What is not in version 0.1's needs a key."""
+    found = await Services.of(request).observer.health()
+    response.status_code = 503 if found.services.database is State.ERROR else 200
+    return found
 
 
-@router.get("/health/ready", responses={503: {"model": Readiness}})
+@router.get(
+    "/health/ready", responses={503: {"model": Readiness}}, response_model_exclude_none=True
+)
 async def ready(request: Request, response: Response) -> Readiness:
     """Say whether this process should be sent requests: schema, Temporal, secrets."""
     services = Services.of(request)
-    problems = [
-        problem
-        for problem in (
-            await _schema_problem(services.engine),
-            await _temporal_problem(services.temporal),
-            None if services.stripe_secrets else "no Stripe webhook secret",
-            None if services.vapi_secrets else "no Vapi webhook secret",
-        )
-        if problem is not None
-    ]
-    response.status_code = 503 if problems else 200
-    return Readiness(ready=not problems, problems=problems)
+    found = await services.observer.readiness()
+    response.status_code = 200 if found.ready else 503
+    if await _is_operator(request):
+        found.warnings = list(services.warnings)
+    return found
 
 
-async def _probe(question: Awaitable[Found]) -> Found | None:
-    """Ask for at most two seconds. Return None if there is no answer."""
-    try:
-        async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
-            return await question
-    except (*DATABASE_GONE, *TEMPORAL_GONE, Unusable):
-        return None
-
-
-async def _backlog(engine: AsyncEngine) -> Backlog:
-    """Return what waits. Raise NotWritable where nothing more could be stored."""
-    async with engine.connect() as connection:
-        await writing.require(connection)
-        return await inbox.backlog(connection)
-
-
-async def _outbox(engine: AsyncEngine) -> Outbox:
-    async with engine.connect() as connection:
-        undelivered = await alerts.undelivered(connection)
-        given_up = await alerts.given_up(connection, GIVEN_UP_WITHIN)
-    return Outbox(
-        waiting=undelivered.count, oldest_seconds=undelivered.oldest_seconds, given_up=given_up
-    )
-
-
-async def _count(temporal: Client, query: str) -> int:
-    return (await temporal.count_workflows(query)).count
-
-
-def _inbox_state(backlog: Backlog | None) -> State:
-    if backlog is None:
-        return State.ERROR
-    return State.DEGRADED if backlog.oldest_seconds > INBOX_IS_LATE_SECONDS else State.OK
-
-
-def _outbox_state(outbox: Outbox | None) -> State:
-    """Return how the delivery of alerts is. Without a Slack webhook alerts go to the log."""
-    if outbox is None:
-        return State.ERROR
-    is_late = (outbox.oldest_seconds or 0) > ALERTS_ARE_LATE_SECONDS
-    return State.DEGRADED if is_late or outbox.given_up else State.OK
-
-
-def _overall(states: ServiceStates) -> State:
-    if states.database is State.ERROR:
-        return State.ERROR
-    everything = (states.temporal, states.worker, states.webhook_inbox, states.alerts)
-    return State.OK if all(one is State.OK for one in everything) else State.DEGRADED
-
-
-async def _schema_problem(engine: AsyncEngine) -> str | None:
-    try:
-        async with asyncio.timeout(PROBE_TIMEOUT_SECONDS), engine.connect() as connection:
-            await migrate.require_current(connection)
-            await session.require(connection)
-            await writing.require(connection)
-    except Unusable as problem:
-        return str(problem)
-    except DATABASE_GONE as gone:
-        if is_read_only(gone):
-            return "the database is read-only"
-        return f"the database does not answer ({type(gone).__name__})"
-    return None
-
-
-async def _temporal_problem(temporal: Client) -> str | None:
-    reached = await _probe(_count(temporal, "BillingState = 'parked'"))
-    return "Temporal does not answer" if reached is None else None
+async def _is_operator(request: Request) -> bool:
+    """Return whether an operator asks. Whoever does not show that is answered as well."""
+    with suppress(Unauthorized, Forbidden, TooManyRequests, *DATABASE_GONE):
+        await operator(await Services.of(request).keys.authenticate(request))
+        return True
+    return False

@@ -8,9 +8,10 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.security import HTTPAuthorizationCredentials
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from api.dependencies import BEARER, KeyFirst, Limit, authenticate, operator
+from api.dependencies import BEARER, KeyFirst, Limit, operator
 from api.http.fields import NAME
 from api.http.problems import Forbidden, Unauthorized, documented
+from api.http.rates import TooManyRequests
 from api.monitoring.monitor import PATIENCE_SECONDS, Monitor
 from api.services import Services
 from billing.monitoring import Figures
@@ -43,7 +44,7 @@ async def _scraper(
     shown = credentials.credentials if credentials else ""
     try:
         await _in_time(request)
-    except (Unauthorized, Forbidden):
+    except (Unauthorized, Forbidden, TooManyRequests):
         monitor.forget(shown)
         raise
     except DATABASE_GONE:
@@ -112,7 +113,7 @@ async def _in_time(request: Request) -> ApiKey:
 
 
 async def _operator(request: Request) -> ApiKey:
-    return await operator(await authenticate(request))
+    return await operator(await Services.of(request).keys.authenticate(request))
 
 
 def _nobody_asks(looking: asyncio.Task[ApiKey]) -> None:

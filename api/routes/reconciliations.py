@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
-from api.dependencies import Id, Key, KeyFirst, Limit, Temporal, Transaction
+from api.dependencies import Id, Key, KeyFirst, Limit, StartsWork, Temporal, Transaction
 from api.http.fields import NAME, Moment
 from api.http.pages import Page, Position, page
 from api.http.problems import Forbidden, documented
@@ -89,7 +89,7 @@ _Run = Annotated[Run, Depends(_visible)]
 _Days = Annotated[int, Query(ge=1, le=92, description="How many, today (UTC) included")]
 
 
-@router.post("", status_code=202, responses=documented(400, 404))
+@router.post("", status_code=202, dependencies=[StartsWork], responses=documented(400, 404))
 async def start(
     new: NewReconciliation, key: Key, transaction: Transaction, temporal: Temporal
 ) -> Run:

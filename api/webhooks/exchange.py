@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import orjson
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -31,6 +31,14 @@ _MILLISECONDS_FROM = 100_000_000_000
 _TIMESTAMP = re.compile(r"[0-9]{1,15}")
 
 Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class BrokenOff(BillingError):
+    """The body has not come to its end. Its sender does not hear of it; it is counted."""
+
+    code = "broken_off"
+    status = 400
+    title = "The body was broken off"
 
 
 class FastLane:
@@ -58,7 +66,10 @@ class FastLane:
 
 
 async def read_body(request: Request, wanted: str = JSON, most: int = LARGEST_BODY) -> bytes:
-    """Read a body of at most 1 MiB, or of `most`; raise TooLarge and UnsupportedMediaType."""
+    """Read a body of at most 1 MiB, or of `most`.
+
+    Raise UnsupportedMediaType, TooLarge, and BrokenOff for one that ends before its end.
+    """
     media_type = request.headers.get("content-type", wanted)
     if media_type.partition(";")[0].strip().lower() != wanted:
         raise UnsupportedMediaType(f"this endpoint takes {wanted}, not {media_type}")
@@ -66,11 +77,14 @@ async def read_body(request: Request, wanted: str = JSON, most: int = LARGEST_BO
     if declared.isdigit() and int(declared) > most:
         raise TooLarge(f"the body may have {most} bytes at most")
     chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > most:
-            raise TooLarge(f"the body may have {most} bytes at most")
-        chunks.append(chunk)
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > most:
+                raise TooLarge(f"the body may have {most} bytes at most")
+            chunks.append(chunk)
+    except ClientDisconnect as error:
+        raise BrokenOff("the sender hung up, or was too slow") from error
     return b"".join(chunks)
 
 
@@ -104,10 +118,21 @@ def require_recent(timestamp: str, now: float) -> None:
     """Raise Unauthorized unless a signature's time, in (milli)seconds, is near `now` (seconds)."""
     if not _TIMESTAMP.fullmatch(timestamp):
         raise Unauthorized("the signature's timestamp is missing or not a number")
-    number = int(timestamp)
-    seconds = number / 1000 if number >= _MILLISECONDS_FROM else number
-    if abs(now - seconds) > TOLERANCE_SECONDS:
+    if abs(now - _in_seconds(int(timestamp))) > TOLERANCE_SECONDS:
         raise Unauthorized(f"the signature is more than {TOLERANCE_SECONDS} s from now")
+
+
+def require_near(sent: object, now: float, most_seconds: int) -> None:
+    """Raise Unauthorized if a message's own time, in (milli)seconds, is far from `now` (seconds).
+
+    Whoever has seen a message could send it again for ever. One that has no time passes.
+    """
+    if isinstance(sent, int | float) and abs(now - _in_seconds(sent)) > most_seconds:
+        raise Unauthorized(f"by its timestamp the message is more than {most_seconds} s from now")
+
+
+def _in_seconds(time: float) -> float:
+    return time / 1000 if time >= _MILLISECONDS_FROM else time
 
 
 def require_one_of(shown: Sequence[str], right: Sequence[str]) -> None:

@@ -28,6 +28,7 @@ from api.webhooks.exchange import (
     name_at,
     parse_object,
     read_body,
+    require_near,
     require_one_of,
     require_recent,
 )
@@ -110,8 +111,10 @@ async def receive(request: Request) -> Response:
     """
     services = Services.of(request)
     with counted(services.metrics, Source.VAPI):
-        body = await _body_of(request, services.vapi_secrets)
+        body, is_timed = await _body_of(request, services.vapi_secrets)
         message = message_in(body)
+        if not is_timed:
+            require_near(message.get("timestamp"), time.time(), services.vapi_message_seconds)
         event = event_from(message, body, services.rules.longest_call_seconds)
     if event.type == ASSISTANT_REQUEST:
         return json_answer(await services.gate.answer(phone_number_of(message), event))
@@ -120,39 +123,42 @@ async def receive(request: Request) -> Response:
     return answer(await services.intake.accept(event), event.key)
 
 
-async def _body_of(request: Request, secrets: Sequence[bytes]) -> bytes:
-    """Read a body and verify it. Nobody is read whose secret is wrong, unless it is a signature."""
+async def _body_of(request: Request, secrets: Sequence[bytes]) -> tuple[bytes, bool]:
+    """Read a body and verify it; return it, and whether its signature has a time.
+
+    Nobody is read whose secret is wrong, unless it is a signature.
+    """
     if _SIGNATURE not in request.headers:
         verify_vapi(request.headers, b"", secrets, time.time())
     body = await read_body(request, most=LARGEST_REPORT)
-    verify_vapi(request.headers, body, secrets, time.time())
-    return body
+    return body, verify_vapi(request.headers, body, secrets, time.time())
 
 
 def verify_vapi(
     headers: Mapping[str, str], body: bytes, secrets: Sequence[bytes], now: float
-) -> None:
+) -> bool:
     """Check whichever of Vapi's three credentials was configured there; raise Unauthorized.
 
-    HMAC, the `X-Vapi-Secret` header, or a bearer token, with or without `Bearer`. A signature, once
-    sent, must be right. Source: Vapi's schema, its `HmacAuthenticationPlan` and
-    `BearerAuthenticationPlan`.
+    Return whether a time was signed, which was near `now`. HMAC, the `X-Vapi-Secret` header, or a
+    bearer token, with or without `Bearer`. A signature, once sent, must be right. Source: Vapi's
+    schema, its `HmacAuthenticationPlan` and `BearerAuthenticationPlan`.
     """
     signature = headers.get(_SIGNATURE)
     if signature is not None:
-        _verify_signature(signature, headers.get("x-timestamp", ""), body, secrets, now)
-        return
+        return _verify_signature(signature, headers.get("x-timestamp", ""), body, secrets, now)
     scheme, _, token = headers.get("authorization", "").rpartition(" ")
     bearer = token if scheme.lower() in ("", "bearer") else ""
     shown = headers.get("x-vapi-secret") or bearer
     require_one_of([shown] if shown else [], [secret.decode() for secret in secrets])
+    return False
 
 
 def _verify_signature(
     shown: str, timestamp: str, body: bytes, secrets: Sequence[bytes], now: float
-) -> None:
+) -> bool:
     """Check an HMAC of the body alone, or of `{timestamp}.{body}`; raise Unauthorized.
 
+    Return whether it is the one with the time.
     Its length says by which algorithm it was made. The time is in seconds or milliseconds.
     """
     signature = _decoded(shown)
@@ -166,10 +172,11 @@ def _verify_signature(
         return any(matches)
 
     if is_of(body):
-        return
+        return False
     require_recent(timestamp, now)
     if not is_of(timestamp.encode() + b"." + body):
         raise Unauthorized("the signature is wrong")
+    return True
 
 
 def _decoded(shown: str) -> bytes:

@@ -15,10 +15,12 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from api.dependencies import LARGEST_REQUEST
 from api.webhooks.exchange import LARGEST_BODY
 from tests.support.answers import problem
 from tests.support.api_server import Api
 from tests.support.factories import an_organization, unique
+from tests.support.signed_webhooks import VAPI_SECRETS
 
 OPEN = {
     "/webhooks/stripe", "/webhooks/vapi", "/webhooks/twilio/sms-status",
@@ -169,6 +171,33 @@ async def test_problems_have_stable_codes(api: Api) -> None:
     ):
         problem(answer, 405, "method_not_allowed")
         assert answer.headers["allow"]
+
+
+async def test_a_method_that_no_path_knows_is_a_problem_everywhere(
+    api: Api, document: dict[str, Any]
+) -> None:
+    for path in document["paths"]:
+        answer = await api.operator.patch(path.format_map(AnyId()))
+        problem(answer, 405, "method_not_allowed")
+        assert answer.headers["allow"]
+
+
+async def test_a_body_that_is_too_large_is_a_problem_everywhere(
+    api: Api, operations: dict[str, dict[str, Any]]
+) -> None:
+    """With a key, and for a webhook with a good credential, which comes first."""
+    large = b" " * (8 * LARGEST_BODY + 1)
+    for name, operation in operations.items():
+        method, path = name.split()
+        if "requestBody" in operation:
+            [media_type] = operation["requestBody"]["content"]
+            headers = {"content-type": media_type, "idempotency-key": unique("key")}
+            if path.startswith("/webhooks/"):
+                headers["authorization"] = f"Bearer {VAPI_SECRETS[0].decode()}"
+            url = path.format_map(AnyId())
+            sent = large if path.startswith("/webhooks/") else large[: LARGEST_REQUEST + 1]
+            answer = await api.operator.request(method, url, content=sent, headers=headers)
+            problem(answer, 413, "too_large")
 
 
 async def test_a_body_that_is_too_large_is_a_problem_however_it_is_sent(api: Api) -> None:

@@ -1,16 +1,28 @@
 """When `python -m api` starts, and when it had better not."""
 
+import asyncio
 import json
+import resource
+import socket
+from asyncio.subprocess import PIPE
+from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
 import pytest
 from sqlalchemy import text
 
+import worker
+from api.__main__ import _that_fit
+from devstack.process import environment
+from devstack.programs import python
 from devstack.stack import Stack
+from environment import WrongSetting
 from store.database.migrate import upgrade
 from tests.conftest import NewDatabase
 from tests.support.api_process import NOBODY_LISTENS, api_process, api_that_ends
+from tests.support.command_line import callwallet, flat
+from tests.support.forks import FORKS
 from tests.support.old_server import is_made_old
 from tests.support.signed_webhooks import Webhook, report, with_header
 from tests.support.systems import url_of
@@ -110,3 +122,77 @@ async def test_it_refuses_to_start_without_a_secret_to_check_webhooks_by(
     assert status == 1
     assert "every webhook would be refused" in said
     assert stack.settings()["STRIPE_API_KEY"] not in said
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "as_json"),
+    [("api", "API_PORT", True), ("worker", "API_PORT", False), ("api", "TEMPORAL_PROFILE", False)],
+)
+async def test_a_setting_that_cannot_be_is_named_in_one_sentence(
+    stack: Stack, module: str, name: str, *, as_json: bool
+) -> None:
+    env = {**stack.settings(), name: "99999", "LOG_JSON": str(as_json)}
+    told = "Temporal's own environment" if name == "TEMPORAL_PROFILE" else f"{name}: "
+    status, said = await that_ends(env, module)
+    assert status == 1
+    assert "Traceback" not in said
+    last = said.splitlines()[-1]
+    assert told in (json.loads(last)["event"] if as_json else last)
+
+
+async def that_ends(env: Mapping[str, str], module: str) -> tuple[int | None, str]:
+    """Run a module with just this environment; return its status and all that it said."""
+    process = await FORKS.run(
+        python(module), environment({"API_PORT": "0", **env}), stdout=PIPE, stderr=PIPE
+    )
+    try:
+        logged, said = await asyncio.wait_for(process.communicate(), 60)
+    finally:
+        if process.returncode is None:
+            process.kill()
+    return process.returncode, (logged + said).decode()
+
+
+async def test_an_address_that_is_taken_is_named_in_one_sentence(stack: Stack) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        status, said = await that_ends({**stack.settings(), "API_PORT": port}, "api")
+    assert status == 1
+    assert f"API_HOST, API_PORT: it cannot listen at 127.0.0.1:{port}" in said.splitlines()[-1]
+    assert "Traceback" not in said
+
+
+async def test_a_worker_of_no_queue_is_told_so() -> None:
+    with pytest.raises(WrongSetting, match="no task queue nobodys"):
+        await worker.main("nobodys")
+
+
+def test_a_process_may_open_as_many_files_as_it_has_connections() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
+        assert _that_fit(400) == 400
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= 600
+        if hard != resource.RLIM_INFINITY:
+            assert _that_fit(hard) == hard - 200
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_a_secret_that_somebody_might_guess_is_named_in_the_log(
+    stack: Stack, new_database: NewDatabase
+) -> None:
+    """By all three that have it: API, worker and setup."""
+    url = (await new_database()).url.set(drivername="postgresql")
+    env = {
+        **stack.settings(),
+        "DATABASE_URL": url.render_as_string(hide_password=False),
+        "VAPI_WEBHOOK_SECRET": "XshortX",
+    }
+    for module in ("api", "worker"):
+        _, said = await that_ends(env, module)
+        assert "VAPI_WEBHOOK_SECRET holds a secret of fewer than 16 characters" in said
+        assert "XshortX" not in said
+    gone = env | {"DATABASE_URL": f"postgresql://postgres@{NOBODY_LISTENS}/callwallet"}
+    ended = await callwallet(gone, "setup")
+    assert "VAPI_WEBHOOK_SECRET holds a secret of fewer than 16 characters" in flat(ended)

@@ -18,7 +18,7 @@ NEEDED = dict.fromkeys(
         "VAPI_WEBHOOK_SECRET",
     ),
     "given",
-)  # fmt: skip
+) | {"DATABASE_URL": "postgresql://localhost/given"}  # fmt: skip
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

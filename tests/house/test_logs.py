@@ -12,7 +12,7 @@ from devstack.process import ROOT, environment
 # What a sender, a library and a bug may say: a line that looks like another, and an escape.
 FORGED = "it is\\n2026-01-01 00:00:00 [info] paid \\x1b[2J \\u202e"
 PROGRAM = f"""
-import logging, warnings, structlog, logs
+import logging, threading, warnings, structlog, logs
 logs.set_up("info", as_json={{as_json}})
 structlog.get_logger().info("ours: {FORGED}", name="{FORGED}")
 logging.getLogger("uvicorn.error").info("theirs: %s", "{FORGED}")
@@ -22,6 +22,44 @@ except ValueError:
     structlog.get_logger().exception("ours failed")
     logging.getLogger("asyncio").exception("theirs failed")
 warnings.warn("old", DeprecationWarning, stacklevel=1)
+
+
+def fail() -> None:
+    raise ValueError("{FORGED}")
+
+
+class Failing:
+    def __del__(self) -> None:
+        fail()
+
+
+thread = threading.Thread(target=fail)
+thread.start()
+thread.join()
+failing = Failing()
+del failing
+"""
+# Everything that its core and its networking say, of a server that is not there.
+TEMPORAL = """
+import asyncio, logging, logs
+from dataclasses import replace
+from temporalio.client import Client
+from temporalio.runtime import Runtime, TelemetryConfig, TelemetryFilter
+logs.set_up("info", as_json=True)
+logging.getLogger("temporalio").setLevel(1)
+levels = TelemetryFilter(core_level="TRACE", other_level="TRACE")
+everything = replace(logs.of_temporal(), filter=levels)
+runtime = Runtime(telemetry=TelemetryConfig(logging=everything))
+
+
+async def main() -> None:
+    try:
+        await Client.connect("127.0.0.1:9", runtime=runtime)
+    except RuntimeError:
+        await asyncio.sleep(0.2)
+
+
+asyncio.run(main())
 """
 
 
@@ -44,12 +82,18 @@ async def test_with_log_json_every_line_is_json() -> None:
     lines = [json.loads(line) for line in await said_by(program, status=1)]
     assert {line["level"] for line in lines} == {"info", "error", "warning", "critical"}
     failed = [line for line in lines if "exception" in line]
-    assert len(failed) == 3
+    assert len(failed) == 5
     assert all("Traceback" in line["exception"] for line in failed)
     [ours] = [line for line in lines if line["event"].startswith("ours: ")]
     [theirs] = [line for line in lines if line["event"].startswith("theirs: ")]
     assert ours["name"] in theirs["event"]
     assert all(line["timestamp"] for line in lines)
+
+
+async def test_temporal_s_core_says_json_too() -> None:
+    lines = [json.loads(line) for line in await said_by(TEMPORAL)]
+    assert {line["logger"].split(".")[0] for line in lines} >= {"temporalio"}
+    assert all(line["event"] and line["level"] for line in lines)
 
 
 async def test_for_people_what_others_have_written_begins_no_line_of_its_own() -> None:

@@ -33,6 +33,8 @@ MOST_STOPS = 20
 PASSED = {
     "activities/monitoring/metrics.py",
     "activities/temporal/refusal_interceptor.py",
+    "api/http/connections.py",
+    "api/http/security_headers.py",
     "api/services.py",
     "billing/inbox/webhook_event.py",
     "billing/ledger/entry.py",

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,8 +15,10 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
-from api.__main__ import KEEP_ALIVE_SECONDS
+from api.__main__ import server_config
 from api.app import create_app
+from api.http.connections import Bounds
+from api.services import Limits
 from billing.platform_rules import PlatformRules
 from store.organizations import api_keys
 from store.schema import webhook_events
@@ -28,6 +30,10 @@ RULES = PlatformRules(
     checkout_return_origins=frozenset({"https://app.example", "http://localhost:3000"}),
     own_workflow_rate=NO_FLOOD,
 )
+# A busy machine may take its time to send what it has begun to send.
+BOUNDS = Bounds(head_seconds=120.0, body_seconds=120.0)
+# Tests share keys and come from one address.
+LIMITS = Limits(100_000, 100_000, health_fresh_seconds=0.0)
 FLOODED = replace(RULES, own_workflow_rate=0.001)
 _PATHS = {"twilio": "/webhooks/twilio/sms-status"}
 
@@ -99,6 +105,10 @@ async def serving(
     operator_key: str | None = None,
     workflows_url: str | None = None,
     stripe_livemode: bool | None = None,
+    bounds: Bounds = BOUNDS,
+    limits: Limits = LIMITS,
+    trusted_proxies: str = "",
+    warnings: Sequence[str] = (),
 ) -> AsyncIterator[Api]:
     """Serve an API in this process. If the database is away, `operator_key` must be given."""
     app = create_app(
@@ -110,9 +120,11 @@ async def serving(
         twilio=twilio_callbacks.TWILIO_ACCOUNTS,
         workflows_url=workflows_url,
         stripe_livemode=stripe_livemode,
+        limits=limits,
+        warnings=warnings,
     )
     operator_key = operator_key or await new_operator_key(engine)
-    async with listening(app) as url, _client(url) as anonymous:
+    async with listening(app, bounds, trusted_proxies) as url, _client(url) as anonymous:
         authorization = {"Authorization": f"Bearer {operator_key}"}
         async with _client(url, authorization) as operator:
             api = Api(app, url, engine, temporal, operator, anonymous)
@@ -122,17 +134,14 @@ async def serving(
 
 
 @asynccontextmanager
-async def listening(app: FastAPI) -> AsyncIterator[str]:
+async def listening(
+    app: FastAPI, bounds: Bounds = BOUNDS, trusted_proxies: str = ""
+) -> AsyncIterator[str]:
     """Run uvicorn with an app on a free port; yield its URL."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(
-            app,
-            http="httptools",
-            access_log=False,
-            log_level="critical",
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        server = _Server(
+            server_config(app, bounds, trusted_proxies=trusted_proxies, log_level="critical")
         )
-        server = _Server(config)
         running = asyncio.create_task(server.serve([listener]))
         while not server.started:
             assert not running.done(), "the server did not start"

@@ -67,10 +67,14 @@ def stripe_event(
     return signed_by_stripe(json.dumps(body).encode(), event_id, secret)
 
 
+# In milliseconds; the same in all messages of a process, so that they can be the same.
+SENT_AT = round(time.time() * 1000)
+
+
 def message(message_type: str, call_id: str | None, **fields: Any) -> bytes:
     """Return a server message as Vapi writes it. `orgId` is Vapi's account, not an organisation."""
     call = {"id": call_id, "orgId": "vapi-account", "type": "inboundPhoneCall"}
-    inner = {"type": message_type, "timestamp": 1_793_620_860_000, "call": call, **fields}
+    inner = {"type": message_type, "timestamp": SENT_AT, "call": call, **fields}
     return json.dumps({"message": inner}).encode()
 
 

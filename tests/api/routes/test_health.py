@@ -1,7 +1,10 @@
 """Is it alive, is it ready: the answers that monitoring reads, without a key."""
 
+import asyncio
+from dataclasses import replace
+
 import pytest
-from sqlalchemy import func, text, update
+from sqlalchemy import event, func, text, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
@@ -9,12 +12,22 @@ from store.alerts import alerts
 from store.schema import webhook_events
 from tests.conftest import NewDatabase
 from tests.support.answers import eventually
-from tests.support.api_server import Api, serving
-from tests.support.factories import an_alert
+from tests.support.api_server import LIMITS, Api, serving
+from tests.support.factories import an_alert, an_organization
 from tests.support.old_server import is_made_old
 from tests.support.signed_webhooks import report
 from workflows.deliver_alerts import DeliverAlerts
 from workflows.shared import alert_requests
+
+# What version 0.1 answers.
+FIELDS = {
+    "status": None,
+    "services": {"database", "temporal", "worker", "webhook_inbox", "alerts"},
+    "uptime_seconds": None,
+    "inbox": {"waiting", "oldest_seconds"},
+    "alerts": {"waiting", "oldest_seconds", "given_up"},
+    "workflows": {"running", "parked"},
+}
 
 
 @pytest.fixture
@@ -106,6 +119,48 @@ async def test_on_a_schema_it_does_not_know_it_is_not_ready_and_writes_nothing(
         assert "callwallet setup" in ready.json()["problems"][0]
         answer = await api.send(report("nobody's", 60))
         assert (answer.status_code, answer.json()["status"]) == (200, "accepted")
+
+
+async def test_without_a_key_it_says_what_version_0_1_says_and_no_more(api: Api) -> None:
+    for client in (api.anonymous, api.operator):
+        found = (await client.get("/health")).json()
+        assert {name: set(one) if isinstance(one, dict) else None for name, one in found.items()} \
+            == FIELDS  # fmt: skip
+    assert (await api.anonymous.get("/health/ready")).json().keys() == {"ready", "problems"}
+
+
+async def test_what_had_better_be_changed_is_said_to_operators_alone(api: Api) -> None:
+    short = "VAPI_WEBHOOK_SECRET has fewer than 16 characters"
+    async with serving(api.engine, api.temporal, warnings=[short]) as other:
+        tenant = await other.tenant(await an_organization(api.engine))
+        wrong = other.with_key("cw_0123456789abcdef_wrong")
+        for client in (other.anonymous, tenant, wrong):
+            found = (await client.get("/health/ready")).json()
+            assert found == {"ready": True, "problems": []}
+        assert (await other.operator.get("/health/ready")).json()["warnings"] == [short]
+
+
+@pytest.mark.parametrize("path", ["/health", "/health/ready"])
+async def test_however_many_ask_the_database_is_asked_once(
+    api: Api, engine_apart: AsyncEngine, path: str
+) -> None:
+    """All are answered by one look, which waits for one connection or two."""
+    limits = replace(LIMITS, health_fresh_seconds=3600.0)
+    async with serving(engine_apart, api.temporal, limits=limits) as other:
+        asked = 0
+
+        def count(*_: object) -> None:
+            nonlocal asked
+            asked += 1
+
+        event.listen(engine_apart.sync_engine, "before_cursor_execute", count)
+        first = await asyncio.gather(*(other.anonymous.get(path) for _ in range(20)))
+        assert {answer.status_code for answer in first} == {200}
+        once = asked
+        assert 0 < once < 20
+        for _ in range(20):
+            assert (await other.anonymous.get(path)).status_code == 200
+        assert asked == once
 
 
 async def test_metrics_are_prometheus_text_for_operators(api: Api) -> None:

@@ -11,9 +11,10 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from api.services import Limits
 from api.webhooks.exchange import LARGEST_BODY
 from tests.support.answers import accepted, balance, expect_refusal, problem, settled
-from tests.support.api_server import Api
+from tests.support.api_server import Api, serving
 from tests.support.eventually import eventually
 from tests.support.factories import an_assistant, an_organization, keys_of, unique
 from tests.support.signed_webhooks import (
@@ -332,3 +333,49 @@ async def test_an_organization_named_in_the_body_is_not_believed(working_api: Ap
     await api.send(Webhook("vapi", body, {**JSON, "x-vapi-secret": NEW.decode()}))
     await settled(api, call_id)
     assert (await balance(api, victim), await balance(api, owner)) == (1000, 1000 - 56)
+
+
+def sent(milliseconds: object) -> bytes:
+    """A report with this as its own time."""
+    body = json.loads(report().body)
+    body["message"]["timestamp"] = milliseconds
+    return json.dumps(body).encode()
+
+
+def ago(days: float, unit: int = 1000) -> int:
+    return round((time.time() - days * 24 * 60 * MINUTES) * unit)
+
+
+@pytest.mark.parametrize("days", [-1.1, 1.1], ids=["future", "stale"])
+@pytest.mark.parametrize("unit", [1, 1000], ids=["seconds", "milliseconds"])
+async def test_what_shows_a_secret_is_not_taken_from_another_day(
+    api: Api, days: float, unit: int
+) -> None:
+    """Whoever has seen a request could send it again for ever."""
+    body = sent(ago(days, unit))
+    for webhook in (with_bearer(body), with_header(Webhook("vapi", body, JSON), NEW)):
+        await expect_refusal(api, webhook, 401, "unauthorized")
+
+
+async def test_a_signature_of_the_body_alone_is_held_to_the_day_too(api: Api) -> None:
+    for days, status in ((0.9, 200), (1.1, 401)):
+        body = sent(ago(days))
+        signature = hmac.digest(NEW, body, "sha256").hex()
+        webhook = Webhook("vapi", body, {**JSON, "x-signature": signature})
+        assert (await api.send(webhook)).status_code == status
+
+
+async def test_a_signature_with_a_time_has_its_own(api: Api) -> None:
+    assert accepted(await api.send(with_hmac(sent(ago(2))))) == "accepted"
+
+
+@pytest.mark.parametrize("time_", [None, "yesterday", ago(0.9), ago(-0.9)])
+async def test_a_message_without_a_time_of_its_own_or_of_today_is_taken(
+    api: Api, time_: object
+) -> None:
+    assert accepted(await api.send(with_bearer(sent(time_)))) == "accepted"
+
+
+async def test_how_old_a_message_may_be_is_a_setting(api: Api) -> None:
+    async with serving(api.engine, api.temporal, limits=Limits(vapi_message_seconds=60)) as other:
+        await expect_refusal(other, with_bearer(sent(ago(0.01))), 401, "unauthorized")
