@@ -18,9 +18,9 @@ from billing.ledger.wallet import Wallet
 from billing.messages.message import Message, MessageBill, MessageState
 from billing.platform_rules import PlatformRules
 from store import collection as store_collection
-from store.calls import calls
+from store.calls import calls, waiting_calls
 from store.ledger import wallets
-from store.messages import messages
+from store.messages import messages, waiting_messages
 
 # How many waiting charges are collected in one transaction.
 WAITING_BATCH = 200
@@ -103,8 +103,8 @@ def _key(one: EndedCall | CallBill | Message | MessageBill) -> str:
 
 async def _queue(connection: AsyncConnection, wallet: Wallet) -> list[_Waiting]:
     """Read what waits. All of it is locked here, for everybody locks it before wallets."""
-    sent = await messages.waiting(connection, wallet, WAITING_BATCH)
-    ended = await calls.waiting(connection, wallet, WAITING_BATCH)
+    sent = await waiting_messages.chargeable(connection, wallet, WAITING_BATCH)
+    ended = await waiting_calls.chargeable(connection, wallet, WAITING_BATCH)
     await calls.lock(connection, ended)
     queue = [
         *(_Waiting(one.call, one.call.ended_at or _UNKNOWN, one.state) for one in ended.values()),

@@ -8,7 +8,14 @@ from functools import partial
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
-from activities.inbox.batches import MOST_EXCEPTIONS, Batch, hand_over, ids_of, settle_batches
+from activities.inbox.batches import (
+    MOST_EXCEPTIONS,
+    Batch,
+    hand_over,
+    has_more,
+    ids_of,
+    settle_batches,
+)
 from activities.inbox.isolation import Apart, settle_apart
 from activities.ledger.postings import books
 from activities.messages.twilio import Read, TwilioApi
@@ -19,7 +26,7 @@ from billing.messages.message import MessageBill, MessageRef, SeenMessage
 from billing.platform_rules import PlatformRules
 from store.inbox import inbox
 from store.inbox.inbox import DueEvent
-from store.messages import messages
+from store.messages import messages, waiting_messages
 
 BATCH = 200
 # How many messages Twilio is asked for at once.
@@ -49,7 +56,7 @@ class MessageLane:
             more=cut_short,
             short=tuple(sorted(total.short)),
             postings=total.postings,
-            postponed=total.postponed > 0,
+            postponed=has_more(total),
             richer=tuple(sorted(total.richer)),
         )
 
@@ -81,12 +88,15 @@ class MessageLane:
     ) -> tuple[Mapping[str, MessageBill], Collection[DueEvent]]:
         """Merge a batch, ask Twilio for what is not known of it, and settle it.
 
-        A message that has a workflow of its own is left to that one. Return bills by message id,
-        and the events that failed alone.
+        A message that has a workflow of its own is left to that one. What was found to wait, and
+        waits for its turn to be handed over, is not asked again. Return bills by message id, and
+        the events that failed alone.
         """
+        seen = [event.facts for event in due if isinstance(event.facts, SeenMessage)]
         async with self._engine.begin() as connection:
-            watched = await messages.watched(connection, {event.subject for event in due})
-            ours = [event for event in due if event.subject not in watched]
+            others = await messages.watched(connection, {event.subject for event in due})
+            others |= await waiting_messages.nothing_new(connection, seen)
+            ours = [event for event in due if event.subject not in others]
             merged = await settle_apart(connection, ours, partial(_merge, connection))
             ours = [event for event in ours if event not in merged.alone]
             unknown = await messages.without_facts(connection, {event.subject for event in ours})

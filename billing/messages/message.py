@@ -125,6 +125,7 @@ class Message:
     """A message as it is known: its highest status seen, and Twilio's facts once they are read.
 
     `org_id` is its owner, once one was found. It stays that, whoever has the sender afterwards.
+    `priced_minor` is what it cost when it was priced last.
     """
 
     sid: str
@@ -133,6 +134,7 @@ class Message:
     state: MessageState
     facts: MessageFacts | None = None
     org_id: str | None = None
+    priced_minor: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from billing.messages.message import MessageFacts, MessageState, MessageStatus, 
 from billing.organizations import AgentKind, sender_id
 from devstack.providers.twilio.messages import ACCOUNT_SID
 from store.calls import gate
-from store.messages import message_records, messages
+from store.messages import message_records, messages, waiting_messages
 from store.recharges import recharges
 from tests.support.factories import (
     NOON,
@@ -194,7 +194,5 @@ async def test_what_waits_for_a_sender_is_of_who_registers_it_for_its_account(
 
 async def waiting_of(engine: AsyncEngine, *org_ids: str) -> list[list[str]]:
     async with engine.connect() as connection:
-        return [
-            list(await messages.waiting(connection, await with_money(engine, org_id), 10))
-            for org_id in org_ids
-        ]
+        wallets = [await with_money(engine, org_id) for org_id in org_ids]
+        return [list(await waiting_messages.chargeable(connection, one, 10)) for one in wallets]
