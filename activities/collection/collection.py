@@ -60,18 +60,18 @@ class CollectionActivities:
             wallet = await wallets.wallet_of(connection, org_id)
             queue = await _queue(connection, wallet)
             apart = await settle_apart(connection, queue, partial(self._charge, connection))
-            is_short = any(bill.is_short for bill in apart.bills)
+            is_short = any(bill.is_short for bill in apart.done)
             if wallet.recharge_below_minor is not None:
                 is_short = is_short or await store_collection.waits(connection, org_id)
         before = {one.key: one.state for one in queue}
-        changed = [bill for bill in apart.bills if bill.state is not before[_key(bill)]]
+        changed = [bill for bill in apart.done if bill.state is not before[_key(bill)]]
         told = [*changed, *(one.subject for one in apart.alone)]
         return CollectedBatch(
             call_ids=tuple(one.call_id for one in told if isinstance(one, CallBill | EndedCall)),
             more=len(queue) == WAITING_BATCH and bool(changed),
             is_short=is_short,
             sids=tuple(one.sid for one in told if isinstance(one, MessageBill | Message)),
-            postings=tally(bill.posting for bill in apart.bills),
+            postings=tally(bill.posting for bill in apart.done),
         )
 
     async def _charge(

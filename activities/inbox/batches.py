@@ -9,8 +9,10 @@ from itertools import groupby
 from sqlalchemy.ext.asyncio import AsyncConnection
 from temporalio import activity
 
+from billing.alerts.inbox import unreadable
 from billing.inbox.webhook_event import HANDED_OVER_GRACE_SECONDS, POSTPONED_SECONDS
 from billing.ledger.entry import NO_POSTINGS, PostingCounts
+from store.alerts import alerts
 from store.inbox import inbox
 from store.inbox.inbox import DueEvent
 
@@ -86,12 +88,16 @@ async def hand_over(
 
     Less than no `room`: so many wait already. All are due again later, in case that nobody settles
     them. Those that were set `alone` are that much later, for they cost a batch more than others.
+    People are told of what nobody can read, for no process can show it.
     """
     left = tuple(event for event in due if event.event_id not in done)
     handed_over, postponed = left[: max(room, 0)], left[max(room, 0) :]
     if handed_over:
         await inbox.postpone(connection, ids_of(handed_over), HANDED_OVER_GRACE_SECONDS)
-    if set_aside := [event for event in handed_over if event in alone]:
+    for event in handed_over:
+        if event.facts is None:
+            await alerts.tell(connection, unreadable(event.key))
+    if set_aside := [one for one in handed_over if one in alone or one.facts is None]:
         await inbox.postpone(connection, ids_of(set_aside), SET_ASIDE_GRACE_SECONDS)
     await _take_turns(connection, postponed, before=max(-room, 0))
     return Batch(len(due), len(due) - len(left), handed_over, len(postponed))

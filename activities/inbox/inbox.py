@@ -1,6 +1,6 @@
 """Drain the inbox: settle in batches what no workflow of its own has settled."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -60,8 +60,9 @@ class InboxActivities:
             waiting = await waiting_calls.nothing_new(connection, told)
             of_calls = [event for event in of_calls if event.subject not in waiting]
             apart = await settle_apart(connection, of_calls, partial(_settle, connection))
-            bills = apart.bills
-            done = await _handled(connection, due, bills)
+            bills = apart.done
+            over = await waiting_calls.done_with(connection, [one.subject for one in apart.alone])
+            done = await _handled(connection, due, bills, over)
             batch = await hand_over(connection, due, done, room, apart.alone)
         return replace(
             batch,
@@ -78,10 +79,13 @@ async def _settle(connection: AsyncConnection, due: Sequence[DueEvent]) -> list[
 
 
 async def _handled(
-    connection: AsyncConnection, due: Sequence[DueEvent], bills: Sequence[CallBill]
+    connection: AsyncConnection,
+    due: Sequence[DueEvent],
+    bills: Sequence[CallBill],
+    over: Collection[str],
 ) -> set[int]:
-    """Mark the events of calls that are done with; return their numbers."""
-    final = {bill.call_id for bill in bills if not bill.state.waits}
+    """Mark the events of calls that are done with by now, or were `over`; return their numbers."""
+    final = {bill.call_id for bill in bills if not bill.state.waits} | {*over}
     done = {
         event.event_id
         for event in due

@@ -16,9 +16,10 @@ from activities.inbox.batches import (
     ids_of,
     settle_batches,
 )
-from activities.inbox.isolation import Apart, settle_apart
+from activities.inbox.isolation import settle_apart
 from activities.ledger.postings import books
 from activities.messages.twilio import Read, TwilioApi
+from activities.temporal.isolation import Apart
 from billing.errors import MessageMissing
 from billing.inbox.webhook_event import OWN_LANE_GRACE_SECONDS, Drain, DrainedMessages
 from billing.ledger.entry import given_money, tally
@@ -66,8 +67,14 @@ class MessageLane:
         if not due:
             return Batch()
         bills, alone = await self._bills(due)
-        done = [one.event_id for one in due if _is_done(bills.get(one.subject))]
         async with self._engine.begin() as connection:
+            over = await waiting_messages.done_with(connection, [one.subject for one in alone])
+            done = [
+                one.event_id
+                for one in due
+                if _is_done(bills.get(one.subject)) or (one in alone and one.subject in over)
+            ]
+            await inbox.handled(connection, done)
             batch = await hand_over(connection, due, done, room, alone)
         return replace(
             batch,
@@ -96,12 +103,14 @@ class MessageLane:
         async with self._engine.begin() as connection:
             others = await messages.watched(connection, {event.subject for event in due})
             others |= await waiting_messages.nothing_new(connection, seen)
-            ours = [event for event in due if event.subject not in others]
+            ours = [
+                event for event in due if event.facts is not None and event.subject not in others
+            ]
             merged = await settle_apart(connection, ours, partial(_merge, connection))
             ours = [event for event in ours if event not in merged.alone]
             unknown = await messages.without_facts(connection, {event.subject for event in ours})
         settled = await self._settle(due, ours, await self._ask(unknown))
-        by_sid = {bill.sid: bill for bill in settled.bills}
+        by_sid = {bill.sid: bill for bill in settled.done}
         return by_sid, (*merged.alone, *settled.alone)
 
     async def _ask(self, refs: Sequence[MessageRef]) -> Mapping[str, Read]:
@@ -135,10 +144,8 @@ class MessageLane:
         async with books(self._engine) as connection:
             await inbox.lock(connection, ids_of(due))
             apart = await settle_apart(connection, ours, partial(self._charge, connection, found))
-            await messages.stop_watching(
-                connection, [one.sid for one in apart.bills if one.is_over]
-            )
-            by_sid = {bill.sid: bill for bill in apart.bills}
+            await messages.stop_watching(connection, [one.sid for one in apart.done if one.is_over])
+            by_sid = {bill.sid: bill for bill in apart.done}
             done = [one for one in due if _is_done(by_sid.get(one.subject))]
             await inbox.handled(connection, ids_of(done))
         return apart

@@ -202,13 +202,14 @@ class MessageNews:
 class DiscardedMessage:
     """A person's decision to give a charge up: who, and why.
 
-    `seen` is what was first heard of the message, for nothing may be written down of it yet. Older
-    processes do not say it.
+    `seen` is what was first heard of the message, for nothing may be written down of it yet.
+    `event_keys` are the callbacks that are given up with it. Older processes say neither.
     """
 
     sid: str
     note: str
     seen: SeenMessage | None = None
+    event_keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

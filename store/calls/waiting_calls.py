@@ -1,6 +1,6 @@
 """Calls that wait: those that can be charged by now, and those of which nothing new is told."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,10 +51,8 @@ async def chargeable(
         .order_by(table.c.ended_at, table.c.call_id)
         .limit(limit)
     )
-    return {
-        row.call_id: WaitingCall(FACTS.validate_python(row.facts), CallState(row.state))
-        for row in await connection.execute(query)
-    }
+    found = [(CallState(row.state), facts_of(row.facts)) for row in await connection.execute(query)]
+    return {facts.call_id: WaitingCall(facts, state) for state, facts in found if facts is not None}
 
 
 async def nothing_new(connection: AsyncConnection, told: Sequence[EndedCall]) -> set[str]:
@@ -70,13 +68,26 @@ async def nothing_new(connection: AsyncConnection, told: Sequence[EndedCall]) ->
     return waiting.keys() - {call.call_id for call in told if _is_new(call, waiting)}
 
 
+async def done_with(connection: AsyncConnection, call_ids: Collection[str]) -> set[str]:
+    """Return those that are settled or given up. No report changes that."""
+    query = select(table.c.call_id).where(
+        table.c.call_id == func.any(list(call_ids)), table.c.state.in_(FINAL)
+    )
+    return set(await connection.scalars(query))
+
+
+def facts_of(written: Any) -> EndedCall | None:
+    """Read what is written down of a call; None if nobody can: somebody has edited the row."""
+    try:
+        return FACTS.validate_python(written)
+    except ValidationError:
+        return None
+
+
 def _is_new(call: EndedCall, waiting: Mapping[str, Any]) -> bool:
     """Return whether more is told of a call than is written down; also if nobody can read that."""
-    try:
-        known = FACTS.validate_python(waiting.get(call.call_id))
-    except ValidationError:
-        return True
-    return merge(known, call) != known
+    known = facts_of(waiting.get(call.call_id))
+    return known is None or merge(known, call) != known
 
 
 def waits_for_money(org_id: str) -> ColumnElement[bool]:

@@ -1,6 +1,6 @@
 """Messages that wait: those that can be charged by now, and those of which nothing new is seen."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -54,6 +54,15 @@ async def nothing_new(connection: AsyncConnection, seen: Sequence[SeenMessage]) 
     )
     waiting = {row.sid: row.status_rank for row in await connection.execute(query)}
     return waiting.keys() - {one.sid for one in seen if one.status.rank > waiting.get(one.sid, -1)}
+
+
+async def done_with(connection: AsyncConnection, sids: Collection[str]) -> set[str]:
+    """Return those that are given up or given back. No status changes that."""
+    query = select(table.c.sid).where(
+        table.c.sid == func.any(list(sids)),
+        table.c.state.in_((MessageState.DISCARDED, MessageState.REVERSED)),
+    )
+    return set(await connection.scalars(query))
 
 
 def waits_for_money(org_id: str) -> ColumnElement[bool]:
