@@ -49,7 +49,7 @@ class RetentionActivities:
                 return await retention.empty(connection, part)
 
         async def empty_apart(_: AsyncConnection, event_ids: Sequence[int]) -> Sequence[int]:
-            emptied = await apart(event_ids, empty_part, "event {}".format)
+            emptied = await apart(event_ids, empty_part, "event {}".format, one_is_alone=True)
             failed.extend(emptied.alone)
             return emptied.done
 

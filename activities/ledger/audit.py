@@ -118,7 +118,9 @@ async def _of_organizations(
         async with connection.begin_nested():
             return await audit.of_check(connection, check, part)
 
-    found = await apart(org_ids, check_part, lambda org_id: f"{check} of {org_id}")
+    found = await apart(
+        org_ids, check_part, lambda org_id: f"{check} of {org_id}", one_is_alone=True
+    )
     return [*found.done, *(_not_checked(f"{check} of {one.one}", one) for one in found.failed)]
 
 
@@ -129,7 +131,7 @@ async def _of_webhooks(connection: AsyncConnection, *, untyped_are_ours: bool) -
         async with connection.begin_nested():
             return await audit.of_webhooks(connection, part, untyped_are_ours=untyped_are_ours)
 
-    found = await apart([*audit.OF_WEBHOOKS], check_part, str)
+    found = await apart([*audit.OF_WEBHOOKS], check_part, str, one_is_alone=True)
     return [*found.done, *(_not_checked(one.one, one) for one in found.failed)]
 
 

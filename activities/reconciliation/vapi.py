@@ -122,8 +122,8 @@ def _is_of_earlier(progress: Progress) -> bool:
 
 def _is_stuck(listed: Sequence[JsonObject], limit: int) -> bool:
     """Return whether a full page is of one instant, so that the next page would be the same."""
-    created = {one.get("createdAt") if isinstance(one, Mapping) else None for one in listed}
-    return len(listed) == limit and len(created) == 1
+    created = [one.get("createdAt") if isinstance(one, Mapping) else None for one in listed]
+    return len(listed) == limit and all(one == created[0] for one in created)
 
 
 async def _read(call: Any) -> JsonObject:

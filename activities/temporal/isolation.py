@@ -51,12 +51,15 @@ async def apart(
     batch: Sequence[One],
     do: Callable[[Sequence[One]], Awaitable[Sequence[Result]]],
     name: Callable[[One], str],
+    *,
+    one_is_alone: bool = False,
 ) -> Apart[One, Result]:
     """Do something with a batch, all at once if that works, or else by halves.
 
     What fails alone is set aside. `do` undoes what it has begun when it raises. If nothing can be
     done, and not for its data, it is an outage or our code: then raise, so that nothing moves and
-    the activity is seen to fail. `name` is for the log.
+    the activity is seen to fail. `name` is for the log. With `one_is_alone` a batch of one counts
+    as alone whatever its error: for what is told, and what the next run tries again.
     """
     done: list[Result] = []
     failed: list[Alone[One]] = []
@@ -74,7 +77,9 @@ async def apart(
                 parts += [part[middle:], part[:middle]]
             else:
                 failed.append(Alone(part[0], failure))
-    return _set_aside(Apart(tuple(done), tuple(failed)), len(batch), name)
+    result = Apart(tuple(done), tuple(failed))
+    is_all = len(failed) == len(batch) > int(one_is_alone)
+    return _set_aside(result, name, is_all=is_all)
 
 
 async def each_apart(
@@ -98,7 +103,8 @@ async def each_apart(
             if is_away(failure) or is_outage(failure):
                 raise
             failed.append(Alone(one, failure))
-    return _set_aside(Apart(tuple(done), tuple(failed)), len(batch), name)
+    result = Apart(tuple(done), tuple(failed))
+    return _set_aside(result, name, is_all=len(failed) == len(batch))
 
 
 def is_away(failure: Exception) -> bool:
@@ -115,12 +121,12 @@ def is_of_data(failure: Exception) -> bool:
 
 
 def _set_aside(
-    result: Apart[One, Result], count: int, name: Callable[[One], str]
+    result: Apart[One, Result], name: Callable[[One], str], *, is_all: bool
 ) -> Apart[One, Result]:
-    if len(result.failed) == count:
-        for failed in result.failed:
-            if not is_of_data(failed.failure):
-                raise failed.failure
+    """Log what was set aside; raise if that was all, and one of them not for its data."""
+    others = [one.failure for one in result.failed if not is_of_data(one.failure)]
+    if is_all and others:
+        raise others[0]
     for failed in result.failed:
         activity.logger.error("%s is set aside: %s", name(failed.one), failed.problem)
     return result

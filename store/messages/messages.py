@@ -120,10 +120,12 @@ async def keep_facts(connection: AsyncConnection, facts: Mapping[str, MessageFac
 async def without_facts(connection: AsyncConnection, sids: Collection[str]) -> list[MessageRef]:
     """Return those of these messages that Twilio must be asked about.
 
-    They are those that were sent, or have ended, and whose facts or segments are not known.
+    They are those that were sent, or have ended, and whose facts or segments are not known. Of what
+    a person has given up nothing is asked.
     """
     query = select(table.c.sid, table.c.account_sid).where(
         table.c.sid == func.any(list(sids)),
+        table.c.state != MessageState.DISCARDED,
         table.c.status_rank >= MessageStatus.SENT.rank,
         or_(table.c.sent_at.is_(None), table.c.state == MessageState.UNKNOWN_SEGMENTS),
     )
@@ -174,6 +176,7 @@ async def watched(connection: AsyncConnection, sids: Collection[str]) -> set[str
     """Return those of these messages whose end a workflow of their own waits for."""
     query = select(table.c.sid).where(
         table.c.sid == func.any(list(sids)),
+        table.c.state != MessageState.DISCARDED,
         table.c.watch_at.is_(None),
         table.c.status_rank < MessageStatus.DELIVERED.rank,
     )

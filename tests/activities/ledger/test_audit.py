@@ -242,7 +242,8 @@ async def test_an_organization_that_cannot_be_checked_is_named_and_keeps_no_othe
 async def test_a_check_of_webhooks_that_fails_is_named_and_keeps_no_other_from_being_made(
     engine_apart: AsyncEngine, temporal: Client
 ) -> None:
-    broken = "CREATE OR REPLACE FUNCTION is_jsonb(given text) RETURNS boolean LANGUAGE sql AS 'SELECT 1/0 > 0'"
+    broken = """CREATE OR REPLACE FUNCTION is_jsonb(given text) RETURNS boolean
+                LANGUAGE sql AS 'SELECT 1 / 0 > 0'"""
     await billed(engine_apart)
     async with engine_apart.begin() as connection:
         await connection.execute(text(broken))
