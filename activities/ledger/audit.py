@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
 from activities.parking.visibility import Visibility
-from activities.temporal.isolation import Alone, apart
+from activities.temporal.isolation import apart
 from billing.alerts.audit import found, gone
 from billing.ledger.audit import Audit, Check, Flaw
 from billing.platform_rules import PlatformRules
@@ -121,7 +121,10 @@ async def _of_organizations(
     found = await apart(
         org_ids, check_part, lambda org_id: f"{check} of {org_id}", one_is_alone=True
     )
-    return [*found.done, *(_not_checked(f"{check} of {one.one}", one) for one in found.failed)]
+    return [
+        *found.done,
+        *(_not_checked(f"{check} of {one.one}", one.problem) for one in found.failed),
+    ]
 
 
 async def _of_webhooks(connection: AsyncConnection, *, untyped_are_ours: bool) -> list[Flaw]:
@@ -132,11 +135,11 @@ async def _of_webhooks(connection: AsyncConnection, *, untyped_are_ours: bool) -
             return await audit.of_webhooks(connection, part, untyped_are_ours=untyped_are_ours)
 
     found = await apart([*audit.OF_WEBHOOKS], check_part, str, one_is_alone=True)
-    return [*found.done, *(_not_checked(one.one, one) for one in found.failed)]
+    return [*found.done, *(_not_checked(one.one, one.problem) for one in found.failed)]
 
 
-def _not_checked(subject: str, failed: Alone[str]) -> Flaw:
-    return Flaw(Check.NOT_CHECKED, subject, f"it cannot be checked ({failed.problem})")
+def _not_checked(subject: str, problem: str) -> Flaw:
+    return Flaw(Check.NOT_CHECKED, subject, f"it cannot be checked ({problem})")
 
 
 def _abandoned(one: Waiting) -> Flaw:
