@@ -57,11 +57,12 @@ class InboxActivities:
             due = await inbox.take_due(connection, Drain.INBOX, BATCH)
             of_calls = [event for event in due if isinstance(event.facts, EndedCall)]
             told = [event.facts for event in due if isinstance(event.facts, EndedCall)]
-            waiting = await waiting_calls.nothing_new(connection, told)
+            waiting = await waiting_calls.nothing_new(connection, told) if told else set[str]()
             of_calls = [event for event in of_calls if event.subject not in waiting]
             apart = await settle_apart(connection, of_calls, partial(_settle, connection))
             bills = apart.done
-            over = await waiting_calls.done_with(connection, [one.subject for one in apart.alone])
+            alone = [one.subject for one in apart.alone]
+            over = await waiting_calls.done_with(connection, alone) if alone else set[str]()
             done = await _handled(connection, due, bills, over)
             batch = await hand_over(connection, due, done, room, apart.alone)
         return replace(

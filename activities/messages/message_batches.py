@@ -68,7 +68,8 @@ class MessageLane:
             return Batch()
         bills, alone = await self._bills(due)
         async with self._engine.begin() as connection:
-            over = await waiting_messages.done_with(connection, [one.subject for one in alone])
+            bad = [one.subject for one in alone]
+            over = await waiting_messages.done_with(connection, bad) if bad else set[str]()
             done = [
                 one.event_id
                 for one in due
