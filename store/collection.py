@@ -11,9 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing.calls.call import CallState, EndedCall
 from billing.collection import WaitingKind
 from billing.messages.message import MessageState, SeenMessage
-from store.calls import calls
 from store.calls import owners as owners_of_calls
-from store.messages import messages
+from store.calls import waiting_calls
+from store.messages import messages, waiting_messages
 from store.messages import owners as owners_of_messages
 
 # Pages by name. Each of the first two is read from an index that holds only what waits. By the time
@@ -72,8 +72,8 @@ class StillWaiting:
 async def waits(connection: AsyncConnection, org_id: str) -> bool:
     """Return whether anything of an organisation waits for money."""
     found = or_(
-        exists().where(calls.waits_for_money(org_id)),
-        exists().where(messages.waits_for_money(org_id)),
+        exists().where(waiting_calls.waits_for_money(org_id)),
+        exists().where(waiting_messages.waits_for_money(org_id)),
     )
     return bool(await connection.scalar(select(found)))
 

@@ -132,10 +132,10 @@ class BillMessage(Parking):
 
         What was heard by now is given up with it.
         """
-        self._heard = []
+        heard, self._heard = tuple(seen.key for seen in self._heard), []
         discarded = await workflow.execute_activity_method(
             MessageActivities.discard_message,
-            DiscardedMessage(ref.sid, self.discarded_by, first),
+            DiscardedMessage(ref.sid, self.discarded_by, first, heard),
             **PATIENT,
         )
         if discarded:

@@ -49,6 +49,7 @@ def _page(sweep: Sweep) -> str:
             f"## {sweep.emptied} bodies removed",
             f"{sweep.looked_at} events looked at, up to event {sweep.reached};"
             f" {sweep.left} left, for they wait or were in use",
+            *(f"- the body of event {one} cannot be removed" for one in sweep.failed),
             "",
             f"{sweep.forgotten_keys} answers to requests forgotten",
         )

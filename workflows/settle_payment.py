@@ -55,10 +55,11 @@ class SettlePayment(Parking):
         while settlement is not None and self._hints:
             settlement = await self.until_settled(lambda: self._look(payment_id))
         if settlement is None:
-            self._hints = []  # what was heard by now is given up with it
+            # What was heard by now is given up with it.
+            heard, self._hints = tuple(self._hints), []
             await workflow.execute_activity_method(
                 PaymentActivities.discard_payment,
-                DiscardedPayment(payment_id, self.discarded_by),
+                DiscardedPayment(payment_id, self.discarded_by, heard),
                 **PATIENT,
             )
             await self.close(BillingState.DISCARDED)
@@ -72,12 +73,7 @@ class SettlePayment(Parking):
         heard = tuple(self._hints)
         payment = await self._fetch(payment_id, heard)
         self.found_owner(payment.owner)
-        settlement = await workflow.execute_activity_method(
-            PaymentActivities.settle_payment,
-            FetchedPayment(payment, heard),
-            summary="post what is due",
-            **DATABASE,
-        )
+        settlement = await self._settle(payment, heard)
         self._hints = self._hints[len(heard) :]
         self.found_owner(settlement.org_id)
         if settlement.alerted:
@@ -104,11 +100,28 @@ class SettlePayment(Parking):
                 StripeActivities.fetch_payment, payment_id, summary="read it at Stripe", **PROVIDER
             )
         except ActivityError:
-            await workflow.execute_activity_method(
-                PaymentActivities.take_over, heard, summary="wait in the inbox's place", **DATABASE
-            )
-            self._hints = self._hints[len(heard) :]
+            await self._take_over(heard)
             raise
+
+    async def _settle(self, payment: Payment, heard: tuple[str, ...]) -> Settlement:
+        """Post what is due; when that fails this workflow waits, and its events need not."""
+        try:
+            return await workflow.execute_activity_method(
+                PaymentActivities.settle_payment,
+                FetchedPayment(payment, heard),
+                summary="post what is due",
+                **DATABASE,
+            )
+        except ActivityError:
+            if workflow.patched("takes-over-what-it-cannot-post"):
+                await self._take_over(heard)
+            raise
+
+    async def _take_over(self, heard: tuple[str, ...]) -> None:
+        await workflow.execute_activity_method(
+            PaymentActivities.take_over, heard, summary="wait in the inbox's place", **DATABASE
+        )
+        self._hints = self._hints[len(heard) :]
 
 
 def start_options(payment_id: str) -> StartOptions:

@@ -37,6 +37,11 @@ class CallActivities:
 
     @activity.defn
     async def discard_call(self, decision: DiscardedCall) -> bool:
-        """Record that a person gave a charge up; return False if it was charged in the meantime."""
+        """Record that a person gave a charge up; return False if it was charged in the meantime.
+
+        Either way its report is done with, or the drain would hand it over again and again.
+        """
         async with self._engine.begin() as connection:
+            key = call_event_key(decision.call.call_id, END_OF_CALL)
+            await inbox.handled_by_key(connection, Source.VAPI, [key])
             return await discards.discard(connection, decision.call, decision.note)

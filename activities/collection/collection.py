@@ -20,9 +20,9 @@ from billing.messages.message import Message, MessageBill, MessageState
 from billing.platform_rules import PlatformRules
 from store import collection as store_collection
 from store.alerts import alerts
-from store.calls import calls
+from store.calls import calls, waiting_calls
 from store.ledger import wallets
-from store.messages import messages
+from store.messages import messages, waiting_messages
 
 # How many waiting charges are collected in one transaction.
 WAITING_BATCH = 200
@@ -62,20 +62,20 @@ class CollectionActivities:
             wallet = await wallets.wallet_of(connection, org_id)
             queue = await _queue(connection, wallet)
             apart = await settle_apart(connection, queue, partial(self._charge, connection))
-            sent = [bill for bill in apart.bills if isinstance(bill, MessageBill)]
-            is_short = any(bill.is_short for bill in apart.bills)
+            sent = [bill for bill in apart.done if isinstance(bill, MessageBill)]
+            is_short = any(bill.is_short for bill in apart.done)
             if wallet.recharge_below_minor is not None:
                 is_short = is_short or await store_collection.waits(connection, org_id)
             await alerts.tell_each(connection, free_alerts(sent))
         before = {one.key: one.state for one in queue}
-        changed = [bill for bill in apart.bills if bill.state is not before[_key(bill)]]
+        changed = [bill for bill in apart.done if bill.state is not before[_key(bill)]]
         told = [*changed, *(one.subject for one in apart.alone)]
         return CollectedBatch(
             call_ids=tuple(one.call_id for one in told if isinstance(one, CallBill | EndedCall)),
             more=len(queue) == WAITING_BATCH and bool(changed),
             is_short=is_short,
             sids=tuple(one.sid for one in told if isinstance(one, MessageBill | Message)),
-            postings=tally(bill.posting for bill in apart.bills),
+            postings=tally(bill.posting for bill in apart.done),
         )
 
     async def _charge(
@@ -107,8 +107,8 @@ def _key(one: EndedCall | CallBill | Message | MessageBill) -> str:
 
 async def _queue(connection: AsyncConnection, wallet: Wallet) -> list[_Waiting]:
     """Read what waits. All of it is locked here, for everybody locks it before wallets."""
-    sent = await messages.waiting(connection, wallet, WAITING_BATCH)
-    ended = await calls.waiting(connection, wallet, WAITING_BATCH)
+    sent = await waiting_messages.chargeable(connection, wallet, WAITING_BATCH)
+    ended = await waiting_calls.chargeable(connection, wallet, WAITING_BATCH)
     await calls.lock(connection, ended)
     queue = [
         *(_Waiting(one.call, one.call.ended_at or _UNKNOWN, one.state) for one in ended.values()),

@@ -4,12 +4,15 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 from temporalio import activity
 
+from billing.alerts.inbox import unreadable
 from billing.inbox.webhook_event import HANDED_OVER_GRACE_SECONDS, POSTPONED_SECONDS
 from billing.ledger.entry import NO_POSTINGS, PostingCounts
+from store.alerts import alerts
 from store.inbox import inbox
 from store.inbox.inbox import DueEvent
 
@@ -60,12 +63,12 @@ async def settle_batches(
 ) -> tuple[Batch, bool]:
     """Settle batches of up to `size` while there are any.
 
-    `settle` is given how many events it may hand over. Return the sum, and whether it was cut short
-    for the sake of wallets that are short.
+    `settle` is given how many events it may hand over; less than none: so many wait already. Return
+    the sum, and whether it was cut short for the sake of wallets that are short.
     """
     total, idle, began = Batch(), 0, time.monotonic()
     while idle < LINGER_ROUNDS and not (total.postponed and idle) and not _is_late(total, began):
-        batch = await settle(MOST_EXCEPTIONS - len(total.handed_over))
+        batch = await settle(MOST_EXCEPTIONS - len(total.handed_over) - total.postponed)
         total += batch
         idle = 0 if batch.taken else idle + 1
         activity.heartbeat(total.settled)
@@ -83,18 +86,39 @@ async def hand_over(
 ) -> Batch:
     """Leave up to `room` of the events that are not done to workflows of their own.
 
-    Both these and the rest are due again later, in case that nobody settles them. Those that were
-    set `alone` are that much later, for they cost a batch more than others.
+    Less than no `room`: so many wait already. All are due again later, in case that nobody settles
+    them. Those that were set `alone` are that much later, for they cost a batch more than others.
+    People are told of what nobody can read, for no process can show it.
     """
     left = tuple(event for event in due if event.event_id not in done)
-    handed_over, postponed = left[:room], left[room:]
+    handed_over, postponed = left[: max(room, 0)], left[max(room, 0) :]
     if handed_over:
         await inbox.postpone(connection, ids_of(handed_over), HANDED_OVER_GRACE_SECONDS)
-    if set_aside := [event for event in handed_over if event in alone]:
+    for event in handed_over:
+        if event.facts is None:
+            await alerts.tell(connection, unreadable(event.key))
+    if set_aside := [one for one in handed_over if one in alone or one.facts is None]:
         await inbox.postpone(connection, ids_of(set_aside), SET_ASIDE_GRACE_SECONDS)
-    if postponed:
-        await inbox.postpone(connection, ids_of(postponed), POSTPONED_SECONDS)
+    await _take_turns(connection, postponed, before=max(-room, 0))
     return Batch(len(due), len(due) - len(left), handed_over, len(postponed))
+
+
+async def _take_turns(
+    connection: AsyncConnection, postponed: Sequence[DueEvent], before: int
+) -> None:
+    """Have these events due by portions, one after another, behind as many as wait `before` them.
+
+    If all were due at once, they would be taken each time, and most of them for nothing.
+    """
+    by_turn = groupby(enumerate(postponed, before), lambda one: one[0] // MOST_EXCEPTIONS)
+    for turn, portion in by_turn:
+        seconds = POSTPONED_SECONDS * (turn + 1)
+        await inbox.postpone(connection, ids_of([event for _, event in portion]), seconds)
+
+
+def has_more(total: Batch) -> bool:
+    """Return whether more may be left to hand over, as soon as the next portion is due."""
+    return total.postponed > 0 or len(total.handed_over) >= MOST_EXCEPTIONS
 
 
 def ids_of(due: Sequence[DueEvent]) -> list[int]:

@@ -1,19 +1,19 @@
 """Drain the inbox: settle in batches what no workflow of its own has settled."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
-from activities.inbox.batches import MOST_EXCEPTIONS, Batch, hand_over, settle_batches
+from activities.inbox.batches import MOST_EXCEPTIONS, Batch, hand_over, has_more, settle_batches
 from activities.inbox.isolation import settle_apart
 from activities.ledger.postings import books
 from billing.calls.call import CallBill, EndedCall
 from billing.inbox.webhook_event import HANDED_OVER_GRACE_SECONDS, Drain, Drained, PaymentHint
 from billing.ledger.entry import given_money, tally
-from store.calls import calls, calls_in_progress
+from store.calls import calls, calls_in_progress, waiting_calls
 from store.inbox import inbox
 from store.inbox.inbox import DueEvent
 
@@ -36,7 +36,7 @@ class InboxActivities:
             settled=total.settled,
             calls=(*(one for one in left if isinstance(one, EndedCall)), *overdue),
             payments=tuple(one for one in left if isinstance(one, PaymentHint)),
-            more=total.postponed > 0,
+            more=has_more(total),
             short=tuple(sorted(total.short)),
             cut_short=cut_short,
             postings=total.postings,
@@ -49,13 +49,21 @@ class InboxActivities:
             return await calls_in_progress.take_overdue(connection, room, HANDED_OVER_GRACE_SECONDS)
 
     async def _batch(self, room: int) -> Batch:
-        """Settle one batch, and hand over up to `room` of what it cannot settle."""
+        """Settle one batch, and hand over up to `room` of what it cannot settle.
+
+        What was found to wait, and waits for its turn to be handed over, is not asked again.
+        """
         async with books(self._engine) as connection:
             due = await inbox.take_due(connection, Drain.INBOX, BATCH)
             of_calls = [event for event in due if isinstance(event.facts, EndedCall)]
+            told = [event.facts for event in due if isinstance(event.facts, EndedCall)]
+            waiting = await waiting_calls.nothing_new(connection, told) if told else set[str]()
+            of_calls = [event for event in of_calls if event.subject not in waiting]
             apart = await settle_apart(connection, of_calls, partial(_settle, connection))
-            bills = apart.bills
-            done = await _handled(connection, due, bills)
+            bills = apart.done
+            alone = [one.subject for one in apart.alone]
+            over = await waiting_calls.done_with(connection, alone) if alone else set[str]()
+            done = await _handled(connection, due, bills, over)
             batch = await hand_over(connection, due, done, room, apart.alone)
         return replace(
             batch,
@@ -72,10 +80,13 @@ async def _settle(connection: AsyncConnection, due: Sequence[DueEvent]) -> list[
 
 
 async def _handled(
-    connection: AsyncConnection, due: Sequence[DueEvent], bills: Sequence[CallBill]
+    connection: AsyncConnection,
+    due: Sequence[DueEvent],
+    bills: Sequence[CallBill],
+    over: Collection[str],
 ) -> set[int]:
-    """Mark the events of calls that are done with; return their numbers."""
-    final = {bill.call_id for bill in bills if not bill.state.waits}
+    """Mark the events of calls that are done with by now, or were `over`; return their numbers."""
+    final = {bill.call_id for bill in bills if not bill.state.waits} | {*over}
     done = {
         event.event_id
         for event in due

@@ -1,13 +1,17 @@
 """Remove from PostgreSQL what is not kept for ever, one batch a transaction."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
-from billing.inbox.retention import KEEP_IDEMPOTENCY_KEYS_DAYS, Sweep
+from activities.temporal.isolation import apart
+from billing.alerts.inbox import cannot_be_emptied
+from billing.inbox.retention import KEEP_IDEMPOTENCY_KEYS_DAYS, EmptiedBatch, Sweep
 from billing.platform_rules import PlatformRules
+from store.alerts import alerts
 from store.inbox import retention
 
 BATCH = 1000
@@ -29,16 +33,31 @@ class RetentionActivities:
         """Go on with a sweep for some batches. A second try finds what the first has left."""
         for _ in range(BATCHES):
             async with self.engine.begin() as connection:
-                sweep = sweep.after(
-                    await retention.empty_bodies(
-                        connection, sweep.reached, self.rules.keep_bodies_days, BATCH
-                    )
-                )
+                sweep = sweep.after(await self._empty(connection, sweep.reached))
             activity.heartbeat(sweep.reached)
             if not sweep.more:
                 break
             await asyncio.sleep(PAUSE_SECONDS)
         return sweep
+
+    async def _empty(self, connection: AsyncConnection, after: int) -> EmptiedBatch:
+        """Empty a batch. Of which the body cannot be removed is left, and people are told."""
+        failed: list[int] = []
+
+        async def empty_part(part: Sequence[int]) -> Sequence[int]:
+            async with connection.begin_nested():
+                return await retention.empty(connection, part)
+
+        async def empty_apart(_: AsyncConnection, event_ids: Sequence[int]) -> Sequence[int]:
+            emptied = await apart(event_ids, empty_part, "event {}".format, one_is_alone=True)
+            failed.extend(emptied.alone)
+            return emptied.done
+
+        days = self.rules.keep_bodies_days
+        batch = await retention.empty_bodies(connection, after, days, BATCH, empty_apart)
+        if failed:
+            await alerts.tell(connection, cannot_be_emptied(failed))
+        return replace(batch, failed=tuple(failed))
 
     @activity.defn
     async def forget_keys(self, sweep: Sweep) -> Sweep:

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
 from activities.parking.visibility import Visibility
+from activities.temporal.isolation import apart
 from billing.alerts.audit import found, gone
 from billing.ledger.audit import Audit, Check, Flaw
 from billing.platform_rules import PlatformRules
@@ -40,13 +41,14 @@ class AuditActivities:
         flaws, entries, organizations = list[Flaw](), 0, 0
         async for org_ids in self._organizations():
             async with self._snapshot() as connection:
-                flaws += await audit.of_organizations(connection, org_ids)
+                for check in audit.OF_ORGANIZATIONS:
+                    flaws += await _of_organizations(connection, check, org_ids)
                 entries += await audit.count_entries(connection, org_ids)
             organizations += len(org_ids)
             activity.heartbeat(organizations)
         async with self._snapshot() as connection:
             untyped = await payments.untyped_are_ours(connection, self.rules.untyped_payments)
-            flaws += await audit.of_webhooks(connection, untyped_are_ours=untyped)
+            flaws += await _of_webhooks(connection, untyped_are_ours=untyped)
         flaws += await self.abandoned()
         result = Audit(began, organizations, entries, tuple(flaws))
         await self._conclude(result)
@@ -105,6 +107,39 @@ class AuditActivities:
                 await alerts.tell(connection, found(key, named, workflow_id))
             if over:
                 await alerts.tell(connection, gone(key, over, workflow_id))
+
+
+async def _of_organizations(
+    connection: AsyncConnection, check: Check, org_ids: Sequence[str]
+) -> list[Flaw]:
+    """Check organisations; one that cannot be checked is named, and keeps no other from it."""
+
+    async def check_part(part: Sequence[str]) -> list[Flaw]:
+        async with connection.begin_nested():
+            return await audit.of_check(connection, check, part)
+
+    found = await apart(
+        org_ids, check_part, lambda org_id: f"{check} of {org_id}", one_is_alone=True
+    )
+    return [
+        *found.done,
+        *(_not_checked(f"{check} of {one.one}", one.problem) for one in found.failed),
+    ]
+
+
+async def _of_webhooks(connection: AsyncConnection, *, untyped_are_ours: bool) -> list[Flaw]:
+    """Check webhooks; a check that cannot be made is named, and keeps no other from being made."""
+
+    async def check_part(part: Sequence[Check]) -> list[Flaw]:
+        async with connection.begin_nested():
+            return await audit.of_webhooks(connection, part, untyped_are_ours=untyped_are_ours)
+
+    found = await apart([*audit.OF_WEBHOOKS], check_part, str, one_is_alone=True)
+    return [*found.done, *(_not_checked(one.one, one.problem) for one in found.failed)]
+
+
+def _not_checked(subject: str, problem: str) -> Flaw:
+    return Flaw(Check.NOT_CHECKED, subject, f"it cannot be checked ({problem})")
 
 
 def _abandoned(one: Waiting) -> Flaw:

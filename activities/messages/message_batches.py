@@ -8,10 +8,18 @@ from functools import partial
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
-from activities.inbox.batches import MOST_EXCEPTIONS, Batch, hand_over, ids_of, settle_batches
-from activities.inbox.isolation import Apart, settle_apart
+from activities.inbox.batches import (
+    MOST_EXCEPTIONS,
+    Batch,
+    hand_over,
+    has_more,
+    ids_of,
+    settle_batches,
+)
+from activities.inbox.isolation import settle_apart
 from activities.ledger.postings import books
 from activities.messages.twilio import Read, TwilioApi
+from activities.temporal.isolation import Apart
 from billing.alerts.messages import free_alerts
 from billing.errors import MessageMissing
 from billing.inbox.webhook_event import OWN_LANE_GRACE_SECONDS, Drain, DrainedMessages
@@ -21,7 +29,7 @@ from billing.platform_rules import PlatformRules
 from store.alerts import alerts
 from store.inbox import inbox
 from store.inbox.inbox import DueEvent
-from store.messages import messages, watch
+from store.messages import messages, waiting_messages, watch
 
 BATCH = 200
 # How many messages Twilio is asked for at once.
@@ -51,7 +59,7 @@ class MessageLane:
             more=cut_short,
             short=tuple(sorted(total.short)),
             postings=total.postings,
-            postponed=total.postponed > 0,
+            postponed=has_more(total),
             richer=tuple(sorted(total.richer)),
         )
 
@@ -61,8 +69,15 @@ class MessageLane:
         if not due:
             return Batch()
         bills, alone = await self._bills(due)
-        done = [one.event_id for one in due if _is_done(bills.get(one.subject))]
         async with self._engine.begin() as connection:
+            bad = [one.subject for one in alone]
+            over = await waiting_messages.done_with(connection, bad) if bad else set[str]()
+            done = [
+                one.event_id
+                for one in due
+                if _is_done(bills.get(one.subject)) or (one in alone and one.subject in over)
+            ]
+            await inbox.handled(connection, done)
             batch = await hand_over(connection, due, done, room, alone)
         return replace(
             batch,
@@ -83,17 +98,22 @@ class MessageLane:
     ) -> tuple[Mapping[str, MessageBill], Collection[DueEvent]]:
         """Merge a batch, ask Twilio for what is not known of it, and settle it.
 
-        A message that has a workflow of its own is left to that one. Return bills by message id,
-        and the events that failed alone.
+        A message that has a workflow of its own is left to that one. What was found to wait, and
+        waits for its turn to be handed over, is not asked again. Return bills by message id, and
+        the events that failed alone.
         """
+        seen = [event.facts for event in due if isinstance(event.facts, SeenMessage)]
         async with self._engine.begin() as connection:
-            watched = await watch.watched(connection, {event.subject for event in due})
-            ours = [event for event in due if event.subject not in watched]
+            others = await watch.watched(connection, {event.subject for event in due})
+            others |= await waiting_messages.nothing_new(connection, seen)
+            ours = [
+                event for event in due if event.facts is not None and event.subject not in others
+            ]
             merged = await settle_apart(connection, ours, partial(_merge, connection))
             ours = [event for event in ours if event not in merged.alone]
             unknown = await messages.without_facts(connection, {event.subject for event in ours})
         settled = await self._settle(due, ours, await self._ask(unknown))
-        by_sid = {bill.sid: bill for bill in settled.bills}
+        by_sid = {bill.sid: bill for bill in settled.done}
         return by_sid, (*merged.alone, *settled.alone)
 
     async def _ask(self, refs: Sequence[MessageRef]) -> Mapping[str, Read]:
@@ -127,11 +147,11 @@ class MessageLane:
         async with books(self._engine) as connection:
             await inbox.lock(connection, ids_of(due))
             apart = await settle_apart(connection, ours, partial(self._charge, connection, found))
-            await watch.stop_watching(connection, [one.sid for one in apart.bills if one.is_over])
-            by_sid = {bill.sid: bill for bill in apart.bills}
+            await watch.stop_watching(connection, [one.sid for one in apart.done if one.is_over])
+            by_sid = {bill.sid: bill for bill in apart.done}
             done = [one for one in due if _is_done(by_sid.get(one.subject))]
             await inbox.handled(connection, ids_of(done))
-            await alerts.tell_each(connection, free_alerts(apart.bills))
+            await alerts.tell_each(connection, free_alerts(apart.done))
         return apart
 
     async def _charge(

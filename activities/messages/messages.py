@@ -45,8 +45,10 @@ class MessageActivities:
     async def discard_message(self, decision: DiscardedMessage) -> bool:
         """Record that a person gave a charge up; return False if it was charged in the meantime.
 
-        The message is written down if it is not yet, or what is heard later would charge it.
+        The message is written down if it is not yet, or what is heard later would charge it. What
+        was heard by now is done with.
         """
         async with self._engine.begin() as connection:
+            await inbox.handled_by_key(connection, Source.TWILIO, decision.event_keys)
             await messages.observe(connection, [decision.seen] if decision.seen else [])
             return await discards.discard(connection, decision.sid, decision.note)

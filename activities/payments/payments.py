@@ -41,10 +41,14 @@ class FetchedPayment:
 
 @dataclass(frozen=True, slots=True)
 class DiscardedPayment:
-    """A person's decision to leave a payment as it is: who, and why."""
+    """A person's decision to leave a payment as it is: who, and why.
+
+    `event_keys` are the events that are given up with it.
+    """
 
     payment_id: str
     note: str
+    event_keys: tuple[str, ...] = ()
 
 
 class PaymentActivities:
@@ -65,6 +69,7 @@ class PaymentActivities:
     async def discard_payment(self, decision: DiscardedPayment) -> None:
         """Record that a person gave the payment up: unless it is credited already, it never is."""
         async with self._engine.begin() as connection:
+            await inbox.handled_by_key(connection, Source.STRIPE, decision.event_keys)
             await payments.lock(connection, decision.payment_id)
             await payments.discard(connection, decision.payment_id, decision.note)
 

@@ -1,22 +1,32 @@
 """Walk down Stripe's lists of a period, and compare each page with the ledger."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import partial
+from operator import attrgetter
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-from stripe import StripeClient
+from stripe import (
+    APIConnectionError,
+    AuthenticationError,
+    PermissionError,  # noqa: A004
+    RateLimitError,
+    StripeClient,
+)
 from temporalio import activity
 
 from activities.payments.payments import as_recorded
 from activities.payments.stripe import read_intent, read_payment
 from activities.payments.stripe_answers import asking_stripe
 from activities.reconciliation import stripe_saved_cards
+from activities.reconciliation.isolation import add_findings
 from activities.reconciliation.runs import Comparing
-from activities.reconciliation.stripe_lists import FIRST, PAGE, Item, ListPage, list_page
+from activities.reconciliation.stripe_lists import FIRST, PAGE, Item, ListPage, Unread, list_page
 from activities.reconciliation.stripe_page import LedgerSide, known_of, recorded, suspects
 from activities.reconciliation.stripe_saved_cards import LookedAt, look_at_cards, mend
+from activities.temporal.isolation import each_apart
 from billing.errors import PaymentMissing
 from billing.ledger.entry import Entry, payment_credit_key
 from billing.ledger.wallet import Wallet
@@ -31,10 +41,11 @@ from billing.reconciliation.payment_comparison import (
     unfounded,
 )
 from billing.reconciliation.reconciliation import Finding, FindingOutcome, Progress, Run, RunStep
+from billing.reconciliation.uncompared import uncompared, unnamed
 from store.database import clock
 from store.ledger import ledger, wallets
 from store.payments import customers, disputes, payments
-from store.reconciliation import findings, ledger_side, runs
+from store.reconciliation import ledger_side, runs
 
 # After Stripe's lists comes one of the ledger's credits, each of which must have its payment.
 CREDITS = "credits"
@@ -83,7 +94,7 @@ class StripeReconciliation:
             if await runs.turn_page(
                 connection, at.run.run_id, progress.pages, compared.listed.reached, compared.checked
             ):
-                await findings.add(connection, at.run.run_id, _to_report(at.run, compared.found))
+                await add_findings(connection, at.run, _to_report(at.run, compared.found))
                 if not at.run.dry_run:
                     await mend(connection, compared.cards)
         return progress
@@ -101,11 +112,23 @@ class StripeReconciliation:
             items = await recorded(connection, listed.items, is_first=name == FIRST)
             listed = replace(listed, items=items)
             known = await known_of(connection, items)
-        looked_at = [
-            await self._look(one, known.given_up) for one in sorted(suspects(run, items, known))
-        ]
-        found = [one for one in looked_at if one and run.org_id in (None, one.org_id)]
-        return _Compared(listed, found, _count(run, listed.items, known.posted, found))
+        found = await self._look_apart(
+            run, suspects(run, items, known), partial(self._look, notes=known.given_up)
+        )
+        checked = _count(run, listed.items, known.posted, found)
+        unread = [_unread(run, one) for one in listed.unread]
+        return _Compared(listed, [*found, *unread], checked)
+
+    async def _look_apart(
+        self,
+        run: Run,
+        payment_ids: Iterable[str],
+        look: Callable[[str], Awaitable[Finding | None]],
+    ) -> list[Finding]:
+        """Look at payments; one that cannot be compared is left to its own process."""
+        looked = await each_apart(sorted(payment_ids), look, "payment {}".format, _is_of_all)
+        found = [one for one in looked.done if one and run.org_id in (None, one.org_id)]
+        return [*found, *(uncompared(run, one.one, one.problem) for one in looked.failed)]
 
     async def _look(self, payment_id: str, notes: Mapping[str, str]) -> Finding | None:
         """Read a payment in full, and compare it with all that the ledger has of it.
@@ -130,10 +153,16 @@ class StripeReconciliation:
         async with self._engine.connect() as connection:
             page = await ledger.topups(connection, window.since, window.until, after, PAGE)
         of_run = [entry for entry in page if run.org_id in (None, entry.org_id)]
-        looked_at = [unfounded(entry, await self._status_of(entry)) for entry in of_run]
+
+        async def look(entry: Entry) -> Finding | None:
+            return unfounded(entry, await self._status_of(entry))
+
+        looked = await each_apart(of_run, look, attrgetter("key"), _is_of_all)
+        unread = [unnamed(run, one.one.key, one.problem) for one in looked.failed]
+        found = [*(one for one in looked.done if one), *unread]
         more = len(page) == PAGE
         listed = ListPage((), f"{CREDITS}:{page[-1].entry_id}" if more else OPEN_DISPUTES)
-        return _Compared(listed, [one for one in looked_at if one], Counter())
+        return _Compared(listed, found, Counter())
 
     async def _compare_open_disputes(self, run: Run, after: str) -> _Compared:
         """Look at the payment of every dispute that is open here, however old it is.
@@ -142,10 +171,9 @@ class StripeReconciliation:
         """
         async with self._engine.connect() as connection:
             page = await disputes.open_here(connection, run.org_id, after, PAGE)
-        looked_at = [await self._look_if_known(one) for one in sorted(set(page.values()))]
+        found = await self._look_apart(run, set(page.values()), self._look_if_known)
         more = len(page) == PAGE
         listed = ListPage((), f"{OPEN_DISPUTES}:{max(page)}" if more else SAVED_CARDS)
-        found = [one for one in looked_at if one and run.org_id in (None, one.org_id)]
         return _Compared(listed, found, Counter())
 
     async def _compare_cards(self, run: Run, after: str) -> _Compared:
@@ -220,6 +248,20 @@ def _count(
         if item.is_counted and is_ours and run.org_id in (None, org_id):
             checked[org_id, item.created_at.date()] += 1
     return checked
+
+
+def _is_of_all(failure: Exception) -> bool:
+    """Return whether Stripe answers nobody, or not us."""
+    return isinstance(
+        failure, AuthenticationError | PermissionError | RateLimitError | APIConnectionError
+    )
+
+
+def _unread(run: Run, one: Unread) -> Finding:
+    """Return the finding of what cannot be read: the payment's own process asks Stripe for it."""
+    if one.payment_id is None:
+        return unnamed(run, one.place, one.problem)
+    return uncompared(run, one.payment_id, one.problem)
 
 
 def _next(progress: Progress, place: str | None) -> Progress:

@@ -14,12 +14,15 @@ from typing import Any
 from stripe import StripeClient, StripeObject
 
 from activities.payments.stripe_answers import LARGEST_PAGE, moment
+from activities.temporal.isolation import each_apart
 from billing.ledger.entry import payment_credit_key, refund_key, reversal_key
 from billing.payments.payment import OUR_PAYMENT_TYPES
 from billing.payments.refunds_and_disputes import UNDONE
 from billing.reconciliation.reconciliation import Window
 
 PAGE = LARGEST_PAGE
+# What Python can make a time of, and PostgreSQL can store: in seconds, the year 9999.
+_LATEST = 253_000_000_000
 # A session can be paid for a day after its creation, so sessions are listed from a day earlier on.
 _SESSION_LIFE = timedelta(days=1)
 # Events of what may happen long after something was created. Stripe lists those of 30 days.
@@ -63,12 +66,24 @@ class Item:
 class ListPage:
     """A page of a list, where the next page begins, and how far into the past this one reaches.
 
-    Only pages of the first list say how far. The others go over the same period again.
+    `unread` are objects that cannot be read: of which payment they are, if they say so, or else
+    their own id; and why. Only pages of the first list say how far. The others go over the same
+    period again.
     """
 
     items: Sequence[Item]
     next_place: str | None
     reached: datetime | None = None
+    unread: Sequence["Unread"] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """An object of a list that cannot be read: its payment, if it names one, its place, and why."""
+
+    payment_id: str | None
+    place: str
+    problem: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,10 +171,32 @@ async def list_page(
     params |= {**wanted.more, **({"starting_after": below} if below else {})}
     answer = await attrgetter(wanted.service)(client).list_async(params)
     objects = [_plain(one) for one in answer.data]
-    items = [item for one in objects if (item := wanted.item(one)) is not None]
+
+    async def read(one: Object) -> Item | None:
+        return wanted.item(one)
+
+    read_ = await each_apart(objects, read, lambda one: f"{name} {one.get('id')}")
+    if len(objects) > 1 and not read_.done:
+        raise read_.failed[0].failure
+    items = [item for item in read_.done if item is not None]
+    unread = [
+        Unread(_payment_of(name, one.one), f"{name}:{one.one.get('id')}", one.problem)
+        for one in read_.failed
+    ]
     next_place = f"{name}:{objects[-1]['id']}" if answer.has_more else _after(name, after_last)
-    reached = moment(objects[-1]["created"]) if objects and name == FIRST else None
-    return ListPage(items, next_place, reached)
+    reached = _created(objects[-1]) if objects and name == FIRST else None
+    return ListPage(items, next_place, reached, unread)
+
+
+def _created(listed: Object) -> datetime | None:
+    created = listed.get("created")
+    return moment(created) if isinstance(created, int) and 0 < created < _LATEST else None
+
+
+def _payment_of(name: str, listed: Object) -> str | None:
+    """Return the payment that something names which cannot be read."""
+    named = listed.get("id" if name == FIRST else "payment_intent")
+    return named if isinstance(named, str) else None
 
 
 def _after(name: str, after_last: str) -> str:

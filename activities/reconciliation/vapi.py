@@ -11,7 +11,9 @@ import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
+from activities.reconciliation.isolation import add_findings
 from activities.reconciliation.runs import Comparing
+from activities.temporal.isolation import Alone, apart, each_apart
 from activities.temporal.retry_after import require_success
 from billing.alerts.calls import correction_impossible
 from billing.calls.call import EndedCall
@@ -26,10 +28,11 @@ from billing.reconciliation.reconciliation import (
     Run,
     RunStep,
 )
+from billing.reconciliation.uncompared import uncompared, unnamed
 from store.alerts import alerts
 from store.calls import free_call_rules, owners
 from store.ledger import wallets
-from store.reconciliation import findings, ledger_side, runs
+from store.reconciliation import ledger_side, runs
 from store.tariffs import call_tariffs
 
 # Each call comes with its transcript, easily 50 kB. So many at a time are quick enough, and do not
@@ -70,16 +73,19 @@ class VapiReconciliation:
         if _is_stuck(listed, PAGE):
             activity.heartbeat()
             limit, listed = LARGEST_PAGE, await self._list(at, LARGEST_PAGE)
-        activity.heartbeat()
-        progress = _next(at.progress, listed, limit)
-        ended = [call_from_api(call) for call in listed if _is_due(call, at)]
+        read = await each_apart(listed, _read, lambda call: f"call {_id(call)}")
+        if len(listed) > 1 and not read.done:
+            raise read.failed[0].failure
+        progress = _next(at.progress, read.done, is_full=len(listed) == limit)
+        ended = [call_from_api(call) for call in read.done if _is_due(call, at)]
         async with self._engine.begin() as connection:
-            compared = await _compare(connection, at.run, ended)
-            reached = datetime.fromisoformat(listed[-1]["createdAt"]) if listed else None
+            compared = await _compare_apart(connection, at.run, ended)
+            reached = datetime.fromisoformat(read.done[-1]["createdAt"]) if read.done else None
             if await runs.turn_page(
                 connection, at.run.run_id, progress.pages, reached, compared.checked
             ):
-                await findings.add(connection, at.run.run_id, compared.found)
+                unread = [_unread(at.run, progress.pages, failed) for failed in read.failed]
+                await add_findings(connection, at.run, [*compared.found, *unread])
                 await _tell(connection, at.run, compared.found)
         return progress
 
@@ -116,21 +122,47 @@ def _is_of_earlier(progress: Progress) -> bool:
 
 def _is_stuck(listed: Sequence[JsonObject], limit: int) -> bool:
     """Return whether a full page is of one instant, so that the next page would be the same."""
-    return len(listed) == limit and listed[0]["createdAt"] == listed[-1]["createdAt"]
+    created = [one.get("createdAt") if isinstance(one, Mapping) else None for one in listed]
+    return len(listed) == limit and all(one == created[0] for one in created)
 
 
-def _next(progress: Progress, listed: Sequence[JsonObject], limit: int) -> Progress:
+async def _read(call: Any) -> JsonObject:
+    """Return a call of the list; raise ValueError for what is none."""
+    if _id(call) is None:
+        raise ValueError("no call, or one without an id")
+    read: JsonObject = call
+    datetime.fromisoformat(str(read.get("createdAt")))
+    if has_ended(read):
+        call_from_api(read)
+    return read
+
+
+def _id(call: object) -> str | None:
+    """Return the id of a call, if it is one, and has one that can be stored."""
+    named = call.get("id") if isinstance(call, Mapping) else None
+    return named if isinstance(named, str) and named and "\0" not in named else None
+
+
+def _unread(run: Run, pages: int, failed: Alone[JsonObject]) -> Finding:
+    """Return the finding of what cannot be read: the call's own process asks Vapi for it."""
+    named = _id(failed.one)
+    if named is None:
+        return unnamed(run, f"page {pages}", failed.problem)
+    return uncompared(run, named, failed.problem)
+
+
+def _next(progress: Progress, listed: Sequence[JsonObject], *, is_full: bool) -> Progress:
     """Return where the next page begins: at the last call's instant, which others may share.
 
     Raise ListingStuck if the whole page is of that instant.
     """
     pages, before = progress.pages + 1, EARLIER if _is_of_earlier(progress) else ""
-    if len(listed) < limit and not before:
+    if not is_full and not before:
         return replace(progress, pages=pages, below=EARLIER, seen=())
-    if len(listed) < limit:
+    if not is_full:
         return replace(progress, pages=pages, step=RunStep.RECOVERING, below=None, seen=())
     last = listed[-1]["createdAt"]
-    if _is_stuck(listed, limit):
+    if listed[0]["createdAt"] == last:
         raise ListingStuck(
             f"Vapi lists {len(listed)} calls created at {last}, and no way past them"
         )
@@ -155,6 +187,21 @@ async def _tell(connection: AsyncConnection, run: Run, found: Sequence[Finding])
         if one.outcome is FindingOutcome.REPORTED and not run.dry_run:
             alert = correction_impossible(one.subject, one.org_id, one.detail, run.started_at)
             await alerts.tell(connection, alert)
+
+
+async def _compare_apart(
+    connection: AsyncConnection, run: Run, listed: Sequence[EndedCall]
+) -> _Compared:
+    """Compare calls; one that cannot be compared is left to its own process, and stops no other."""
+
+    async def compare_part(part: Sequence[EndedCall]) -> Sequence[_Compared]:
+        async with connection.begin_nested():
+            return [await _compare(connection, run, part)]
+
+    compared = await apart(listed, compare_part, lambda call: f"call {call.call_id}")
+    found = [finding for one in compared.done for finding in one.found]
+    found += [uncompared(run, one.one.call_id, one.problem) for one in compared.failed]
+    return _Compared(found, sum((one.checked for one in compared.done), Counter()))
 
 
 async def _compare(connection: AsyncConnection, run: Run, listed: Sequence[EndedCall]) -> _Compared:

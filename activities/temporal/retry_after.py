@@ -8,6 +8,9 @@ import httpx
 from temporalio.exceptions import ApplicationError
 
 _LONGEST = timedelta(minutes=5)
+# More of them than this say no more than that it is long.
+_MOST_DIGITS = 9
+RATE_LIMITED = "rate_limited"
 
 
 def retry_after(headers: Mapping[str, str] | None, message: str) -> ApplicationError:
@@ -19,8 +22,10 @@ def retry_after(headers: Mapping[str, str] | None, message: str) -> ApplicationE
     seconds = {name.lower(): value for name, value in (headers or {}).items()}.get(
         "retry-after", ""
     )
-    delay = min(timedelta(seconds=int(seconds)), _LONGEST) if seconds.isdigit() else None
-    return ApplicationError(message, type="rate_limited", next_retry_delay=delay)
+    is_number = seconds.isascii() and seconds.isdigit()
+    longest = int(_LONGEST.total_seconds())
+    delay = timedelta(seconds=min(int(seconds[:_MOST_DIGITS]), longest)) if is_number else None
+    return ApplicationError(message, type=RATE_LIMITED, next_retry_delay=delay)
 
 
 def require_success(answer: httpx.Response, provider: str) -> None:

@@ -6,13 +6,18 @@ from dataclasses import dataclass, replace
 KEEP_IDEMPOTENCY_KEYS_DAYS = 30
 
 
+# How many a sweep names.
+MOST_FAILED = 100
+
+
 @dataclass(frozen=True, slots=True)
 class EmptiedBatch:
     """A batch of events in the order of their ids, up to event `last`.
 
     `old` of them were old enough, and `emptied` lost their bodies. `left` had to keep them, from
     event `first_left` on: such an event waits, or another transaction works on it. `more` says that
-    another batch may follow.
+    another batch may follow. Of those that are left, `failed` are events that PostgreSQL cannot
+    write.
     """
 
     last: int
@@ -21,6 +26,7 @@ class EmptiedBatch:
     left: int = 0
     first_left: int | None = None
     more: bool = False
+    failed: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +34,8 @@ class Sweep:
     """How far a sweep of the inbox has come.
 
     It goes on after event `reached`. Up to event `clean` no body is left, so the next sweep begins
-    there. `more` says that there may be more events that are old enough. The rest are counts.
+    there. `more` says that there may be more events that are old enough. `failed` names some events
+    whose bodies cannot be removed; the next sweep tries again. The rest are counts.
     """
 
     reached: int = 0
@@ -38,6 +45,7 @@ class Sweep:
     left: int = 0
     forgotten_keys: int = 0
     more: bool = True
+    failed: tuple[int, ...] = ()
 
     def after(self, batch: EmptiedBatch) -> "Sweep":
         """Return the sweep with a batch counted in.
@@ -55,6 +63,7 @@ class Sweep:
             emptied=self.emptied + batch.emptied,
             left=self.left + batch.left,
             more=batch.more,
+            failed=(*self.failed, *batch.failed)[:MOST_FAILED],
         )
 
 

@@ -44,6 +44,7 @@ class Check(StrEnum):
     ENTRY_WITHOUT_DISPUTE = "entry_without_dispute"
     WAITING_WITHOUT_PROCESS = "waiting_without_process"
     WAITING_THOUGH_PAYABLE = "waiting_though_payable"
+    NOT_CHECKED = "not_checked"
 
 
 # Stands for the wallet of the entry's own organisation in `MOVES`.

@@ -134,6 +134,7 @@ class Message:
     """A message as it is known: its highest status seen, and Twilio's facts once they are read.
 
     `org_id` is its owner, once one was found. It stays that, whoever has the sender afterwards.
+    `priced_minor` is what it cost when it was priced last.
     """
 
     sid: str
@@ -142,6 +143,7 @@ class Message:
     state: MessageState
     facts: MessageFacts | None = None
     org_id: str | None = None
+    priced_minor: int | None = None
 
     @property
     def channel(self) -> Channel | None:
@@ -222,13 +224,14 @@ class MessageNews:
 class DiscardedMessage:
     """A person's decision to give a charge up: who, and why.
 
-    `seen` is what was first heard of the message, for nothing may be written down of it yet. Older
-    processes do not say it.
+    `seen` is what was first heard of the message, for nothing may be written down of it yet.
+    `event_keys` are the callbacks that are given up with it. Older processes say neither.
     """
 
     sid: str
     note: str
     seen: SeenMessage | None = None
+    event_keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

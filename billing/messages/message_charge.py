@@ -19,13 +19,7 @@ from billing.ledger.entry import (
     wallet_account,
 )
 from billing.ledger.wallet import Wallet, is_short
-from billing.messages.message import (
-    Message,
-    MessageBill,
-    MessageFacts,
-    MessageState,
-    MessageStatus,
-)
+from billing.messages.message import Message, MessageBill, MessageFacts, MessageState, MessageStatus
 from billing.tariffs.channel import Channel
 from billing.tariffs.sms_tariff import (
     MessageCharge,

@@ -15,7 +15,7 @@ from billing.ledger.entry import (
     same_again,
     wallet_account,
 )
-from billing.ledger.money import Currency, Money
+from billing.ledger.money import LARGEST_MINOR, Currency, Money
 from billing.ledger.wallet import Wallet
 from billing.payments.refunds_and_disputes import Dispute, Refund, dispute_entries, refund_entries
 
@@ -91,8 +91,8 @@ def as_asked_for(payment: Payment, asked: AskedFor | None) -> Payment:
 
 
 def received(payment: Payment) -> Money | None:
-    """Return what the card paid; None when that is in a currency that no wallet has."""
-    if payment.currency not in set(Currency):
+    """Return what the card paid; None when no wallet has its currency, or can hold so much."""
+    if payment.currency not in set(Currency) or abs(payment.received_minor) > LARGEST_MINOR:
         return None
     return Money(payment.received_minor, Currency(payment.currency))
 
@@ -226,10 +226,12 @@ def _is_a_release(refund: Refund, payment: Payment) -> bool:
 def _is_what_was_asked_for(payment: Payment) -> bool:
     """Return whether the card was asked for the platform's amount, and paid no more than that.
 
-    If it paid less, somebody captured less on purpose: by default Stripe captures everything.
+    If it paid less, somebody captured less on purpose: by default Stripe captures everything. More
+    than anybody can pay is a mistake.
     """
     intended = payment.received_minor if payment.intended_minor is None else payment.intended_minor
-    return payment.expected_minor == intended and 0 < payment.received_minor <= intended
+    most = min(intended, LARGEST_MINOR)
+    return payment.expected_minor == intended and 0 < payment.received_minor <= most
 
 
 def _names_two_organizations(payment: Payment) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import case, func, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -21,6 +22,8 @@ from store.schema import alerts as table
 
 # The number of an advisory lock. Any will do that no other lock of ours has.
 _WATCH_LOCK = 0x5741544348
+_FACTS = TypeAdapter(list[tuple[str, str]])
+_LEVELS = {level.value: level for level in AlertLevel}
 _WAITS = (table.c.delivered_at.is_(None), table.c.problem.is_(None))
 
 _given = rowset((alarms.c.alarm, alarms.c.depth))
@@ -192,14 +195,22 @@ def _row(alert: Alert) -> dict[str, Any]:
 def _alert(row: Any) -> Alert:
     return Alert(
         key=row.key,
-        level=AlertLevel(row.level),
+        level=_LEVELS.get(row.level, AlertLevel.HIGH),
         title=row.title,
         text=row.text,
         org_id=row.org_id,
-        facts=tuple((name, value) for name, value in row.facts),
+        facts=_facts(row.facts),
         workflow_id=row.workflow_id,
         view=row.view,
     )
+
+
+def _facts(written: Any) -> tuple[tuple[str, str], ...]:
+    """Read facts; those that nobody can read are left out, for an alert is told all the same."""
+    try:
+        return tuple(_FACTS.validate_python(written))
+    except ValidationError:
+        return ()
 
 
 def _record(row: Any) -> AlertRecord:

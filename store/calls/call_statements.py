@@ -9,7 +9,7 @@ from store.database.rowset import rowset
 from store.schema import calls as table
 from store.schema import calls_in_progress
 
-_FINAL = [state for state in CallState if not state.waits]
+FINAL = [state for state in CallState if not state.waits]
 
 _CHARGE = (
     "billed_seconds",
@@ -39,7 +39,7 @@ RECORD = _new.on_conflict_do_update(
     index_elements=["call_id"],
     set_={**_updated, "updated_at": func.now()},
     where=or_(
-        table.c.state.not_in(_FINAL),
+        table.c.state.not_in(FINAL),
         and_(
             table.c.state == CallState.SETTLED,
             table.c.correction_given_up.is_(False),

@@ -1,11 +1,10 @@
 """Calls: charge them in sets, and keep what became of each."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.calls.call import (
@@ -20,7 +19,7 @@ from billing.calls.call import (
 from billing.calls.call_record import CallRecord
 from billing.calls.ended_reason import FreeRule
 from billing.calls.facts import merge
-from billing.ledger.entry import Outcome, Posting
+from billing.ledger.entry import Outcome, Posting, Transfer
 from billing.ledger.wallet import Wallet
 from billing.tariffs.tariff import Charge
 from store.calls import owners
@@ -31,20 +30,7 @@ from store.calls.owners import Payers
 from store.database import additions
 from store.database.additions import Addition
 from store.ledger import ledger
-from store.schema import calls as table
 from store.tariffs import call_tariffs
-
-
-@dataclass(frozen=True, slots=True)
-class WaitingCall:
-    """A call that could not be settled, and why."""
-
-    call: EndedCall
-    state: CallState
-
-
-# What a call waits for. A row of version 0.1 says only what the call costs.
-_OWED = func.coalesce(table.c.waiting_minor, table.c.amount_minor, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +38,14 @@ class LockedCalls:
     """Calls that are locked: what is known of each by its id, and when; `now` is PostgreSQL's.
 
     `caps` are how long the gate let them in for, as long as it is not in their facts. `rules` say
-    which ends make calls free.
+    which ends make calls free. `refused_minor` is what the wallet was refused for.
     """
 
     records: Mapping[str, CallRecord]
     caps: Mapping[str, int]
     now: datetime | None
     rules: Sequence[FreeRule] = ()
+    refused_minor: Mapping[str, int] = field(default_factory=dict)
 
     def with_known(self, call: EndedCall) -> EndedCall:
         """Return what is known of a call, now that this is told of it."""
@@ -67,6 +54,14 @@ class LockedCalls:
             call = merge(EndedCall(call.call_id, cap_seconds=cap), call)
         record = self.records.get(call.call_id)
         return merge(record.call, call) if record else call
+
+    def was_refused(self, call_id: str, transfer: Transfer) -> bool:
+        """Return whether a call is known to wait for its wallet to pay this very amount."""
+        record = self.records.get(call_id)
+        if record is None or record.state is not CallState.DEBT_LIMIT:
+            return False
+        is_same = self.refused_minor.get(call_id) == transfer.amount.amount_minor
+        return is_same and record.org_id == transfer.org_id
 
 
 async def charge(
@@ -77,8 +72,8 @@ async def charge(
     Both lanes come here. In the caller's transaction: lock the calls, add what is told to what is
     known of each, find the organisations, lock their wallets in id order, rate, post what a wallet
     can pay, and record where every call now stands, so that a refused charge is known to wait in
-    the same instant in which it is refused. `settled_by` names the workflow if it is another than
-    the call's own.
+    the same instant in which it is refused. What is refused as before is neither told nor recorded
+    again. `settled_by` names the workflow if it is another than the call's own.
     """
     known = await lock(connection, [call.call_id for call in calls])
     if known.now is None:
@@ -90,12 +85,20 @@ async def charge(
     wallets_of = {call.call_id: payers.wallet(call.call_id) for call in calls}
     open_calls = [call for call in calls if call.call_id not in decided]
     rated = decided | await _rated(connection, open_calls, wallets_of, known.now, known.rules)
-    postings = await _post(connection, payers, rated, calls)
+    transfers = _transfers(payers, rated, calls)
+    refused_before = {one for one in transfers if known.was_refused(one, transfers[one])}
+    postings = await _post(connection, payers, transfers, refused_before)
     bills = [
         bill(one, wallets_of[one], rated[one], postings.get(one), unknown[one])
         for one in (call.call_id for call in calls)
     ]
-    billed = zip(calls, bills, strict=True)
+    billed = [
+        (call, one)
+        for call, one in zip(calls, bills, strict=True)
+        if one.state is not CallState.DEBT_LIMIT
+        or one.call_id not in refused_before
+        or known.records[one.call_id].call != call
+    ]
     await _record(connection, known.records, decided, billed, settled_by)
     return bills
 
@@ -113,6 +116,7 @@ async def lock(connection: AsyncConnection, call_ids: Collection[str]) -> Locked
         caps={row.of: row.cap_seconds for row in rows if row.cap_seconds is not None},
         now=rows[0].now if rows else None,
         rules=RULES.validate_python(rows[0].free_call_rules or ()) if rows else (),
+        refused_minor={row.of: row.waiting_minor for row in rows if row.waiting_minor is not None},
     )
 
 
@@ -126,40 +130,6 @@ def fact_columns(call: EndedCall) -> dict[str, Any]:
         "ended_reason": call.ended_reason,
         "provider_cost_usd": None if cost is None else str(cost),
     }
-
-
-async def waiting(
-    connection: AsyncConnection, wallet: Wallet, limit: int
-) -> dict[str, WaitingCall]:
-    """Read the calls that wait for an organisation, by id, oldest first.
-
-    They wait for money that its wallet has by now, or waited for a registration by which they are
-    known as its own now. What it cannot pay is left out, and so holds up nothing that it can.
-    """
-    org_id = wallet.org_id
-    query = (
-        select(table.c.call_id, table.c.facts, table.c.state)
-        .where(
-            or_(
-                and_(waits_for_money(org_id), wallet.spendable_minor >= _OWED),
-                and_(
-                    table.c.state == CallState.UNKNOWN_ASSISTANT,
-                    owners.came_to_be_of(org_id),
-                ),
-            )
-        )
-        .order_by(table.c.ended_at, table.c.call_id)
-        .limit(limit)
-    )
-    return {
-        row.call_id: WaitingCall(FACTS.validate_python(row.facts), CallState(row.state))
-        for row in await connection.execute(query)
-    }
-
-
-def waits_for_money(org_id: str) -> ColumnElement[bool]:
-    """Return the condition for the calls that an organisation could not pay."""
-    return and_(table.c.org_id == org_id, table.c.state == CallState.DEBT_LIMIT)
 
 
 async def _rated(
@@ -200,20 +170,27 @@ def _decided(known: Mapping[str, CallRecord]) -> dict[str, Charge | CallState]:
     return {**discarded, **stands}
 
 
-async def _post(
-    connection: AsyncConnection,
-    payers: Payers,
-    rated: Mapping[str, Charge | CallState],
-    calls: Iterable[EndedCall],
-) -> dict[str, Posting]:
-    """Post what is to be charged or corrected; return the postings by call id."""
-    transfers = {
+def _transfers(
+    payers: Payers, rated: Mapping[str, Charge | CallState], calls: Iterable[EndedCall]
+) -> dict[str, Transfer]:
+    """Return what is to be charged or corrected, by call id."""
+    return {
         call.call_id: transfer
         for call in calls
         if isinstance(charge := rated[call.call_id], Charge)
         and (transfer := payers.transfer(call, charge))
     }
-    postings = await ledger.post_locked(connection, payers.locked, list(transfers.values()))
+
+
+async def _post(
+    connection: AsyncConnection,
+    payers: Payers,
+    transfers: Mapping[str, Transfer],
+    refused_before: Iterable[str],
+) -> dict[str, Posting]:
+    """Post what is to be charged or corrected; return the postings by call id."""
+    again = {transfers[call_id].key for call_id in refused_before}
+    postings = await ledger.post_locked(connection, payers.locked, [*transfers.values()], again)
     return dict(zip(transfers, postings, strict=True))
 
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Column, Double, Executable, case, cast, func, literal_column, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -61,12 +61,15 @@ _REPLACE_IGNORED = (
 
 @dataclass(frozen=True, slots=True)
 class DueEvent:
-    """An accepted event that nothing has settled yet, with the facts that were kept of it."""
+    """An accepted event that nothing has settled yet, with the facts that were kept of it.
+
+    `facts` are None if nobody can read them, nor begin a process without them.
+    """
 
     event_id: int
     key: str
     subject: str
-    facts: EndedCall | SeenMessage | PaymentHint
+    facts: EndedCall | SeenMessage | PaymentHint | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +112,8 @@ async def _made(
 async def take_due(connection: AsyncConnection, drain: Drain, limit: int) -> list[DueEvent]:
     """Lock up to `limit` events of a drain that are due, the longest first.
 
-    The locks last until the transaction ends. Events that another drain holds are passed over.
+    The locks last until the transaction ends. Events that another drain holds are passed over. A
+    report that nobody can read says at least that its call has ended.
     """
     sources = [source for source, one in HANDLING.items() if one.drain is drain]
     query = (
@@ -208,5 +212,14 @@ def _facts(event: WebhookEvent) -> dict[str, Any] | None:
 
 
 def _due(row: Any) -> DueEvent:
-    kept = kept_facts(Source(row.source), row.facts)
-    return DueEvent(row.event_id, row.key, row.subject, kept or PaymentHint(row.subject, row.key))
+    source = Source(row.source)
+    facts = PaymentHint(row.subject, row.key) if source is Source.STRIPE else _facts_of(source, row)
+    return DueEvent(row.event_id, row.key, row.subject, facts)
+
+
+def _facts_of(source: Source, row: Any) -> EndedCall | SeenMessage | None:
+    try:
+        facts: EndedCall | SeenMessage | None = kept_facts(source, row.facts)
+    except ValidationError:
+        facts = None
+    return EndedCall(row.subject) if facts is None and source is Source.VAPI else facts

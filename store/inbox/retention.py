@@ -4,7 +4,7 @@ It goes in small batches. SKIP LOCKED passes over rows that another transaction 
 nobody waits for this, and this waits for nobody.
 """
 
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Sequence
 
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -64,14 +64,30 @@ _FORGET = text("""
 """)
 
 
+Emptying = Callable[[AsyncConnection, Sequence[int]], Awaitable[Sequence[int]]]
+
+
+async def empty(connection: AsyncConnection, event_ids: Sequence[int]) -> list[int]:
+    """Remove the bodies of those that do not wait and are not in use; return which.
+
+    Rows, keys and facts stay, so that an event that comes again is a duplicate. Of Stripe's events
+    the ids and amounts stay that the audit compares.
+    """
+    given = {
+        "event_ids": list(event_ids),
+        "kept": list(_KEPT),
+        "kept_metadata": list(_KEPT_METADATA),
+    }
+    return [row.event_id for row in await connection.execute(_EMPTY, given)]
+
+
 async def empty_bodies(
-    connection: AsyncConnection, after: int, days: int, limit: int
+    connection: AsyncConnection, after: int, days: int, limit: int, emptying: Emptying = empty
 ) -> EmptiedBatch:
     """Remove the bodies among the `limit` events after event `after`.
 
-    Removed are those that came more than `days` days ago and do not wait. Rows, keys and facts
-    stay, so that an event that comes again is a duplicate. Of Stripe's events the ids and amounts
-    stay that the audit compares.
+    Removed are those that came more than `days` days ago and do not wait. `emptying` does it as
+    `empty` does, or stops at less.
     """
     table = webhook_events.c
     is_old = table.received_at < func.now() - func.make_interval(0, 0, 0, days)
@@ -86,7 +102,7 @@ async def empty_bodies(
     young = next((place for place, row in enumerate(rows) if not row.is_old), len(rows))
     old = rows[:young]
     full = [row.event_id for row in old if row.body_removed_at is None]
-    left = set(full) - await _empty(connection, full) if full else set[int]()
+    left = set(full) - set(await emptying(connection, full)) if full else set[int]()
     return EmptiedBatch(
         last=old[-1].event_id if old else after,
         old=len(old),
@@ -100,12 +116,3 @@ async def empty_bodies(
 async def forget_keys(connection: AsyncConnection, days: int, limit: int) -> int:
     """Forget up to `limit` requests that were answered, or given up, more than `days` days ago."""
     return (await connection.execute(_FORGET, {"days": days, "limit": limit})).rowcount
-
-
-async def _empty(connection: AsyncConnection, event_ids: Collection[int]) -> set[int]:
-    given = {
-        "event_ids": list(event_ids),
-        "kept": list(_KEPT),
-        "kept_metadata": list(_KEPT_METADATA),
-    }
-    return {row.event_id for row in await connection.execute(_EMPTY, given)}

@@ -14,12 +14,12 @@ from store.schema import audits
 
 _FLAWS = TypeAdapter(tuple[Flaw, ...])
 
-_OF_ORGANIZATIONS: Mapping[Check, str] = {
+OF_ORGANIZATIONS: Mapping[Check, str] = {
     **audit_ledger.OF_ORGANIZATIONS,
     **audit_usage.OF_ORGANIZATIONS,
     **audit_payments.OF_ORGANIZATIONS,
 }
-_OF_WEBHOOKS: Mapping[Check, str] = {**audit_usage.OF_WEBHOOKS, **audit_payments.OF_WEBHOOKS}
+OF_WEBHOOKS: Mapping[Check, str] = {**audit_usage.OF_WEBHOOKS, **audit_payments.OF_WEBHOOKS}
 
 
 async def of_organizations(connection: AsyncConnection, org_ids: Collection[str]) -> list[Flaw]:
@@ -27,12 +27,32 @@ async def of_organizations(connection: AsyncConnection, org_ids: Collection[str]
 
     The caller's transaction must be a snapshot, or money that moves meanwhile looks like a flaw.
     """
-    return await _flaws(connection, _OF_ORGANIZATIONS, org_ids=list(org_ids))
+    return [
+        flaw for check in OF_ORGANIZATIONS for flaw in await of_check(connection, check, org_ids)
+    ]
 
 
-async def of_webhooks(connection: AsyncConnection, *, untyped_are_ours: bool) -> list[Flaw]:
+async def of_check(
+    connection: AsyncConnection, check: Check, org_ids: Collection[str]
+) -> list[Flaw]:
+    """Return the flaws of some organisations that one check finds."""
+    return await _flaws(connection, check, OF_ORGANIZATIONS[check], org_ids=list(org_ids))
+
+
+async def of_webhooks(
+    connection: AsyncConnection,
+    checks: Collection[Check] = OF_WEBHOOKS.keys(),
+    *,
+    untyped_are_ours: bool,
+) -> list[Flaw]:
     """Return the flaws of webhooks: those that were handled and came to nothing."""
-    return await _flaws(connection, _OF_WEBHOOKS, untyped_are_ours=untyped_are_ours)
+    return [
+        flaw
+        for check in checks
+        for flaw in await _flaws(
+            connection, check, OF_WEBHOOKS[check], untyped_are_ours=untyped_are_ours
+        )
+    ]
 
 
 async def count_entries(connection: AsyncConnection, org_ids: Collection[str]) -> int:
@@ -59,13 +79,10 @@ async def page(connection: AsyncConnection, before: int | None, limit: int) -> l
 
 
 async def _flaws(
-    connection: AsyncConnection, queries: Mapping[Check, str], **given: list[str] | bool
+    connection: AsyncConnection, check: Check, query: str, **given: list[str] | bool
 ) -> list[Flaw]:
-    return [
-        _flaw(check, row)
-        for check, query in queries.items()
-        for row in (await connection.execute(text(query), given)).mappings()
-    ]
+    found = await connection.execute(text(query), given)
+    return [_flaw(check, row) for row in found.mappings()]
 
 
 def _flaw(check: Check, row: RowMapping) -> Flaw:

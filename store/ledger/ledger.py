@@ -47,12 +47,16 @@ async def post(connection: AsyncConnection, transfers: Sequence[Transfer]) -> li
 
 
 async def post_locked(
-    connection: AsyncConnection, locked: Mapping[str, Wallet], transfers: Sequence[Transfer]
+    connection: AsyncConnection,
+    locked: Mapping[str, Wallet],
+    transfers: Sequence[Transfer],
+    refused_before: Collection[str] = (),
 ) -> list[Posting]:
     """Post transfers on wallets that this transaction has locked already.
 
     All postings are made here, and each is written into the transaction's journal. The locks come
-    before the keys are read, so that nobody else can post the same key in between.
+    before the keys are read, so that nobody else can post the same key in between. Of the keys
+    `refused_before` it is known that they wait for money: a refusal is no news then.
     """
     existing = await by_keys(connection, [transfer.key for transfer in transfers])
     decisions = decide_all(locked, transfers, existing)
@@ -61,7 +65,8 @@ async def post_locked(
         existing |= await _insert(connection, applied)
         await _set_balances(connection, applied)
     postings = [_posting(one, existing.get(one.transfer.key)) for one in decisions]
-    journal.write_down(connection, map(Operation, transfers, postings))
+    done = map(Operation, transfers, postings)
+    journal.write_down(connection, (one for one in done if _is_news(one, refused_before)))
     return postings
 
 
@@ -165,6 +170,11 @@ async def _set_balances(connection: AsyncConnection, applied: Iterable[TransferD
     last = {one.transfer.org_id: one.balance_after.amount_minor for one in applied}
     rows = [{"org_id": org_id, "balance_minor": balance} for org_id, balance in last.items()]
     await connection.execute(_SET_BALANCES, {"rows": rows})
+
+
+def _is_news(done: Operation, refused_before: Collection[str]) -> bool:
+    is_refused = done.posting.outcome is Outcome.REFUSED
+    return not is_refused or done.transfer.key not in refused_before
 
 
 def _row(decision: TransferDecision) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
+from sqlalchemy import and_, case, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -123,10 +123,12 @@ async def keep_facts(connection: AsyncConnection, facts: Mapping[str, MessageFac
 async def without_facts(connection: AsyncConnection, sids: Collection[str]) -> list[MessageRef]:
     """Return those of these messages that Twilio must be asked about.
 
-    They are those that were sent, or have ended, and whose facts or segments are not known.
+    They are those that were sent, or have ended, and whose facts or segments are not known. Of what
+    a person has given up nothing is asked.
     """
     query = select(table.c.sid, table.c.account_sid).where(
         table.c.sid == func.any(list(sids)),
+        table.c.state != MessageState.DISCARDED,
         table.c.status_rank >= MessageStatus.SENT.rank,
         or_(table.c.sent_at.is_(None), table.c.state == MessageState.UNKNOWN_SEGMENTS),
     )
@@ -166,52 +168,28 @@ async def settle(
     if any(one.free or one.rated is MessageState.NO_TARIFF for one in plans.values()):
         await additions.miss(connection, Addition.TARIFF)
         plans = await plan_all()
-    postings = await _post(connection, locked, plans)
+    refused_before = {sid for sid in sids if _was_refused(known[sid], plans[sid])}
+    postings = await _post(connection, locked, plans, refused_before)
     bills = [billed(known[sid], purses[sid], plans[sid], postings.get(sid)) for sid in sids]
-    await _record(connection, bills, settled_by)
+    news = [
+        one
+        for one in bills
+        if one.state is not MessageState.DEBT_LIMIT or one.sid not in refused_before
+    ]
+    await _record(connection, news, settled_by)
     return bills
-
-
-async def waiting(connection: AsyncConnection, wallet: Wallet, limit: int) -> dict[str, Message]:
-    """Lock and read the messages that wait for an organisation, oldest first, by their ids.
-
-    They wait for money that its wallet has by now, or waited for a registration by which they are
-    known as its own now. The two conditions have a partial index each.
-    """
-    org_id = wallet.org_id
-    query = (
-        select(table)
-        .where(
-            or_(
-                and_(waits_for_money(org_id), table.c.amount_minor <= wallet.spendable_minor),
-                and_(
-                    table.c.state == MessageState.UNKNOWN_SENDER,
-                    owners.came_to_be_of(org_id),
-                ),
-            )
-        )
-        .order_by(table.c.sent_at, table.c.sid)
-        .limit(limit)
-        .with_for_update()
-    )
-    return {row.sid: _message(row) for row in await connection.execute(query)}
-
-
-def waits_for_money(org_id: str) -> ColumnElement[bool]:
-    """Return the condition for the messages that an organisation could not pay."""
-    return and_(table.c.org_id == org_id, table.c.state == MessageState.DEBT_LIMIT)
 
 
 async def read_many(connection: AsyncConnection, sids: Collection[str]) -> list[Message]:
     """Read what is known of messages, without a lock."""
     query = select(table).where(table.c.sid == func.any(list(sids)))
-    return [_message(row) for row in await connection.execute(query)]
+    return [message_of(row) for row in await connection.execute(query)]
 
 
 async def _locked(connection: AsyncConnection, sids: Collection[str]) -> dict[str, Message]:
     query = select(table).where(table.c.sid == func.any(list(sids))).order_by(table.c.sid)
     found = await connection.execute(query.with_for_update())
-    return {row.sid: _message(row) for row in found}
+    return {row.sid: message_of(row) for row in found}
 
 
 async def _posted(connection: AsyncConnection, sids: Collection[str]) -> dict[str, MessageEntries]:
@@ -224,11 +202,24 @@ async def _posted(connection: AsyncConnection, sids: Collection[str]) -> dict[st
     }
 
 
+def _was_refused(known: Message, planned: MessagePlan) -> bool:
+    """Return whether a message is known to wait for its wallet to pay this very amount."""
+    transfer = planned.transfer
+    if transfer is None or known.state is not MessageState.DEBT_LIMIT:
+        return False
+    is_same = known.priced_minor == transfer.amount.amount_minor
+    return is_same and known.org_id == transfer.org_id
+
+
 async def _post(
-    connection: AsyncConnection, locked: Mapping[str, Wallet], plans: Mapping[str, MessagePlan]
+    connection: AsyncConnection,
+    locked: Mapping[str, Wallet],
+    plans: Mapping[str, MessagePlan],
+    refused_before: Collection[str],
 ) -> dict[str, Posting]:
     transfers = {sid: one.transfer for sid, one in plans.items() if one.transfer is not None}
-    postings = await ledger.post_locked(connection, locked, list(transfers.values()))
+    again = {one.key for sid, one in transfers.items() if sid in refused_before}
+    postings = await ledger.post_locked(connection, locked, [*transfers.values()], again)
     return dict(zip(transfers, postings, strict=True))
 
 
@@ -256,7 +247,8 @@ def _is_free_at_first(message: Message) -> bool:
     return message.channel is not None and message.channel.is_free_at_first
 
 
-def _message(row: Any) -> Message:
+def message_of(row: Any) -> Message:
+    """Return what a message's row holds."""
     facts = None
     if row.sent_at is not None:
         found = {name: getattr(row, name) for name in _FACTS}
@@ -269,4 +261,5 @@ def _message(row: Any) -> Message:
         MessageState(row.state),
         facts,
         row.org_id,
+        row.amount_minor,
     )

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.messages.message import MessageStatus, SeenMessage
+from billing.messages.message import MessageState, MessageStatus, SeenMessage
 from store.schema import messages as table
 
 # A message that no workflow watches gets one if its end is not known after this long.
@@ -18,6 +18,7 @@ async def watched(connection: AsyncConnection, sids: Collection[str]) -> set[str
     """Return those of these messages whose end a workflow of their own waits for."""
     query = select(table.c.sid).where(
         table.c.sid == func.any(list(sids)),
+        table.c.state != MessageState.DISCARDED,
         table.c.watch_at.is_(None),
         table.c.status_rank < MessageStatus.DELIVERED.rank,
     )

@@ -5,6 +5,7 @@ import logging
 import traceback
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +13,7 @@ import httpx
 import pytest
 import structlog
 from pydantic import SecretStr
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
@@ -257,3 +259,48 @@ async def test_a_proxys_page_that_names_the_webhook_is_not_passed_on(
     [record] = await records(engine_apart)
     assert record.problem == "Slack answered 403: no reason that can be told"
     assert SECRET not in f"{logged} {caplog.text}"
+
+
+async def deliver_at_the_third_try(engine: AsyncEngine, hook: SlackWebhook) -> AlertDelivery:
+    trying = ActivityEnvironment()
+    trying.info = replace(trying.info, attempt=3)
+    return await trying.run(AlertActivities(engine, hook).deliver)
+
+
+async def test_an_alert_that_alone_makes_slack_fail_holds_up_no_other(
+    engine_apart: AsyncEngine, slack: SlackStandIn, hook: SlackWebhook
+) -> None:
+    """It is tried again, and the rest has been told."""
+    told = numbered(3, engine_apart)
+    await stored(engine_apart, *told)
+    await slack.misbehave(kind="status", status=500)
+    with pytest.raises(ApplicationError):
+        await deliver_at_the_third_try(engine_apart, hook)
+    assert await titles(slack, *told) == [f"High: {alert.title}" for alert in told[1:]]
+    assert await deliver(engine_apart, hook) == AlertDelivery(1, 0, more=False)
+
+
+async def test_two_alerts_that_make_slack_fail_are_an_outage(
+    engine_apart: AsyncEngine, slack: SlackStandIn, hook: SlackWebhook
+) -> None:
+    told = numbered(3, engine_apart)
+    await stored(engine_apart, *told)
+    await slack.misbehave(kind="status", status=500, times=2)
+    with pytest.raises(ApplicationError):
+        await deliver_at_the_third_try(engine_apart, hook)
+    assert await titles(slack, *told) == []
+
+
+@pytest.mark.parametrize("edit", ["level = 'urgent'", "facts = '[[1]]'", "facts = '7'"])
+async def test_an_alert_that_was_edited_is_told_all_the_same(
+    engine_apart: AsyncEngine, slack: SlackStandIn, hook: SlackWebhook, edit: str
+) -> None:
+    told = numbered(2, engine_apart)
+    await stored(engine_apart, *told)
+    async with engine_apart.begin() as connection:
+        await connection.execute(
+            text(f"UPDATE alerts SET {edit} WHERE key = :key"),  # noqa: S608
+            {"key": told[0].key},
+        )
+    assert await deliver(engine_apart, hook) == AlertDelivery(2, 0, more=False)
+    assert await titles(slack, *told) == [f"High: {alert.title}" for alert in told]

@@ -13,14 +13,7 @@ from devstack.stack import Stack
 from store.calls import calls
 from store.messages import messages
 from tests.support.command_line import callwallet
-from tests.support.factories import (
-    NOON,
-    a_sender,
-    a_sid,
-    an_assistant,
-    an_organization,
-    ended_call,
-)
+from tests.support.factories import NOON, a_sender, a_sid, an_assistant, an_organization, ended_call
 
 
 async def test_a_charge_is_explained_line_by_line(stack: Stack, engine: AsyncEngine) -> None:

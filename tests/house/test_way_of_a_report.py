@@ -54,6 +54,7 @@ BESIDE = {
     "activities/inbox/inbox.py",
     "activities/inbox/isolation.py",
     "activities/messages/message_batches.py",
+    "activities/temporal/isolation.py",
     "processes/drains.py",
     "store/calls/calls_in_progress.py",
     "store/messages/messages.py",

@@ -16,8 +16,8 @@ from billing.organizations import AgentKind
 from billing.tariffs.sms_tariff import SmsTariff
 from billing.tariffs.tariff import Tariff
 from devstack.providers.twilio.messages import ACCOUNT_SID
-from store.calls import calls, owners
-from store.messages import messages
+from store.calls import calls, owners, waiting_calls
+from store.messages import messages, waiting_messages
 from store.organizations import agents
 from store.tariffs import call_tariffs, sms_tariffs
 from tests.support.factories import (
@@ -59,7 +59,7 @@ async def lacks_an_assistant(engine: AsyncEngine) -> Race:
         return await agents.register(connection, assistant, AgentKind.ASSISTANT, org_id)
 
     async def waiting(connection: AsyncConnection) -> set[str]:
-        return set(await calls.waiting(connection, wallet, 10))
+        return set(await waiting_calls.chargeable(connection, wallet, 10))
 
     return Race(charge, CallState.UNKNOWN_ASSISTANT, add, waiting, call.call_id)
 
@@ -73,7 +73,7 @@ async def lacks_its_own_registration(engine: AsyncEngine) -> Race:
         await owners.register(connection, race.name, org_id)
 
     async def waiting(connection: AsyncConnection) -> set[str]:
-        return set(await calls.waiting(connection, wallet, 10))
+        return set(await waiting_calls.chargeable(connection, wallet, 10))
 
     return Race(race.charge, race.lacks, add, waiting, race.name)
 
@@ -127,7 +127,7 @@ async def lacks_a_sender(engine: AsyncEngine) -> Race:
         return await agents.register(connection, sender, AgentKind.SMS_NUMBER, org_id)
 
     async def waiting(connection: AsyncConnection) -> set[str]:
-        return set(await messages.waiting(connection, wallet, 10))
+        return set(await waiting_messages.chargeable(connection, wallet, 10))
 
     charge = charge_of_message(sid, sender, NOON)
     return Race(charge, MessageState.UNKNOWN_SENDER, add, waiting, sid)

@@ -13,7 +13,7 @@ from billing.organizations import AgentKind, account_of, sender_id
 from billing.tariffs.channel import Channel
 from devstack.providers.twilio.messages import ACCOUNT_SID
 from store.calls import gate
-from store.messages import message_records, messages
+from store.messages import message_records, messages, waiting_messages
 from store.recharges import recharges
 from tests.support.channels import priced_since_2020
 from tests.support.factories import (
@@ -236,7 +236,5 @@ async def test_whatsapp_that_waits_is_of_who_registers_its_number_or_its_address
 
 async def waiting_of(engine: AsyncEngine, *org_ids: str) -> list[list[str]]:
     async with engine.connect() as connection:
-        return [
-            list(await messages.waiting(connection, await with_money(engine, org_id), 10))
-            for org_id in org_ids
-        ]
+        wallets = [await with_money(engine, org_id) for org_id in org_ids]
+        return [list(await waiting_messages.chargeable(connection, one, 10)) for one in wallets]

@@ -332,3 +332,35 @@ async def until_accepted(handle: WorkflowHandle[Any, Any]) -> None:
         return any(one.event_type == accepted for one in events)
 
     assert await eventually(is_accepted)
+
+
+async def test_events_of_a_payment_that_cannot_be_posted_wait_in_its_process_and_go_with_it(
+    worker: Client, engine: AsyncEngine, stripe: StripeStandIn
+) -> None:
+    """Its balance would overflow. The drain would wake its process every minute, for ever."""
+    org_id = await an_organization(engine)
+    async with engine.begin() as connection:
+        await connection.execute(
+            text("UPDATE wallets SET balance_minor = 9223372036854775807 WHERE org_id = :org_id"),
+            {"org_id": org_id},
+        )
+    payment_id = await stripe.payment(org_id, 2500)
+    event = event_of(hint_about(payment_id), due_in_seconds=3600.0)
+    await accept(engine, event)
+    handle = await hear(worker, PaymentHint(payment_id, event.key))
+    await until_parked(handle, "fault")
+    assert await is_handled(engine, event)
+    await discard(handle, "Ann: nobody has so much")
+    await ended(handle)
+    assert await keys_of(engine, org_id) == []
+
+
+async def test_more_than_anybody_can_pay_parks_and_is_not_credited(
+    worker: Client, engine: AsyncEngine, stripe: StripeStandIn
+) -> None:
+    org_id = await an_organization(engine)
+    payment_id = await stripe.payment(org_id, 2**63)
+    handle = await hear(worker, hint_about(payment_id))
+    await until_parked(handle, "amount_mismatch")
+    await discard(handle, "Ann: a mistake")
+    assert await keys_of(engine, org_id) == []

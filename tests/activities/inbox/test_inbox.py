@@ -4,16 +4,22 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import replace
 
+import httpx
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.testing import ActivityEnvironment
 
+from activities.calls.calls import CallActivities
 from activities.inbox import batches
 from activities.inbox import inbox as inbox_module
 from activities.inbox.inbox import InboxActivities
+from activities.messages.message_batches import MessageLane
+from activities.messages.messages import MessageActivities
+from activities.messages.twilio import TwilioApi
 from billing.calls.call import CallState, EndedCall
+from billing.calls.call_record import DiscardedCall
 from billing.inbox.webhook_event import (
     END_OF_CALL,
     Drained,
@@ -23,18 +29,26 @@ from billing.inbox.webhook_event import (
     call_event_key,
 )
 from billing.ledger.entry import PostingCounts, call_key
-from store.calls import call_records, discards
+from billing.messages.message import DiscardedMessage
+from billing.platform_rules import PlatformRules
+from store.alerts import alerts
+from store.calls import call_records, calls, discards
 from store.inbox import inbox
+from store.messages import discards as message_discards
+from store.messages import messages
 from tests.support.factories import (
     a_poisonous_assistant,
     a_ruinous_assistant,
+    a_sid,
     an_assistant,
     an_organization,
     balance_of,
     ended_call,
     keys_of,
+    register,
     unique,
 )
+from tests.support.messages import callback_of, seen_message
 
 
 def report_of(call: EndedCall) -> WebhookEvent:
@@ -229,3 +243,84 @@ async def test_events_that_are_due_later_are_left_to_their_own_workflow(
     await accept(engine_apart, [later])
     assert await drain(engine_apart) == Drained(0)
     assert await waiting(engine_apart) == 1
+
+
+async def edited(engine: AsyncEngine, subject: str) -> None:
+    async with engine.begin() as connection:
+        await connection.execute(
+            text("""UPDATE webhook_events SET facts = '{"of": "another version"}'
+                    WHERE subject = :subject"""),
+            {"subject": subject},
+        )
+
+
+async def test_a_report_that_nobody_can_read_is_left_to_a_process_that_asks_vapi(
+    engine_apart: AsyncEngine, assistant: str
+) -> None:
+    good, edited_one = ended_call(assistant), ended_call(assistant)
+    await accept(engine_apart, map(report_of, (edited_one, good)))
+    await edited(engine_apart, edited_one.call_id)
+    asked = EndedCall(edited_one.call_id)
+    assert await drain(engine_apart) == Drained(1, (asked,), postings=PostingCounts(applied=1))
+
+
+async def test_a_callback_that_nobody_can_read_holds_up_no_other_and_is_told_once(
+    engine_apart: AsyncEngine,
+) -> None:
+    unreadable, readable = (seen_message(a_sid(), "queued") for _ in range(2))
+    await accept(engine_apart, map(callback_of, (unreadable, readable)))
+    await edited(engine_apart, unreadable.sid)
+    async with httpx.AsyncClient() as nobody:
+        lane = MessageLane(engine_apart, TwilioApi(nobody, {}), PlatformRules())
+        for settled in (1, 0):
+            assert (await ActivityEnvironment().run(lane.drain_messages)).settled == settled
+    async with engine_apart.connect() as connection:
+        [told] = await alerts.pending(connection, 10)
+    assert told.key == f"unreadable:{unreadable.key}"
+    assert await waiting(engine_apart) == 1
+
+
+async def test_a_bad_report_of_a_call_that_is_settled_or_given_up_is_done_with(
+    engine_apart: AsyncEngine, assistant: str
+) -> None:
+    """Its process has ended, and would be begun anew for nothing, again and again."""
+    sick = await register(engine_apart, unique("poison"), "rich")
+    settled, given_up = ended_call(sick), ended_call(sick)
+    async with engine_apart.begin() as connection:
+        await calls.charge(connection, [replace(settled, ended_reason=None)])
+        await discards.discard(connection, replace(given_up, ended_reason=None), "Ann: a test call")
+    poison = ended_call(await a_poisonous_assistant(engine_apart))
+    good = ended_call(assistant)
+    await accept(engine_apart, map(report_of, (settled, poison, good, given_up)))
+    assert await drain(engine_apart) == Drained(3, (poison,), postings=PostingCounts(applied=1))
+    assert await waiting(engine_apart) == 1
+
+
+async def test_what_a_person_gives_up_leaves_no_event_behind(
+    engine_apart: AsyncEngine, assistant: str
+) -> None:
+    """The report that made it fail would otherwise begin it anew."""
+    call, seen = ended_call(assistant), seen_message(a_sid(), "queued")
+    later = replace(report_of(call), due_in_seconds=3600.0)
+    await accept(engine_apart, [later, callback_of(seen, due_in_seconds=3600.0)])
+    given_up = DiscardedCall(call, "Ann: a test")
+    await ActivityEnvironment().run(CallActivities(engine_apart).discard_call, given_up)
+    message = DiscardedMessage(seen.sid, "Ann: a test", seen, (seen.key,))
+    of_messages = MessageActivities(engine_apart, PlatformRules())
+    await ActivityEnvironment().run(of_messages.discard_message, message)
+    assert await waiting(engine_apart) == 0
+
+
+async def test_a_bad_callback_of_a_message_that_is_given_up_is_done_with(
+    engine_apart: AsyncEngine,
+) -> None:
+    given_up, good, bad = (seen_message(a_sid(), "queued") for _ in range(3))
+    async with engine_apart.begin() as connection:
+        await messages.observe(connection, [given_up, bad])
+        await message_discards.discard(connection, given_up.sid, "Ann: a test")
+    too_large = [seen_message(one.sid, "sending", 2**40) for one in (given_up, bad)]
+    await accept(engine_apart, map(callback_of, (*too_large, good)))
+    async with httpx.AsyncClient() as nobody:
+        lane = MessageLane(engine_apart, TwilioApi(nobody, {}), PlatformRules())
+        drained = await ActivityEnvironment().run(lane.drain_messages)
+    assert (drained.settled, [one.sid for one in drained.messages]) == (2, [bad.sid])

@@ -13,8 +13,11 @@ from billing.inbox.retention import Sweep
 from billing.ledger.audit import Check
 from billing.platform_rules import PlatformRules
 from store import explanations
+from store.alerts import alerts
 from store.ledger import audit
 from tests.conftest import NewDatabase
+from tests.support.factories import ended_call
+from tests.support.inbox_events import accept, report_of
 from tests.support.money_of_all_kinds import Books, all_kinds
 from tests.support.stand_ins import StripeStandIn
 from wiring import Clients
@@ -116,3 +119,33 @@ async def test_a_second_sweep_finds_nothing_to_remove(books: Books) -> None:
     first = await swept(books.engine)
     again = await swept(books.engine)
     assert (again.looked_at, again.emptied, again.clean) == (first.looked_at, 0, first.clean)
+
+
+async def test_a_body_that_cannot_be_removed_is_left_named_and_told_and_the_rest_goes(
+    engine_apart: AsyncEngine,
+) -> None:
+    reports = [report_of(ended_call("assistant")) for _ in range(9)]
+    await accept(engine_apart, *reports)
+    async with engine_apart.begin() as connection:
+        for statement in _REFUSE_ONE:
+            await connection.execute(text(statement), {"key": reports[4].key})
+        number = await connection.scalar(
+            text("SELECT event_id FROM webhook_events WHERE type = 'sick'")
+        )
+    for _ in range(2):
+        sweep = await swept(engine_apart)
+        assert (sweep.left, sweep.failed, sweep.clean) == (1, (number,), number - 1)
+    async with engine_apart.connect() as connection:
+        left = await connection.scalar(text("SELECT count(*) FROM webhook_events WHERE body <> ''"))
+        [told] = await alerts.pending(connection, 10)
+    assert (left, told.facts) == (1, (("Events", str(number)),))
+
+
+_REFUSE_ONE = (
+    """UPDATE webhook_events SET status = 'handled', received_at = now() - interval '60 days',
+       type = CASE WHEN key = :key THEN 'sick' ELSE type END""",
+    """CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+       BEGIN RAISE EXCEPTION 'a page that cannot be written' USING ERRCODE = 'XX001'; END $$""",
+    """CREATE TRIGGER refuse BEFORE UPDATE ON webhook_events FOR EACH ROW
+       WHEN (OLD.type = 'sick') EXECUTE FUNCTION refuse()""",
+)

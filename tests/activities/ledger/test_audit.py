@@ -213,3 +213,48 @@ async def test_every_organisation_is_looked_at(
         await an_organization(engine_apart, 1)
     result = await audited(engine_apart, temporal)
     assert (result.wallets, result.entries) == (count, count)
+
+
+async def test_an_organization_that_cannot_be_checked_is_named_and_keeps_no_other_from_it(
+    engine_apart: AsyncEngine, temporal: Client
+) -> None:
+    """A figure so large that a sum with it is none of PostgreSQL's any more."""
+    sick, _ = await billed(engine_apart)
+    flawed, _ = await billed(engine_apart)
+    await billed(engine_apart)
+    await by_hand(
+        engine_apart,
+        "UPDATE ledger_entries SET balance_after_minor = 9223372036854775807, amount_minor = 1"
+        " WHERE org_id = :sick AND kind = 'topup'",
+        "UPDATE ledger_entries SET debit_account = credit_account, credit_account = debit_account"
+        " WHERE org_id = :sick AND kind = 'call'",
+        "UPDATE wallets SET balance_minor = balance_minor + 1 WHERE org_id = :flawed",
+        sick=sick,
+        flawed=flawed,
+    )
+    found = await flaws(engine_apart, temporal)
+    assert (Check.NOT_CHECKED, f"chain of {sick}") in found
+    assert (Check.BALANCE, flawed) in found
+    assert {subject for check, subject in found if check is Check.CHAIN} == set()
+    assert len(await told(engine_apart)) == 1
+
+
+async def test_a_check_of_webhooks_that_fails_is_named_and_keeps_no_other_from_being_made(
+    engine_apart: AsyncEngine, temporal: Client
+) -> None:
+    broken = """CREATE OR REPLACE FUNCTION is_jsonb(given text) RETURNS boolean
+                LANGUAGE sql AS 'SELECT 1 / 0 > 0'"""
+    await billed(engine_apart)
+    async with engine_apart.begin() as connection:
+        await connection.execute(text(broken))
+        await connection.execute(
+            text("""INSERT INTO webhook_events
+                (source, key, type, subject, body, status, due_at, handled_at) VALUES
+                ('vapi', 'k', 'end-of-call-report', 'lost', '{}', 'handled', now(), now()),
+                ('stripe', 'e', 'payment_intent.succeeded', 'pi_1', '{}', 'handled', now(),
+                 now() - interval '9 days')""")
+        )
+    assert await flaws(engine_apart, temporal) >= {
+        (Check.NOT_CHECKED, Check.PAYMENT_WITHOUT_CREDIT),
+        (Check.REPORT_WITHOUT_CALL, "lost"),
+    }

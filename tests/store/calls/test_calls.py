@@ -13,8 +13,8 @@ from billing.errors import NotFound
 from billing.ledger.entry import Outcome
 from billing.ledger.money import Currency, Money
 from billing.organizations import AgentKind
-from store.calls import call_records, calls, discards
-from store.calls.calls import WaitingCall
+from store.calls import call_records, calls, discards, waiting_calls
+from store.calls.waiting_calls import WaitingCall
 from tests.support.crowd import crowd
 from tests.support.factories import (
     NOON,
@@ -47,7 +47,7 @@ async def read(engine: AsyncEngine, call_id: str) -> CallRecord:
 
 async def waiting(engine: AsyncEngine, org_id: str, limit: int = 100) -> dict[str, WaitingCall]:
     async with engine.connect() as connection:
-        return await calls.waiting(connection, await with_money(engine, org_id), limit)
+        return await waiting_calls.chargeable(connection, await with_money(engine, org_id), limit)
 
 
 async def discard(engine: AsyncEngine, call: EndedCall, note: str = "Ann: a test call") -> bool:

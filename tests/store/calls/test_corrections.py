@@ -11,7 +11,7 @@ from billing.calls.call import CallBill, CallState, EndedCall
 from billing.collection import WaitingKind
 from billing.ledger.entry import Outcome
 from store import collection
-from store.calls import call_records, calls
+from store.calls import call_records, calls, waiting_calls
 from store.organizations import agents
 from store.recharges import recharges
 from tests.support.answers import eventually
@@ -132,7 +132,7 @@ async def test_a_correction_that_the_wallet_cannot_pay_waits_for_money(engine: A
     longer = as_vapi_has_it(call, longer_by=30)
     assert (await charge(engine, longer)).state is CallState.DEBT_LIMIT
     async with engine.connect() as connection:
-        waiting = await calls.waiting(connection, await with_money(engine, org_id), 10)
+        waiting = await waiting_calls.chargeable(connection, await with_money(engine, org_id), 10)
     assert list(waiting) == [call.call_id]
 
     await credit(engine, org_id, 27)
@@ -153,7 +153,7 @@ async def test_a_correction_that_waits_counts_for_its_difference_alone(
         wallet = await wallet_of(engine, org_id)
         async with engine.connect() as connection:
             assert (await recharges.history(connection, wallet, NOON)).waiting_minor == 27
-            assert bool(await calls.waiting(connection, wallet, 10)) is is_payable
+            assert bool(await waiting_calls.chargeable(connection, wallet, 10)) is is_payable
             before = call.call_id[:-1]
             listed = await collection.page(connection, WaitingKind.CALL, before, 100)
         [found] = [one for one in listed if one.name == call.call_id]

@@ -14,7 +14,7 @@ from billing.calls.call_record import CallRecord
 from billing.calls.fact_source import FactSource
 from billing.calls.facts import merge, of_notice
 from billing.ledger.entry import Outcome
-from store.calls import call_records, calls, discards
+from store.calls import call_records, calls, discards, waiting_calls
 from tests.store.calls.test_corrections import is_waited_for
 from tests.support.answers import eventually
 from tests.support.factories import (
@@ -48,7 +48,7 @@ async def waiting(engine: AsyncEngine, org_id: str) -> list[EndedCall]:
         return [
             one.call
             for one in (
-                await calls.waiting(connection, await with_money(engine, org_id), 10)
+                await waiting_calls.chargeable(connection, await with_money(engine, org_id), 10)
             ).values()
         ]
 

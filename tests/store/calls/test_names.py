@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from billing.calls.call import CallState, EndedCall
 from billing.errors import Conflict
 from billing.organizations import ANSWERERS, AgentKind
-from store.calls import call_records, calls, owners
+from store.calls import call_records, calls, owners, waiting_calls
 from tests.support.factories import (
     an_organization,
     as_api,
@@ -37,7 +37,9 @@ async def give(engine: AsyncEngine, call: EndedCall, org_id: str) -> None:
 
 async def waiting(engine: AsyncEngine, org_id: str) -> list[str]:
     async with engine.connect() as connection:
-        return list(await calls.waiting(connection, await with_money(engine, org_id), 10))
+        return list(
+            await waiting_calls.chargeable(connection, await with_money(engine, org_id), 10)
+        )
 
 
 def by(name: str, agent_id: str) -> EndedCall:

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from billing.calls.call import CallBill, CallState, EndedCall
 from billing.organizations import AgentKind
-from store.calls import call_records, calls
+from store.calls import call_records, calls, waiting_calls
 from tests.support.answers import eventually
 from tests.support.factories import (
     an_assistant,
@@ -38,7 +38,9 @@ async def charge(engine: AsyncEngine, *ended: EndedCall) -> list[CallBill]:
 
 async def waiting(engine: AsyncEngine, org_id: str) -> set[str]:
     async with engine.connect() as connection:
-        return set(await calls.waiting(connection, await with_money(engine, org_id), 100))
+        return set(
+            await waiting_calls.chargeable(connection, await with_money(engine, org_id), 100)
+        )
 
 
 async def owner_of(engine: AsyncEngine, call: EndedCall) -> str | None:

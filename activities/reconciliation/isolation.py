@@ -1,0 +1,23 @@
+"""One thing in a provider's list that is bad keeps no other from being compared."""
+
+from collections.abc import Sequence
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from activities.temporal.isolation import apart
+from billing.reconciliation.reconciliation import Finding, Run
+from billing.reconciliation.uncompared import uncompared
+from store.reconciliation import findings
+
+
+async def add_findings(connection: AsyncConnection, run: Run, found: Sequence[Finding]) -> None:
+    """Record what a page shows. Of what PostgreSQL cannot store only that it was found is kept."""
+
+    async def add_part(part: Sequence[Finding]) -> Sequence[None]:
+        async with connection.begin_nested():
+            await findings.add(connection, run.run_id, part)
+        return ()
+
+    added = await apart(found, add_part, lambda finding: f"finding {finding.subject}")
+    bare = [uncompared(run, failed.one.subject, failed.problem) for failed in added.failed]
+    await findings.add(connection, run.run_id, bare)

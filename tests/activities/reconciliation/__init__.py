@@ -1,0 +1,1 @@
+"""Reconciliation in PostgreSQL and at the providers."""

@@ -1,0 +1,197 @@
+"""One bad call or payment in a provider's list keeps no other from being compared."""
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio import activity
+from temporalio.testing import ActivityEnvironment
+
+from activities.reconciliation.isolation import add_findings
+from activities.reconciliation.runs import Comparing
+from activities.reconciliation.stripe import StripeReconciliation
+from activities.reconciliation.vapi import EARLIER, VapiReconciliation
+from billing.calls.call import EndedCall
+from billing.inbox.webhook_event import Source
+from billing.platform_rules import PlatformRules
+from billing.reconciliation.reconciliation import (
+    Finding,
+    FindingKind,
+    FindingOutcome,
+    Progress,
+    Run,
+    Window,
+)
+from store.calls import calls
+from store.reconciliation import findings, runs
+from tests.support.factories import NOON, an_assistant, an_organization, ended_call, unique
+from tests.support.reconciliation_runs import a_finding, a_run
+from tests.support.stand_ins import StripeStandIn
+from wiring import Clients
+
+
+async def found(engine: AsyncEngine, run: Run) -> dict[str, Finding]:
+    async with engine.connect() as connection:
+        listed = await findings.page(connection, run.run_id, None, 1000)
+    return {one.subject: one for one in listed}
+
+
+# ---- Vapi's list
+
+
+def listed(call: EndedCall, **other: Any) -> dict[str, Any]:
+    assert call.started_at
+    assert call.ended_at
+    return {
+        "id": call.call_id,
+        "assistantId": call.assistant_id,
+        "status": "ended",
+        "createdAt": call.started_at.isoformat(),
+        "startedAt": call.started_at.isoformat(),
+        "endedAt": call.ended_at.isoformat(),
+        **other,
+    }
+
+
+async def compare(engine: AsyncEngine, *told: object) -> tuple[Run, Progress]:
+    """Compare a page of which Vapi tells this."""
+    run = a_run()
+    async with engine.begin() as connection:
+        await runs.open_run(connection, run)
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json=told)
+
+    vapi = httpx.AsyncClient(base_url="http://vapi", transport=httpx.MockTransport(answer))
+    async with vapi:
+        comparing = VapiReconciliation(engine, vapi)
+        at = Comparing(run, Progress())
+        return run, await ActivityEnvironment().run(comparing.compare_calls, at)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"createdAt": "soon"},
+        {"createdAt": None},
+        {"createdAt": 7},
+        {"endedReason": {"a": 1}, "createdAt": []},
+    ],
+)
+@pytest.mark.parametrize("place", [0, 1, 2])
+async def test_a_call_that_cannot_be_read_is_looked_at_by_itself(
+    engine_apart: AsyncEngine, bad: dict[str, Any], place: int
+) -> None:
+    assistant = await an_assistant(engine_apart, await an_organization(engine_apart))
+    good = [ended_call(assistant) for _ in range(2)]
+    page = [listed(one) for one in good]
+    page.insert(place, listed(ended_call(assistant), id="bad", **bad))
+    run, progress = await compare(engine_apart, *page)
+    assert progress == Progress(pages=1, below=EARLIER)
+    by_subject = await found(engine_apart, run)
+    assert by_subject.keys() == {"bad", *(one.call_id for one in good)}
+    assert by_subject["bad"].call == EndedCall("bad")
+    assert by_subject["bad"].outcome is FindingOutcome.OPEN
+    assert {by_subject[one.call_id].kind for one in good} == {FindingKind.MISSING}
+
+
+@pytest.mark.parametrize("bad", ["no call", None, [], {"createdAt": NOON.isoformat()}])
+async def test_what_is_no_call_is_reported_and_holds_up_no_call(
+    engine_apart: AsyncEngine, bad: object
+) -> None:
+    good = ended_call(unique("assistant"))
+    run, _ = await compare(engine_apart, bad, listed(good))
+    by_subject = await found(engine_apart, run)
+    assert by_subject.keys() == {"unreadable:page 1", good.call_id}
+    assert by_subject["unreadable:page 1"].outcome is FindingOutcome.REPORTED
+
+
+async def test_a_page_of_which_nothing_can_be_read_is_a_fault(engine_apart: AsyncEngine) -> None:
+    with pytest.raises(ValueError, match="no call"):
+        await compare(engine_apart, "no", "calls")
+
+
+@pytest.mark.parametrize("count", [0, 3])
+async def test_a_call_that_cannot_be_compared_is_looked_at_by_itself(
+    engine_apart: AsyncEngine, count: int
+) -> None:
+    """Somebody has edited its row, so that nobody can read it."""
+    assistant = await an_assistant(engine_apart, await an_organization(engine_apart))
+    sick, *good = [ended_call(assistant) for _ in range(count + 1)]
+    async with engine_apart.begin() as connection:
+        await calls.charge(connection, [sick])
+        await connection.execute(text("UPDATE calls SET facts = '[]'"))
+    run, _ = await compare(engine_apart, *map(listed, (sick, *good)))
+    by_subject = await found(engine_apart, run)
+    assert by_subject.keys() == {one.call_id for one in (sick, *good)}
+    assert "cannot be compared" in by_subject[sick.call_id].detail
+
+
+# ---- Stripe's lists
+
+
+def lately() -> Window:
+    now = datetime.fromtimestamp(time.time(), UTC)
+    return Window(now - timedelta(seconds=2), now + timedelta(minutes=1))
+
+
+async def compare_payments(engine: AsyncEngine, clients: Clients, window: Window) -> Run:
+    """Compare the first page."""
+    run = a_run(source=Source.STRIPE, window=window)
+    async with engine.begin() as connection:
+        await runs.open_run(connection, run)
+    comparing = StripeReconciliation(engine, clients.stripe, PlatformRules())
+    await ActivityEnvironment().run(comparing.compare_payments, Comparing(run, Progress()))
+    return run
+
+
+async def test_a_finding_that_cannot_be_stored_is_kept_without_its_figures(
+    engine_apart: AsyncEngine,
+) -> None:
+    run = a_run()
+    several = [a_finding(pence=pence) for pence in (1, 2**63, 2)]
+    async with engine_apart.begin() as connection:
+        await runs.open_run(connection, run)
+
+    @activity.defn
+    async def add() -> None:
+        async with engine_apart.begin() as connection:
+            await add_findings(connection, run, several)
+
+    await ActivityEnvironment().run(add)
+    by_subject = await found(engine_apart, run)
+    amounts = [by_subject[one.subject].amount for one in several]
+    assert amounts == [several[0].amount, None, several[2].amount]
+
+
+async def paid(stripe: StripeStandIn, org_id: str, *amounts: int) -> Sequence[str]:
+    return [await stripe.payment(org_id, amount) for amount in amounts]
+
+
+async def test_an_amount_that_nobody_can_pay_holds_up_no_other_payment(
+    engine_apart: AsyncEngine, stripe: StripeStandIn, clients: Clients
+) -> None:
+    window, org_id = lately(), await an_organization(engine_apart)
+    first, poison, last = await paid(stripe, org_id, 1000, 2**63, 2000)
+    by_subject = await found(engine_apart, await compare_payments(engine_apart, clients, window))
+    assert {first, poison, last} <= by_subject.keys()
+    assert (by_subject[poison].amount, by_subject[poison].outcome) == (None, FindingOutcome.OPEN)
+    assert by_subject[first].amount is not None
+    assert by_subject[last].amount is not None
+
+
+async def test_a_payment_that_stripe_cannot_show_is_looked_at_by_itself(
+    engine_apart: AsyncEngine, stripe: StripeStandIn, clients: Clients
+) -> None:
+    window, org_id = lately(), await an_organization(engine_apart)
+    good, sick = await paid(stripe, org_id, 1000, 2000)
+    await stripe.misbehave(sick, kind="status", status=404, times=5)
+    by_subject = await found(engine_apart, await compare_payments(engine_apart, clients, window))
+    await stripe.behave()
+    assert {good, sick} <= by_subject.keys()
+    assert "cannot be compared" in by_subject[sick].detail
