@@ -67,6 +67,7 @@ class Settings(BaseSettings):
     api_port: int = 8000
     own_workflow_rate: float = _DEFAULT.own_workflow_rate
     adjustment_approval_minor: int = Field(default=_DEFAULT.adjustment_approval_minor, ge=0)
+    adjustment_day_approval_minor: int = Field(default=_DEFAULT.adjustment_day_approval_minor, ge=0)
     recharge_charge_cap_minor: int = Field(default=_DEFAULT.recharge_charge_cap_minor, gt=0)
     recharge_day_cap_minor: int = Field(default=_DEFAULT.recharge_day_cap_minor, gt=0)
     parked_money_alert_minor: int = Field(default=_DEFAULT.parked_money_alert_minor, gt=0)
