@@ -118,7 +118,7 @@ def _billing_worker(temporal: Client, clients: Clients, rules: PlatformRules) ->
     messages = MessageActivities(clients.engine, rules)
     runs = ReconciliationActivities(clients.engine)
     recharges = RechargeActivities(clients.engine, rules)
-    adjustments = AdjustmentActivities(clients.engine)
+    adjustments = AdjustmentActivities(clients.engine, rules)
     visibility = Visibility(temporal)
     watch = WatchActivities(clients.engine, visibility, rules)
     retention = RetentionActivities(clients.engine, rules)

@@ -18,9 +18,12 @@ from billing.adjustments import (
 )
 from billing.alerts.adjustments import alert_about
 from billing.ledger.entry import same_again
+from billing.platform_rules import PlatformRules
 from store import adjustments
 from store.alerts import alerts
 from store.ledger import ledger
+
+_DEFAULT = PlatformRules()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +47,23 @@ class Ruling:
 class AdjustmentActivities:
     """What happens to adjustments in the ledger."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
+    def __init__(self, engine: AsyncEngine, rules: PlatformRules = _DEFAULT) -> None:
+        self._engine, self._rules = engine, rules
 
     @activity.defn
     async def open_adjustment(self, opening: AdjustmentOpening) -> Adjustment:
-        """Keep what is asked for; the same again is answered with where it stands."""
+        """Keep what is asked for; the same again is answered with where it stands.
+
+        What brings the sum of a day above what one operator may adjust alone needs approval.
+        """
         async with self._engine.begin() as connection:
+            proposal = opening.proposal
+            if not proposal.needs_approval:
+                alone = await adjustments.adjusted_alone(connection, proposal, opening.at)
+                is_too_much = alone > self._rules.adjustment_day_approval_minor
+                proposal = replace(proposal, needs_approval=is_too_much)
             adjustment = await adjustments.create(
-                connection, opening.proposal, opening.at, opening.expires_at
+                connection, proposal, opening.at, opening.expires_at
             )
             return await _told(connection, adjustment)
 

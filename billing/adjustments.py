@@ -1,6 +1,7 @@
 """Money that an operator gives or takes by hand, and whose word that needs."""
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -16,6 +17,7 @@ from billing.ledger.entry import (
     wallet_account,
 )
 from billing.ledger.money import Money
+from billing.organizations import ApiKey
 
 # What nobody has approved by then is not posted any more.
 APPROVAL_WAITS = timedelta(days=7)
@@ -141,6 +143,26 @@ def require_second(proposal: Proposal, approver: Who) -> None:
     """Let another key than the one that asked approve; raise SameOperator."""
     if approver.key_id == proposal.requested_by.key_id:
         raise SameOperator("the key that asked for this adjustment cannot approve it as well")
+
+
+def require_another_person(
+    adjustment: Adjustment,
+    approver: ApiKey,
+    makers_of_asker: Collection[str],
+    makers_of_approver: Collection[str],
+) -> None:
+    """Let a key approve that is not in the hands of who asked; raise SameOperator.
+
+    Who makes a key sees its secret, so a key and what was made with it, or with that, are one
+    person's. A key that is younger than the request may have been made for it.
+    """
+    asker = adjustment.requested_by.key_id
+    if asker in makers_of_approver:
+        raise SameOperator("this key was made with the one that asked for the adjustment")
+    if approver.key_id in makers_of_asker:
+        raise SameOperator("the key that asked for this adjustment was made with this one")
+    if approver.created_at > adjustment.requested_at:
+        raise SameOperator("this key is younger than the request: use one that was there before")
 
 
 def ruled(adjustment: Adjustment, decision: Decision | None, now: datetime) -> Adjustment:

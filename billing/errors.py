@@ -106,7 +106,10 @@ class ListingStuck(BillingError):
 
 
 class SameOperator(BillingError):
-    """The operator who asks for an adjustment cannot approve it: that takes a second person."""
+    """Who asks for an adjustment cannot approve it: that takes a second person.
+
+    Two keys are not two people if one was made with the other, or for the occasion.
+    """
 
     code = "same_operator"
     status = 403

@@ -101,7 +101,10 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key to the API, without its secret; only a hash of that is kept."""
+    """A key to the API, without its secret; only a hash of that is kept.
+
+    `made_by` is the key it was made with; None for one that was made beside the database.
+    """
 
     key_id: str
     scope: Scope
@@ -109,6 +112,7 @@ class ApiKey:
     label: str
     created_at: datetime
     revoked_at: datetime | None = None
+    made_by: str | None = None
 
     def reaches(self, org_id: str | None) -> bool:
         """Whether it may have what is an organisation's: an operator's may, and its own.

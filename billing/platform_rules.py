@@ -28,6 +28,8 @@ class PlatformRules:
     own_workflow_rate: float = 20.0
     # More than this needs a second operator.
     adjustment_approval_minor: int = 10_000
+    # And so does what comes to more than this, with all that was adjusted alone that day (UTC).
+    adjustment_day_approval_minor: int = 1_000_000
     # Twilio charges for a message that it could not deliver; the platform need not.
     sms_reverse_undelivered: bool = True
     # From this much on, people are told of the money that waits with parked work.

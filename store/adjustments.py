@@ -1,10 +1,10 @@
 """Adjustments: what was asked for, and what became of it."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import Select, select, update
+from sqlalchemy import Select, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -25,10 +25,12 @@ from billing.parking.adjustments import decision_record
 from store import parking
 from store.database.pages import newest_first
 from store.ledger import ledger
+from store.organizations import api_keys
 from store.schema import adjustments as table
 
 _WHO = TypeAdapter(Who)
 _DECISION = TypeAdapter(Decision)
+_ONE_AT_A_TIME = text("SELECT pg_advisory_xact_lock(hashtext(:name))")
 
 
 async def create(
@@ -39,6 +41,27 @@ async def create(
     row |= {"requested_at": at, "expires_at": expires_at, "state": AdjustmentState.PENDING}
     await connection.execute(insert(table).values(row).on_conflict_do_nothing())
     return await read(connection, proposal.adjustment_id)
+
+
+async def adjusted_alone(connection: AsyncConnection, proposal: Proposal, at: datetime) -> int:
+    """Sum up what one person will have adjusted without another on the day of `at`, with this one.
+
+    In minor units of its currency. Keys of which one was made with the other are one person's, and
+    from here to the end of the transaction they open nothing else.
+    """
+    key_id = proposal.requested_by.key_id
+    keys = await api_keys.kin(connection, key_id) if key_id else set()
+    await connection.execute(_ONE_AT_A_TIME, {"name": f"adjustments of {min(keys, default='')}"})
+    day = at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    before = select(func.coalesce(func.sum(table.c.amount_minor), 0)).where(
+        table.c.requested_by["key_id"].astext == func.any(list(keys)),
+        table.c.requested_at >= day,
+        table.c.currency == proposal.amount.currency,
+        table.c.needs_approval.is_(False),
+        table.c.state.in_([AdjustmentState.PENDING, AdjustmentState.APPLIED]),
+        table.c.adjustment_id != proposal.adjustment_id,
+    )
+    return int(await connection.scalar(before) or 0) + proposal.amount.amount_minor
 
 
 async def read(

@@ -70,11 +70,9 @@ class Adjust(Parking):
 
     @workflow.update(description="Answers as soon as it is posted, or waits for a decision.")
     async def opened(self) -> Adjustment:
-        """Return the adjustment."""
-        if not self._proposal.needs_approval:
-            return await self._settled()
+        """Return the adjustment; whether it waits is known when it is kept."""
         await workflow.wait_condition(lambda: self._adjustment is not None)
-        return self._found
+        return self._found if self._found.needs_approval else await self._settled()
 
     @approve_now.validator
     def _may_approve(self, word: Word) -> None:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_validator
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio.client import Client
 
 from api import idempotency
@@ -37,6 +37,7 @@ from billing.adjustments import (
     asked_again,
     asks_the_same,
     proposal_of,
+    require_another_person,
 )
 from billing.errors import AlreadyDecided, Conflict, CurrencyMismatch, NotFound
 from billing.ledger.entry import Account
@@ -46,7 +47,7 @@ from processes.adjustments import adjust, decide
 from store import adjustments
 from store.idempotency import Answer
 from store.ledger import wallets
-from store.organizations import organizations
+from store.organizations import api_keys, organizations
 
 router = APIRouter(
     route_class=KeyFirst,
@@ -176,14 +177,14 @@ async def read(adjustment_id: Id, key: Key, transaction: Transaction) -> Adjustm
 async def approve(
     adjustment_id: Id, said: NewDecision, key: Operator, engine: Engine, temporal: Temporal
 ) -> Adjustment:
-    """Approve, with another key than the one that asked. Approving twice is approving once.
+    """Approve, as another person than the one that asked. Approving twice is approving once.
+
+    The key must be older than the request, and neither made with the key that asked nor its maker.
 
     Read `state`: what was approved may still be `refused` at the debt limit. The second time the
     posting is a `duplicate`, which names the entry.
     """
-    return await _decide(
-        engine, temporal, adjustment_id, ApprovalVerdict.APPROVED, _word(said, key)
-    )
+    return await _decide(engine, temporal, adjustment_id, ApprovalVerdict.APPROVED, said, key)
 
 
 @router.post("/adjustments/{adjustment_id}/reject", responses=documented(400, 404, 409))
@@ -191,23 +192,37 @@ async def reject(
     adjustment_id: Id, said: NewDecision, key: Operator, engine: Engine, temporal: Temporal
 ) -> Adjustment:
     """Reject; whoever asked may take it back so. Rejecting twice is rejecting once."""
-    return await _decide(
-        engine, temporal, adjustment_id, ApprovalVerdict.REJECTED, _word(said, key)
-    )
+    return await _decide(engine, temporal, adjustment_id, ApprovalVerdict.REJECTED, said, key)
 
 
-async def _decide(
-    engine: AsyncEngine, temporal: Client, adjustment_id: str, verdict: ApprovalVerdict, word: Word
+async def _decide(  # noqa: PLR0917
+    engine: AsyncEngine,
+    temporal: Client,
+    adjustment_id: str,
+    verdict: ApprovalVerdict,
+    said: NewDecision,
+    key: ApiKey,
 ) -> Adjustment:
     async with engine.connect() as connection:
         adjustment = await adjustments.read(connection, adjustment_id)
         wallet = await wallets.wallet_of(connection, adjustment.org_id)
+        is_pending = adjustment.state is AdjustmentState.PENDING
+        if is_pending and verdict is ApprovalVerdict.APPROVED:
+            await _require_another_person(connection, adjustment, key)
     adjustment = asked_again(adjustment, wallet.balance)
-    if adjustment.state is AdjustmentState.PENDING:
-        adjustment = await decide(temporal, proposal_of(adjustment), verdict, word)
+    if is_pending:
+        adjustment = await decide(temporal, proposal_of(adjustment), verdict, _word(said, key))
     if not agrees(adjustment.state, verdict):
         raise AlreadyDecided(f"the adjustment is {adjustment.state}")
     return adjustment
+
+
+async def _require_another_person(
+    connection: AsyncConnection, adjustment: Adjustment, key: ApiKey
+) -> None:
+    asker = adjustment.requested_by.key_id
+    of_asker = await api_keys.makers(connection, asker) if asker else ()
+    require_another_person(adjustment, key, of_asker, await api_keys.makers(connection, key.key_id))
 
 
 async def _existing(engine: AsyncEngine, proposal: Proposal) -> Adjustment | None:

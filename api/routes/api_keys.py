@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.dependencies import Id, KeyFirst, Limit, StartsWork, Transaction, operator
+from api.dependencies import Id, KeyFirst, Limit, Operator, StartsWork, Transaction, operator
 from api.http.fields import NAME, Name
 from api.http.pages import After, Page, page
 from api.http.problems import documented
@@ -39,12 +39,12 @@ class IssuedKey(BaseModel):
 
 
 @router.post("", status_code=201, dependencies=[StartsWork], responses=documented(400, 404))
-async def create(new: NewKey, transaction: Transaction) -> IssuedKey:
-    """Make a key."""
+async def create(new: NewKey, key: Operator, transaction: Transaction) -> IssuedKey:
+    """Make a key. What its maker asks for it cannot approve, nor the other way round."""
     if new.org_id is not None:
         await organizations.read(transaction, new.org_id)
-    key, secret = await api_keys.issue(transaction, new.label, new.org_id)
-    return IssuedKey(api_key=key, secret=secret)
+    made, secret = await api_keys.issue(transaction, new.label, new.org_id, key.key_id)
+    return IssuedKey(api_key=made, secret=secret)
 
 
 @router.get("")

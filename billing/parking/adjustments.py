@@ -10,8 +10,8 @@ def waits_for_approval(adjustment: Adjustment) -> Parked:
     return Parked(
         reason=APPROVAL,
         happened=f"{adjustment.requested_by} asks for an adjustment that {adjustment} by hand:"
-        f" “{adjustment.reason}”. So much needs a second operator. Nothing is posted until then,"
-        f" and nothing ever unless it is approved before"
+        f" “{adjustment.reason}”. So much, at once or in a day, needs a second operator. Nothing is"
+        f" posted until then, and nothing ever unless it is approved before"
         f" {adjustment.expires_at:%Y-%m-%d %H:%M} UTC.",
         org_id=adjustment.org_id,
         at_risk=adjustment.amount,

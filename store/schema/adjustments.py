@@ -1,6 +1,7 @@
 """What operators give and take by hand."""
 
 from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, Identity, Index, Table
+from sqlalchemy import text as sql
 from sqlalchemy.dialects.postgresql import JSONB
 
 from store.schema.columns import metadata, minor, moment, organization, string
@@ -37,4 +38,10 @@ adjustments = Table(
         name="adjustments_four_eyes",
     ),
     Index("adjustments_org", "org_id", "position"),
+    Index(
+        "adjustments_alone",
+        sql("(requested_by ->> 'key_id')"),
+        "requested_at",
+        postgresql_where=sql("NOT needs_approval"),
+    ),
 )

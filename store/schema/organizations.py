@@ -25,6 +25,8 @@ api_keys = Table(
     string("label"),
     recorded("created_at"),
     moment("revoked_at", nullable=True),
+    string("made_by", nullable=True),
+    Index("api_keys_made_by", "made_by", postgresql_where=sql("made_by IS NOT NULL")),
     CheckConstraint("(scope = 'organization') = (org_id IS NOT NULL)", name="api_keys_scoped"),
 )
 

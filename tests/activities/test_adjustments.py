@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import text
@@ -10,9 +10,10 @@ from sqlalchemy.exc import IntegrityError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from activities.adjustments import AdjustmentActivities, AdjustmentOpening, Ruling
-from billing.adjustments import AdjustmentState, ApprovalVerdict, Decision
+from billing.adjustments import AdjustmentState, ApprovalVerdict, Decision, Who
 from billing.errors import NotFound
 from billing.ledger.entry import Outcome, Posting
+from billing.platform_rules import PlatformRules
 from store import adjustments
 from tests.support.factories import NOON, an_organization, balance_of, keys_of, unique
 from tests.support.parked_workflows import recorded
@@ -136,3 +137,22 @@ async def test_a_ruling_before_its_time_changes_nothing(engine: AsyncEngine) -> 
 async def test_a_ruling_about_nothing_is_refused(engine: AsyncEngine) -> None:
     with pytest.raises(NotFound, match="there is no adjustment"):
         await AdjustmentActivities(engine).settle_adjustment(Ruling(unique("adj"), NOON))
+
+
+async def test_of_what_is_asked_at_once_so_much_needs_nobody_as_one_may_do_alone_in_a_day(
+    engine: AsyncEngine,
+) -> None:
+    activities = AdjustmentActivities(engine, PlatformRules(adjustment_day_approval_minor=1000))
+    who = Who(unique("key"), "Ann's key")
+    org_id = await an_organization(engine)
+
+    async def opened(amount_minor: int, at: datetime = NOON) -> bool:
+        proposal = proposed(org_id, amount_minor, needs_approval=False)
+        opening = AdjustmentOpening(replace(proposal, requested_by=who), at, at + WEEK)
+        return (await activities.open_adjustment(opening)).needs_approval
+
+    needed = await asyncio.gather(*(opened(300) for _ in range(8)))
+    assert sorted(needed) == [False] * 3 + [True] * 5
+    assert not await opened(100)
+    assert await opened(1)
+    assert not await opened(1000, NOON + timedelta(days=1))

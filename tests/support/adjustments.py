@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 from sqlalchemy import func, update
 
-from store.schema import idempotency_keys
+from store.schema import api_keys, idempotency_keys
 from tests.support.api_server import Api, new_operator_key
 from tests.support.factories import unique
 
@@ -56,7 +56,15 @@ async def say(
 
 
 async def another_operator(api: Api) -> httpx.AsyncClient:
-    return api.with_key(await new_operator_key(api.engine))
+    """Return a client with a key that another operator has had for an hour."""
+    secret = await new_operator_key(api.engine)
+    async with api.engine.begin() as connection:
+        await connection.execute(
+            update(api_keys)
+            .where(api_keys.c.key_id == secret.split("_")[1])
+            .values(created_at=func.now() - timedelta(hours=1))
+        )
+    return api.with_key(secret)
 
 
 async def lose_the_answer(api: Api, key: str, *, claimed_seconds: int = 0) -> None:

@@ -1,14 +1,20 @@
 """Adjustments over HTTP: who may ask, who must agree, and what becomes of the money."""
 
 import asyncio
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
+import httpx
 import pytest
 
+from activities.adjustments import AdjustmentActivities, AdjustmentOpening
+from billing.adjustments import APPROVAL_WAITS, Who
 from billing.ledger.money import Currency
+from billing.platform_rules import PlatformRules
 from tests.support.adjustments import BIG, adjusted, another_operator, pending, post, say, wanted
 from tests.support.answers import balance, parked, problem, settled
-from tests.support.api_server import Api
+from tests.support.api_server import Api, new_operator_key
 from tests.support.factories import (
     an_assistant,
     an_organization,
@@ -17,7 +23,10 @@ from tests.support.factories import (
     keys_of,
     unique,
 )
+from tests.support.proposals import proposed
 from tests.support.signed_webhooks import call_id_of, report
+
+DAY = PlatformRules().adjustment_day_approval_minor
 
 
 async def listed(api: Api, org_id: str) -> list[dict[str, Any]]:
@@ -279,6 +288,69 @@ async def test_the_operator_who_asked_cannot_approve_but_may_take_it_back(
     taken_back = (await say(api.operator, waits, "reject")).json()
     assert (taken_back["state"], taken_back["posting"]) == ("rejected", None)
     assert await balance(api, org_id) == 0
+
+
+async def test_keys_that_one_person_has_are_one_pair_of_eyes(working_api: Api) -> None:
+    """Who makes a key sees its secret, and so has what is made with that one, too."""
+    api = working_api
+    org_id = await an_organization(api.engine)
+    first = await another_operator(api)
+    child = api.with_key(await made_with(first))
+    grandchild = api.with_key(await made_with(child))
+    for asks, approves in ((first, child), (first, grandchild), (child, first)):
+        waits = await pending(asks, org_id)
+        problem(await say(approves, waits, "approve"), 403, "same_operator")
+        assert (await read(api, waits))["state"] == "pending"
+        await say(asks, waits, "reject")
+    waits = await pending(grandchild, org_id)
+    approved = (await say(api.operator, waits, "approve")).json()
+    assert approved["state"] == "applied"
+
+
+async def test_a_key_that_was_made_for_the_occasion_approves_nothing(working_api: Api) -> None:
+    api = working_api
+    org_id = await an_organization(api.engine)
+    waits = await pending(api.operator, org_id)
+    young = api.with_key(await new_operator_key(api.engine))
+    refused = problem(await say(young, waits, "approve"), 403, "same_operator")
+    assert "younger than the request" in refused["detail"]
+    approved = await say(await another_operator(api), waits, "approve")
+    assert approved.json()["state"] == "applied"
+
+
+async def test_many_small_ones_are_a_big_one(working_api: Api) -> None:
+    """What one person adjusts alone in a day, with whichever keys, is bounded."""
+    api = working_api
+    org_id = await an_organization(api.engine)
+    first = await another_operator(api)
+    child = api.with_key(await made_with(first))
+    last = await adjusted(first, org_id, amount_minor=1)
+    before = replace(
+        proposed(org_id, DAY - BIG, needs_approval=False), requested_by=who_asked(last)
+    )
+    now = datetime.fromisoformat(last["requested_at"])
+    await AdjustmentActivities(api.engine).open_adjustment(
+        AdjustmentOpening(before, now, now + APPROVAL_WAITS)
+    )
+    await adjusted(child, org_id, amount_minor=BIG - 1)
+    answer = await post(first, org_id, wanted(amount_minor=1))
+    waits = answer.json()
+    assert (answer.status_code, waits["state"], waits["needs_approval"]) == (202, "pending", True)
+    problem(await say(child, waits, "approve"), 403, "same_operator")
+    assert (await say(api.operator, waits, "approve")).json()["state"] == "applied"
+    await adjusted(await another_operator(api), org_id)
+
+
+def who_asked(adjustment: dict[str, Any]) -> Who:
+    return Who(**adjustment["requested_by"])
+
+
+async def made_with(operator: httpx.AsyncClient) -> str:
+    answer = await operator.post("/v1/api-keys", json={"label": "another"})
+    made = answer.raise_for_status().json()
+    assert made["api_key"]["made_by"] is not None
+    secret: str = made["secret"]
+    return secret
 
 
 async def test_what_is_rejected_is_never_posted(working_api: Api) -> None:
