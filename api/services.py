@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
 from api.gate import Gate
-from api.http.rates import Rate
+from api.http.throttle import Throttle
 from api.intake.intake import Intake
 from api.keys import Keys
 from api.monitoring.health import Observer
@@ -33,7 +33,7 @@ class Limits:
     """How often callers may do what costs something, for each API process."""
 
     starts_per_minute: int = 120
-    wrong_keys_per_minute: int = 30
+    wrong_keys_per_minute: int = 120
     vapi_message_seconds: int = 86_400
     health_fresh_seconds: float = 1.0
 
@@ -58,7 +58,7 @@ class Services:
     vapi_secrets: tuple[bytes, ...]
     twilio: TwilioAccounts
     keys: Keys
-    starts: Rate
+    starts: Throttle
     vapi_message_seconds: int
     observer: Observer
     warnings: tuple[str, ...]
