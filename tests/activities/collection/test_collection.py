@@ -11,9 +11,12 @@ from billing.ledger.entry import PostingCounts
 from billing.messages.message import MessageFacts, MessageState, MessageStatus, SeenMessage
 from billing.organizations import AgentKind
 from billing.platform_rules import PlatformRules
+from billing.tariffs.channel import Channel
 from devstack.providers.twilio.messages import ACCOUNT_SID
+from store.alerts import alerts
 from store.calls import calls
 from store.messages import message_records, messages
+from tests.support.channels import priced_since_2020
 from tests.support.factories import (
     NOON,
     a_poisonous_assistant,
@@ -142,3 +145,20 @@ async def test_what_fails_alone_is_told_and_holds_up_nothing_that_can_be_paid(
     )
     assert await keys_of(engine_apart, org_id) == [f"call:{first}", f"call:{last}"]
     assert await collect(engine_apart, org_id) == CollectedBatch((poison,), False)
+
+
+async def test_what_an_organisation_sends_for_nothing_is_told_when_its_sender_is_registered(
+    engine: AsyncEngine,
+) -> None:
+    """It waited for an owner, since others have a price of WhatsApp: its owner has none."""
+    org_id, other = await an_organization(engine), await an_organization(engine)
+    await priced_since_2020(engine, Channel.WHATSAPP, "7", other)
+    number = unique("+1555")
+    waiting = [await sent(engine, f"whatsapp:{number}", minute) for minute in range(2)]
+    await register(engine, number, org_id, AgentKind.SMS_NUMBER)
+    assert (await collect(engine, org_id)).sids == tuple(waiting)
+    async with engine.connect() as connection:
+        found = {(await message_records.read(connection, sid)).state for sid in waiting}
+        told = [one.alert.key for one in await alerts.page(connection, None, 1000)]
+    assert found == {MessageState.NOT_CHARGED}
+    assert told.count(f"free-messages:{org_id}") == 1

@@ -133,7 +133,7 @@ async def test_no_tariff_a_price_of_its_channel_is_added(api: Api, twilio: Twili
     price = price_of(Channel.WHATSAPP, "7", org_id, prefix="1")
     async with api.engine.begin() as connection:
         await connection.execute(text("SET LOCAL session_replication_role = replica"))
-        await connection.execute(text("DELETE FROM sms_tariffs"))
+        await connection.execute(text("DELETE FROM sms_tariffs WHERE channel = 'whatsapp'"))
         await connection.execute(insert(sms_tariffs).values(asdict(price)))
     sender = f"whatsapp:{await a_sender(api.engine, org_id)}"
     handle, told = await parked(api, await a_message(twilio, sender, "delivered"), "no_tariff")
