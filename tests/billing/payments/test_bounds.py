@@ -30,7 +30,12 @@ def paid(received_minor: int, intended_minor: int | None, expected_minor: int) -
     )
 
 
-@given(any_amount, st.none() | any_amount, any_amount, st.booleans())
+@given(
+    amount=any_amount,
+    intended=st.none() | any_amount,
+    expected=any_amount,
+    fits=st.booleans(),
+)
 def test_no_more_is_credited_than_anybody_can_pay(
     amount: int, intended: int | None, expected: int, *, fits: bool
 ) -> None:
