@@ -12,7 +12,7 @@ from temporalio.client import Client
 from api.gate import Gate
 from api.http import problems
 from api.http.problems import Problem
-from api.http.rates import Rate
+from api.http.rate_limits import RateLimit
 from api.http.security_headers import SecurityHeaders
 from api.intake.intake import Intake
 from api.keys import Keys
@@ -147,7 +147,7 @@ def create_app(
                 vapi_secrets=vapi_secrets,
                 twilio=twilio,
                 keys=Keys(engine, limits.wrong_keys_per_minute),
-                starts=Rate(limits.starts_per_minute),
+                starts=RateLimit(limits.starts_per_minute),
                 vapi_message_seconds=limits.vapi_message_seconds,
                 observer=observer,
                 warnings=tuple(warnings),

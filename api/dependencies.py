@@ -13,7 +13,7 @@ from temporalio.client import Client
 
 from api.http.fields import NAME
 from api.http.problems import Forbidden
-from api.http.rates import TooManyRequests
+from api.http.rate_limits import TooManyRequests
 from api.services import Services
 from billing.organizations import ApiKey, Scope
 

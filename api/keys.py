@@ -15,7 +15,7 @@ from fastapi.security.utils import get_authorization_scheme_param
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.http.problems import Unauthorized
-from api.http.rates import Rate, TooManyRequests
+from api.http.rate_limits import RateLimit, TooManyRequests
 from billing.errors import BillingError
 from billing.organizations import KEY_PREFIX, ApiKey
 from store.organizations import api_keys
@@ -36,7 +36,7 @@ class Keys:
 
     def __init__(self, engine: AsyncEngine, wrong_keys_per_minute: int) -> None:
         self._engine = engine
-        self._wrong_keys = Rate(wrong_keys_per_minute)
+        self._wrong_keys = RateLimit(wrong_keys_per_minute)
         self._unknown = asyncio.Semaphore(UNKNOWN_AT_ONCE)
         self._suspects = asyncio.Semaphore(SUSPECTS_AT_ONCE)
         self._good: OrderedDict[bytes, float] = OrderedDict()

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
 from api.gate import Gate
-from api.http.rates import Rate
+from api.http.rate_limits import RateLimit
 from api.intake.intake import Intake
 from api.keys import Keys
 from api.monitoring.health import Observer
@@ -58,7 +58,7 @@ class Services:
     vapi_secrets: tuple[bytes, ...]
     twilio: TwilioAccounts
     keys: Keys
-    starts: Rate
+    starts: RateLimit
     vapi_message_seconds: int
     observer: Observer
     warnings: tuple[str, ...]

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.http.rates import TooManyRequests
+from api.http.rate_limits import TooManyRequests
 from billing.errors import BillingError, Conflict
 from store.database.errors import DATABASE_GONE
 

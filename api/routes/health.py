@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 
 from api.dependencies import operator
 from api.http.problems import Forbidden, Unauthorized
-from api.http.rates import TooManyRequests
+from api.http.rate_limits import TooManyRequests
 from api.monitoring.health import Health, Readiness, State
 from api.services import Services
 from store.database.errors import DATABASE_GONE

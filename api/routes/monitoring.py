@@ -11,7 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from api.dependencies import BEARER, KeyFirst, Limit, operator
 from api.http.fields import NAME
 from api.http.problems import Forbidden, Unauthorized, documented
-from api.http.rates import TooManyRequests
+from api.http.rate_limits import TooManyRequests
 from api.monitoring.monitor import PATIENCE_SECONDS, Monitor
 from api.services import Services
 from billing.monitoring import Figures

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api import keys
-from api.http.rates import MOST_NAMES, Rate
+from api.http.rate_limits import MOST_NAMES, RateLimit
 from api.services import Limits
 from store.database import engine as store_engine
 from store.organizations import api_keys
@@ -31,7 +31,7 @@ STARTS = {
 
 def test_a_rate_lets_so_many_pass_at_once_and_then_one_by_one() -> None:
     for per_minute in (1, 2, 7, 30, 120):
-        rate, now = Rate(per_minute), 1000.0
+        rate, now = RateLimit(per_minute), 1000.0
         assert [rate.take("a", now) for _ in range(per_minute)] == [0.0] * per_minute
         wait = rate.take("a", now)
         assert wait == pytest.approx(60 / per_minute)
@@ -43,7 +43,7 @@ def test_a_rate_lets_so_many_pass_at_once_and_then_one_by_one() -> None:
 
 
 def test_a_rate_forgets_whoever_has_done_nothing_for_longest() -> None:
-    rate = Rate(1)
+    rate = RateLimit(1)
     for number in range(MOST_NAMES + 1):
         rate.take(str(number), 1000.0)
     assert rate.take("1", 1000.0) > 0

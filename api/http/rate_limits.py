@@ -23,7 +23,7 @@ class TooManyRequests(BillingError):
         self.retry_after_seconds = math.ceil(seconds)
 
 
-class Rate:
+class RateLimit:
     """A rate for each of many names. Those at rest are forgotten first.
 
     A name is at rest once all that it has done has been paid for by time: each time costs an equal
