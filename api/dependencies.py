@@ -19,6 +19,7 @@ from billing.organizations import ApiKey, Scope
 
 # None of what callers write comes near it.
 LARGEST_REQUEST = 64 * 1024
+MOST_VALUES = 500
 Id = Annotated[str, Path(pattern=NAME)]
 BEARER = HTTPBearer(auto_error=False, description="An API key: `cw_…`")
 
@@ -81,7 +82,24 @@ def _limited(request: Request) -> Request:
             raise HTTPException(413, f"a request may have {LARGEST_REQUEST} bytes at most")
         return message
 
-    return Request(request.scope, receive)
+    return _Small(request.scope, receive)
+
+
+class _Small(Request):
+    """A request whose body has few values: to tell of thousands that are wrong stalls the loop."""
+
+    async def json(self) -> Any:
+        """Return the parsed body. Raise HTTPException for too many values in it."""
+        parsed = await super().json()
+        waiting, values = [parsed], 0
+        while waiting:
+            one = waiting.pop()
+            inside = one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
+            values += len(inside)
+            if values > MOST_VALUES:
+                raise HTTPException(413, f"a request may have {MOST_VALUES} values at most")
+            waiting.extend(inside)
+        return parsed
 
 
 async def api_key(
