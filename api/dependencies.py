@@ -1,7 +1,7 @@
 """What routes depend on: a transaction, a client of Temporal, and a key with the right scope."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from typing import Annotated, Any
 
 from fastapi import Depends, HTTPException, Path, Query, Request, Response
@@ -94,12 +94,18 @@ class _Small(Request):
         waiting, values = [parsed], 0
         while waiting:
             one = waiting.pop()
-            inside = one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
+            inside = _inside(one)
             values += len(inside)
             if values > MOST_VALUES:
                 raise HTTPException(413, f"a request may have {MOST_VALUES} values at most")
             waiting.extend(inside)
         return parsed
+
+
+def _inside(value: Any) -> Collection[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 async def api_key(
