@@ -130,7 +130,7 @@ def _empty_is_none(value: object) -> object:
     return value or None
 
 
-ApiKey = Annotated[SecretStr, AfterValidator(_has_a_key)]
+ProviderKey = Annotated[SecretStr, AfterValidator(_has_a_key)]
 WebhookSecret = Annotated[SecretStr, AfterValidator(_has_a_secret)]
 DatabaseUrl = Annotated[str, AfterValidator(_is_postgresql)]
 BaseUrl = Annotated[str, AfterValidator(_is_base)]

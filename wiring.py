@@ -27,7 +27,6 @@ from billing.payments.return_urls import origins_in
 from billing.platform_rules import PlatformRules, UntypedPayments
 from environment import (
     SHORTEST_SECRET,
-    ApiKey,
     BaseUrl,
     DatabaseUrl,
     HostAndPort,
@@ -36,6 +35,7 @@ from environment import (
     OptionalSlackUrl,
     OptionalUrl,
     Origins,
+    ProviderKey,
     WebhookSecret,
     WrongSetting,
     is_on,
@@ -67,10 +67,10 @@ class Settings(BaseSettings):
     database_pooler: Pooler = Pooler.NONE
     temporal_address: HostAndPort = "localhost:7233"
     temporal_namespace: str = Field(default="billing", min_length=1)
-    stripe_api_key: ApiKey
+    stripe_api_key: ProviderKey
     stripe_api_base: BaseUrl = "https://api.stripe.com"
     stripe_webhook_secret: WebhookSecret
-    vapi_api_key: ApiKey
+    vapi_api_key: ProviderKey
     vapi_api_base: BaseUrl = "https://api.vapi.ai"
     vapi_webhook_secret: WebhookSecret
     twilio_auth_tokens: SecretStr = SecretStr("")

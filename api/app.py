@@ -12,8 +12,8 @@ from temporalio.client import Client
 from api.gate import Gate
 from api.http import problems
 from api.http.problems import Problem
-from api.http.security_headers import SecurityHeaders
 from api.http.rate_limits import RateLimit
+from api.http.security_headers import SecurityHeaders
 from api.intake.intake import Intake
 from api.keys import Keys
 from api.monitoring.health import Observer

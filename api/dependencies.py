@@ -1,7 +1,7 @@
 """What routes depend on: a transaction, a client of Temporal, and a key with the right scope."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from typing import Annotated, Any
 
 from fastapi import Depends, HTTPException, Path, Query, Request, Response
@@ -19,6 +19,7 @@ from billing.organizations import ApiKey, Scope
 
 # None of what callers write comes near it.
 LARGEST_REQUEST = 64 * 1024
+MOST_VALUES = 500
 Id = Annotated[str, Path(pattern=NAME)]
 BEARER = HTTPBearer(auto_error=False, description="An API key: `cw_…`")
 
@@ -81,7 +82,30 @@ def _limited(request: Request) -> Request:
             raise HTTPException(413, f"a request may have {LARGEST_REQUEST} bytes at most")
         return message
 
-    return Request(request.scope, receive)
+    return _Small(request.scope, receive)
+
+
+class _Small(Request):
+    """A request whose body has few values: to tell of thousands that are wrong stalls the loop."""
+
+    async def json(self) -> Any:
+        """Return the parsed body. Raise HTTPException for too many values in it."""
+        parsed = await super().json()
+        waiting, values = [parsed], 0
+        while waiting:
+            one = waiting.pop()
+            inside = _inside(one)
+            values += len(inside)
+            if values > MOST_VALUES:
+                raise HTTPException(413, f"a request may have {MOST_VALUES} values at most")
+            waiting.extend(inside)
+        return parsed
+
+
+def _inside(value: Any) -> Collection[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 async def api_key(

@@ -131,19 +131,22 @@ _MEANINGS = {
     403: "The key is good, but not for this",
     404: "Nothing is known under this id",
     409: "Something else has this id; it was not changed",
+    413: "The body is larger than 64 KiB, or has more than 500 values",
     422: "The request is not valid; `errors` say where",
     429: "Too many of these with this key, or wrong keys from this address; see `Retry-After`",
     503: "PostgreSQL, Temporal or its worker is away; see `Retry-After`",
 }
+# What comes with another.
+_FOLLOWERS = {400: 413, 401: 429}
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return OpenAPI's descriptions of problems, by status. Their schema is `Problem`.
 
-    Wherever a key may be wrong, it may have been so too often.
+    Wherever a key may be wrong, it may have been so too often; a body may be too large.
     """
-    too_many = {HTTPStatus.TOO_MANY_REQUESTS} if HTTPStatus.UNAUTHORIZED in statuses else set()
-    return {status: described(_MEANINGS[status]) for status in sorted({*statuses, *too_many})}
+    followers = [_FOLLOWERS[status] for status in statuses if status in _FOLLOWERS]
+    return {status: described(_MEANINGS[status]) for status in sorted({*statuses, *followers})}
 
 
 def described(description: str) -> dict[str, Any]:

@@ -24,7 +24,7 @@ class TooManyRequests(BillingError):
 
 
 class RateLimit:
-    """A limit to what each of many names may do. Those at rest are forgotten first.
+    """A rate for each of many names. Those at rest are forgotten first.
 
     A name is at rest once all that it has done has been paid for by time: each time costs an equal
     part of a minute (the generic cell rate algorithm).

@@ -74,11 +74,24 @@ async def test_a_request_has_64_kib_at_most(api: Api, declared: bool) -> None:
 
 
 async def test_of_many_mistakes_the_first_are_told_and_the_others_counted(api: Api) -> None:
-    wrong = {unique("field"): 1 for _ in range(1000)}
+    wrong = {unique("field"): 1 for _ in range(400)}
     answer = await api.operator.post("/v1/api-keys", json={"label": "x", **wrong})
     told = problem(answer, 422, "invalid")
     assert len(told["errors"]) == MOST_ERRORS
-    assert told["detail"].endswith(f"; and {1000 - MOST_ERRORS} more")
+    assert told["detail"].endswith(f"; and {400 - MOST_ERRORS} more")
+
+
+@pytest.mark.parametrize(
+    "many",
+    [{f"f{number}": 1 for number in range(600)}, {"f": [0] * 600}, {"f": [[[0]] * 200] * 3}],
+    ids=["fields", "a list", "lists in lists"],
+)
+async def test_a_body_of_very_many_values_is_looked_at_no_further(
+    api: Api, many: dict[str, Any]
+) -> None:
+    """Each of them could be wrong, and would have to be told so."""
+    answer = await api.operator.post("/v1/api-keys", json={"label": "x", **many})
+    problem(answer, 413, "too_large")
 
 
 async def test_a_mistake_with_a_long_name_is_told_in_short(api: Api) -> None:

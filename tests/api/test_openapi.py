@@ -155,7 +155,9 @@ def test_every_closed_operation_documents_what_a_key_may_meet(
 ) -> None:
     for name, operation in operations.items():
         if operation.get("security"):
-            assert {"401", "503"} <= operation["responses"].keys(), name
+            assert {"401", "429", "503"} <= operation["responses"].keys(), name
+        if "requestBody" in operation:
+            assert {"400", "413"} <= operation["responses"].keys(), name
 
 
 async def test_problems_have_stable_codes(api: Api) -> None:
