@@ -1,9 +1,14 @@
-"""Walk down Vapi's list of calls, and compare each page with the ledger."""
+"""Walk down Vapi's list of calls, and compare each page with the ledger.
+
+It has no pages: where more calls are of one instant than it gives at once, there is no way past
+them. Vapi's second list has, and is read for that instant alone.
+"""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
+from http import HTTPStatus
 from typing import Any
 
 import httpx
@@ -37,6 +42,10 @@ from store.tariffs import call_tariffs
 # gives.
 PAGE = 250
 LARGEST_PAGE = 1000
+# If that is not enough, they are read page by page from Vapi's second list: so many of them, and so
+# often, for those that are added, deleted, or put elsewhere meanwhile shift the pages.
+MOST_OF_ONE_INSTANT = 10_000
+WALKS = 3
 
 # Stands before the place of a run among the calls that were created before its window. A worker of
 # the version before hands it on as it is.
@@ -71,17 +80,26 @@ class VapiReconciliation:
             activity.heartbeat()
             limit, listed = LARGEST_PAGE, await self._list(at, LARGEST_PAGE)
         activity.heartbeat()
-        progress = _next(at.progress, listed, limit)
-        ended = [call_from_api(call) for call in listed if _is_due(call, at)]
-        async with self._engine.begin() as connection:
-            compared = await _compare(connection, at.run, ended)
-            reached = datetime.fromisoformat(listed[-1]["createdAt"]) if listed else None
-            if await runs.turn_page(
-                connection, at.run.run_id, progress.pages, reached, compared.checked
-            ):
-                await findings.add(connection, at.run.run_id, compared.found)
-                await _tell(connection, at.run, compared.found)
+        if _is_stuck(listed, limit):
+            ended = await self._of_one_instant(at, listed[0]["createdAt"])
+            progress = _past(at.progress, listed[0]["createdAt"])
+        else:
+            ended = [call_from_api(call) for call in listed if _is_due(call, at)]
+            progress = _next(at.progress, listed, limit)
+        reached = datetime.fromisoformat(listed[-1]["createdAt"]) if listed else None
+        await self._record(at.run, progress, reached, ended)
         return progress
+
+    async def _record(
+        self, run: Run, progress: Progress, reached: datetime | None, ended: Sequence[EndedCall]
+    ) -> None:
+        async with self._engine.begin() as connection:
+            compared = await _compare(connection, run, ended)
+            if await runs.turn_page(
+                connection, run.run_id, progress.pages, reached, compared.checked
+            ):
+                await findings.add(connection, run.run_id, compared.found)
+                await _tell(connection, run, compared.found)
 
     async def _list(self, at: Comparing, limit: int) -> list[JsonObject]:
         """Read the calls that were created at `below` or earlier, newest first (`GET /call`).
@@ -93,6 +111,60 @@ class VapiReconciliation:
         require_success(answer, "Vapi")
         listed: list[JsonObject] = orjson.loads(answer.content)
         return listed
+
+    async def _of_one_instant(self, at: Comparing, instant: str) -> list[EndedCall]:
+        """Read all calls of an instant from Vapi's second list; return those to be compared.
+
+        They are all once as many different ones were seen as there are, and always were. Raise
+        ListingStuck if there are too many, or if they do not become all.
+        """
+        seen: dict[str, EndedCall | None] = {}
+        total = 0
+        for _ in range(WALKS):
+            page, more = 0, True
+            while more:
+                page += 1
+                listed, said = await self._page(instant, page)
+                activity.heartbeat()
+                if said > MOST_OF_ONE_INSTANT:
+                    raise _stuck(instant, f"GET /v2/call has {said} of them")
+                if said != total:
+                    seen, total = {}, said
+                for call in listed:
+                    is_due = _is_of(call, instant) and _is_due(call, at)
+                    seen[call["id"]] = call_from_api(call) if is_due else None
+                more = bool(listed) and page * PAGE < said
+            if len(seen) >= total:
+                return [call for call in seen.values() if call is not None]
+        raise _stuck(instant, f"GET /v2/call shows {len(seen)} of {total}, however often")
+
+    async def _page(self, instant: str, page: int) -> tuple[list[JsonObject], int]:
+        """Read a page of the calls of an instant, and how many there are (`GET /v2/call`).
+
+        Source: vapi_server_sdk 3.0.0, `CallPaginatedResponse` and `PaginationMeta`. Where Vapi has
+        no such list, or other names for its query, raise ListingStuck.
+        """
+        after = datetime.fromisoformat(instant) + timedelta(milliseconds=1)
+        query = {
+            "createdAtGe": instant,
+            "createdAtLt": after.isoformat(),
+            "sortOrder": "ASC",
+            "limit": str(PAGE),
+            "page": str(page),
+        }
+        answer = await self._http.get("/v2/call", params=query)
+        if answer.status_code in (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND):
+            raise _stuck(instant, f"GET /v2/call answers {answer.status_code}")
+        require_success(answer, "Vapi")
+        listed: JsonObject = orjson.loads(answer.content)
+        return listed["results"], int(listed["metadata"]["totalItems"])
+
+
+def _stuck(instant: str, second: str) -> ListingStuck:
+    """Return what is said when both of Vapi's lists have been tried."""
+    return ListingStuck(
+        f"Vapi lists {LARGEST_PAGE} calls created at {instant}, and no way past them: {second}"
+    )
 
 
 def _bounds(at: Comparing) -> dict[str, str]:
@@ -120,22 +192,32 @@ def _is_stuck(listed: Sequence[JsonObject], limit: int) -> bool:
 
 
 def _next(progress: Progress, listed: Sequence[JsonObject], limit: int) -> Progress:
-    """Return where the next page begins: at the last call's instant, which others may share.
-
-    Raise ListingStuck if the whole page is of that instant.
-    """
-    pages, before = progress.pages + 1, EARLIER if _is_of_earlier(progress) else ""
+    """Return where the next page begins: at the last call's instant, which others may share."""
+    pages, before = progress.pages + 1, _before(progress)
     if len(listed) < limit and not before:
         return replace(progress, pages=pages, below=EARLIER, seen=())
     if len(listed) < limit:
         return replace(progress, pages=pages, step=RunStep.RECOVERING, below=None, seen=())
     last = listed[-1]["createdAt"]
-    if _is_stuck(listed, limit):
-        raise ListingStuck(
-            f"Vapi lists {len(listed)} calls created at {last}, and no way past them"
-        )
     seen = tuple(call["id"] for call in listed if call["createdAt"] == last)
     return replace(progress, pages=pages, below=f"{before}{last}", seen=seen)
+
+
+def _past(progress: Progress, instant: str) -> Progress:
+    """Return where the next page begins when all calls of an instant have been seen."""
+    below = (datetime.fromisoformat(instant) - timedelta(microseconds=1)).isoformat()
+    pages, before = progress.pages + 1, _before(progress)
+    return replace(progress, pages=pages, below=f"{before}{below}", seen=())
+
+
+def _before(progress: Progress) -> str:
+    """Return what stands before a place in the list that the run has come to."""
+    return EARLIER if _is_of_earlier(progress) else ""
+
+
+def _is_of(call: JsonObject, instant: str) -> bool:
+    """Return whether a call was created at an instant, which is all that was asked for."""
+    return datetime.fromisoformat(call["createdAt"]) == datetime.fromisoformat(instant)
 
 
 def _is_due(call: JsonObject, at: Comparing) -> bool:
