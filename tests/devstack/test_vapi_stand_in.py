@@ -139,7 +139,7 @@ async def test_the_second_list_has_pages_and_says_how_many_calls_there_are(
     for minute in (3, 1, 2):
         created = (NOON + timedelta(minutes=minute)).isoformat()
         await register(stand_ins, id=f"call_{minute}", createdAt=created, durationSeconds=90)
-    asked = {"limit": 2, "page": 2, "sortOrder": "ASC", "createdAtGe": NOON.isoformat()}
+    asked = {"limit": "2", "page": "2", "sortOrder": "ASC", "createdAtGe": NOON.isoformat()}
     listed = (await stand_ins.vapi.get("/v2/call", params=asked)).raise_for_status().json()
     assert differences("CallPaginatedResponse", listed) == []
     assert [call["id"] for call in listed["results"]] == ["call_3"]

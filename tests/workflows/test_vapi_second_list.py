@@ -70,10 +70,14 @@ async def test_so_it_is_with_calls_that_were_scheduled_before_the_window(
     org_id = await an_organization(engine, 100_000)
     assistant = await an_assistant(engine, org_id)
     calls = calls_on(day, assistant, 6)
-    elsewhen = replace(calls[0], call_id=f"{calls[0].call_id}-long-over")
-    old = {"ended_at": day.since - timedelta(hours=1), "started_at": day.since - timedelta(hours=2)}
+    long_over = replace(
+        calls[0],
+        call_id=f"{calls[0].call_id}-long-over",
+        started_at=day.since - timedelta(hours=2),
+        ended_at=day.since - timedelta(hours=1),
+    )
     scheduled = day.since - timedelta(days=3)
-    await vapi.lists(*calls, replace(elsewhen, **old), created_at=scheduled)
+    await vapi.lists(*calls, long_over, created_at=scheduled)
     report = await reconciler.reconcile(day)
     assert await is_complete(report, engine, org_id, calls)
 
