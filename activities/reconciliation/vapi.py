@@ -124,19 +124,20 @@ class VapiReconciliation:
             page, more = 0, True
             while more:
                 page += 1
-                listed, said = await self._page(instant, page)
+                listed, counted = await self._page(instant, page)
                 activity.heartbeat()
-                if said > MOST_OF_ONE_INSTANT:
-                    raise _stuck(instant, f"GET /v2/call has {said} of them")
-                if said != total:
-                    seen, total = {}, said
+                if counted > MOST_OF_ONE_INSTANT:
+                    raise ListingStuck(_no_way(instant, f"GET /v2/call has {counted} of them"))
+                if counted != total:
+                    seen, total = {}, counted
                 for call in listed:
                     is_due = _is_of(call, instant) and _is_due(call, at)
                     seen[call["id"]] = call_from_api(call) if is_due else None
-                more = bool(listed) and page * PAGE < said
+                more = bool(listed) and page * PAGE < counted
             if len(seen) >= total:
                 return [call for call in seen.values() if call is not None]
-        raise _stuck(instant, f"GET /v2/call shows {len(seen)} of {total}, however often")
+        said = f"GET /v2/call shows {len(seen)} of {total}, however often"
+        raise ListingStuck(_no_way(instant, said))
 
     async def _page(self, instant: str, page: int) -> tuple[list[JsonObject], int]:
         """Read a page of the calls of an instant, and how many there are (`GET /v2/call`).
@@ -154,17 +155,15 @@ class VapiReconciliation:
         }
         answer = await self._http.get("/v2/call", params=query)
         if answer.status_code in (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND):
-            raise _stuck(instant, f"GET /v2/call answers {answer.status_code}")
+            raise ListingStuck(_no_way(instant, f"GET /v2/call answers {answer.status_code}"))
         require_success(answer, "Vapi")
         listed: JsonObject = orjson.loads(answer.content)
         return listed["results"], int(listed["metadata"]["totalItems"])
 
 
-def _stuck(instant: str, second: str) -> ListingStuck:
-    """Return what is said when both of Vapi's lists have been tried."""
-    return ListingStuck(
-        f"Vapi lists {LARGEST_PAGE} calls created at {instant}, and no way past them: {second}"
-    )
+def _no_way(instant: str, second: str) -> str:
+    """Say that there is no way down, and why the second list is none either."""
+    return f"Vapi lists {LARGEST_PAGE} calls created at {instant}, and no way past them: {second}"
 
 
 def _bounds(at: Comparing) -> dict[str, str]:
