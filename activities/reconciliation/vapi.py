@@ -81,7 +81,7 @@ class VapiReconciliation:
             limit, listed = LARGEST_PAGE, await self._list(at, LARGEST_PAGE)
         activity.heartbeat()
         if _is_stuck(listed, limit):
-            ended = await self._of_one_instant(at, listed[0]["createdAt"])
+            ended = await self._of_one_instant(at, listed[0]["createdAt"], len(listed))
             progress = _past(at.progress, listed[0]["createdAt"])
         else:
             ended = [call_from_api(call) for call in listed if _is_due(call, at)]
@@ -112,11 +112,12 @@ class VapiReconciliation:
         listed: list[JsonObject] = orjson.loads(answer.content)
         return listed
 
-    async def _of_one_instant(self, at: Comparing, instant: str) -> list[EndedCall]:
+    async def _of_one_instant(self, at: Comparing, instant: str, least: int) -> list[EndedCall]:
         """Read all calls of an instant from Vapi's second list; return those to be compared.
 
-        They are all once as many different ones were seen as there are, and always were. Raise
-        ListingStuck if there are too many, or if they do not become all.
+        They are all once as many different ones were seen as there are, and always were, and no
+        fewer than the `least` that the first list has shown. Raise ListingStuck if there are too
+        many, or if they do not become all.
         """
         seen: dict[str, EndedCall | None] = {}
         total = 0
@@ -134,9 +135,9 @@ class VapiReconciliation:
                     is_due = _is_of(call, instant) and _is_due(call, at)
                     seen[call["id"]] = call_from_api(call) if is_due else None
                 more = bool(listed) and page * PAGE < counted
-            if len(seen) >= total:
+            if len(seen) >= max(total, least):
                 return [call for call in seen.values() if call is not None]
-        said = f"GET /v2/call shows {len(seen)} of {total}, however often"
+        said = f"GET /v2/call shows {len(seen)} of {max(total, least)}, however often"
         raise ListingStuck(_no_way(instant, said))
 
     async def _page(self, instant: str, page: int) -> tuple[list[JsonObject], int]:

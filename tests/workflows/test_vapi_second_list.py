@@ -161,13 +161,14 @@ async def test_without_a_second_list_the_run_parks(
     await handle.terminate()
 
 
-async def test_a_second_list_that_repeats_itself_parks_the_run_which_goes_on_later(
-    reconciler: Reconciler, engine: AsyncEngine, vapi: VapiStandIn
+@pytest.mark.parametrize(("how", "shown"), [("stuck", "2 of 6"), ("empty", "0 of 4")])
+async def test_a_second_list_that_shows_too_few_parks_the_run_which_goes_on_later(
+    reconciler: Reconciler, engine: AsyncEngine, vapi: VapiStandIn, how: str, shown: str
 ) -> None:
     day = a_day()
     org_id, calls = await at_once(engine, vapi, day, 6)
-    await vapi.pages_misbehave(stuck=True)
-    handle = await no_further(reconciler, vapi, day, "GET /v2/call shows 2 of 6, however often")
+    await vapi.pages_misbehave(**{how: True})
+    handle = await no_further(reconciler, vapi, day, f"GET /v2/call shows {shown}, however often")
     await handle.signal("reprocess", "Ann: Vapi is well again")
     report = await ended(handle)
     assert report is not None

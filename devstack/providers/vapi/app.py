@@ -67,12 +67,13 @@ class PageQuery(CallQuery):
 
 
 class Paging(BaseModel):
-    """How `GET /v2/call` fails: calls of one instant in any order, or always the first page."""
+    """How `GET /v2/call` fails: calls of one instant in any order, always the first page, none."""
 
     model_config = ConfigDict(extra="forbid")
 
     shuffled: bool = False
     stuck: bool = False
+    empty: bool = False
 
 
 def create_vapi(
@@ -151,7 +152,7 @@ class _Calls:
             query = PageQuery.model_validate(dict(request.query_params))
         except ValidationError as error:
             return _error(400, "Bad Request", _complaints(error))
-        found = self._storage.select(query.filter())
+        found = [] if self._paging.empty else self._storage.select(query.filter())
         if self._paging.shuffled:
             random.shuffle(found)
         found.sort(key=lambda call: call["createdAt"], reverse=query.sortOrder == "DESC")
