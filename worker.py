@@ -66,6 +66,7 @@ from workflows.decide_parked import DecideParked
 from workflows.deliver_alerts import DeliverAlerts
 from workflows.drain_inbox import DrainInbox
 from workflows.drain_messages import DrainMessages
+from workflows.find_payment import FindPayment
 from workflows.prune_inbox import PruneInbox
 from workflows.reconcile_stripe import ReconcileStripe
 from workflows.reconcile_vapi import ReconcileVapi
@@ -86,6 +87,7 @@ WORKFLOWS = (
     DeliverAlerts,
     DrainInbox,
     DrainMessages,
+    FindPayment,
     PruneInbox,
     ReconcileStripe,
     ReconcileVapi,
@@ -136,6 +138,7 @@ def _billing_worker(temporal: Client, clients: Clients, rules: PlatformRules) ->
             messages.bill_message,
             messages.discard_message,
             payments.discard_payment,
+            payments.note_payment,
             payments.settle_payment,
             payments.take_over,
             AuditActivities(clients.engine, rules, visibility).audit_ledger,
@@ -173,13 +176,15 @@ def _providers_worker(temporal: Client, clients: Clients, rules: PlatformRules) 
     pages = PageActivities(clients.stripe)
     checkout = StripeCheckout(clients.stripe)
     lane = MessageLane(clients.engine, clients.twilio, rules)
+    payments = StripeActivities(clients.stripe)
     return Worker(
         temporal,
         task_queue=PROVIDERS_QUEUE,
         activities=[
             outbox.deliver,
             outbox.tell_now,
-            StripeActivities(clients.stripe).fetch_payment,
+            payments.fetch_payment,
+            payments.find_payment,
             pages.ask_customer,
             cards.charge_card,
             SavedCards(clients.engine, clients.stripe).find_card,

@@ -6,11 +6,12 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from billing.calls.call import EndedCall
-from billing.inbox.webhook_event import PaymentHint, SessionHint, WebhookEvent
+from billing.inbox.webhook_event import ObjectHint, PaymentHint, SessionHint, WebhookEvent
 from billing.messages.message import SeenMessage
-from workflows import bill_call, bill_message, settle_payment
+from workflows import bill_call, bill_message, find_payment, settle_payment
 from workflows.bill_call import BillCall
 from workflows.bill_message import BillMessage
+from workflows.find_payment import FindPayment
 from workflows.settle_payment import SettlePayment
 from workflows.shared.options import StartOptions
 
@@ -27,6 +28,8 @@ async def start(temporal: Client, event: WebhookEvent) -> bool:
             await _hear_of(temporal, seen)
         case (PaymentHint() as hint) | SessionHint(payment=PaymentHint() as hint):
             await _look_at(temporal, hint)
+        case ObjectHint() as named:
+            return await _find_payment(temporal, named)
         case _:
             raise ValueError(f"nothing follows from event {event.key}")
     return True
@@ -79,6 +82,15 @@ async def _hear_of(temporal: Client, seen: SeenMessage) -> None:
         start_signal_args=[seen],
         **bill_message.start_options(seen.sid),
     )
+
+
+async def _find_payment(temporal: Client, named: ObjectHint) -> bool:
+    """Have the payment of an object found; False if that is under way."""
+    try:
+        await temporal.start_workflow(FindPayment.run, named, **find_payment.start_options(named))
+    except WorkflowAlreadyStartedError:
+        return False
+    return True
 
 
 async def _look_at(temporal: Client, hint: PaymentHint) -> None:

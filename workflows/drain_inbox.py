@@ -9,6 +9,7 @@ from billing.calls.call import EndedCall
 from billing.inbox.webhook_event import Drain, Drained
 from workflows import bill_call
 from workflows.bill_call import BillCall, bill_or_tell
+from workflows.find_payment import find_payment_of
 from workflows.settle_payment import look_again_at
 from workflows.shared.collection_requests import collect_waiting
 from workflows.shared.drain import DrainProcess
@@ -43,6 +44,7 @@ class DrainInbox(DrainProcess[Drained]):
         await asyncio.gather(
             *(_hand_over(call) for call in drained.calls),
             *(look_again_at(hint) for hint in drained.payments),
+            *(find_payment_of(hint) for hint in drained.objects),
             *(recharge_short(org_id) for org_id in drained.short),
             *(collect_waiting(org_id) for org_id in drained.richer),
         )

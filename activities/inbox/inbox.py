@@ -11,7 +11,13 @@ from activities.inbox.batches import MOST_EXCEPTIONS, Batch, hand_over, has_more
 from activities.inbox.isolation import settle_apart
 from activities.ledger.postings import books
 from billing.calls.call import CallBill, EndedCall
-from billing.inbox.webhook_event import HANDED_OVER_GRACE_SECONDS, Drain, Drained, PaymentHint
+from billing.inbox.webhook_event import (
+    HANDED_OVER_GRACE_SECONDS,
+    Drain,
+    Drained,
+    ObjectHint,
+    PaymentHint,
+)
 from billing.ledger.entry import given_money, tally
 from store.calls import calls, calls_in_progress, waiting_calls
 from store.inbox import inbox
@@ -36,6 +42,7 @@ class InboxActivities:
             settled=total.settled,
             calls=(*(one for one in left if isinstance(one, EndedCall)), *overdue),
             payments=tuple(one for one in left if isinstance(one, PaymentHint)),
+            objects=tuple(one for one in left if isinstance(one, ObjectHint)),
             more=has_more(total),
             short=tuple(sorted(total.short)),
             cut_short=cut_short,

@@ -51,6 +51,14 @@ class DiscardedPayment:
     event_keys: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class LedEvent:
+    """An event that named another object of Stripe's, and the payment that this is of."""
+
+    event_key: str
+    payment_id: str
+
+
 class PaymentActivities:
     """Activities that settle payments, or give one up."""
 
@@ -81,6 +89,12 @@ class PaymentActivities:
         """
         async with self._engine.begin() as connection:
             await inbox.handled_by_key(connection, Source.STRIPE, event_keys)
+
+    @activity.defn
+    async def note_payment(self, led: LedEvent) -> None:
+        """Write down which payment an event is about, so that it is found, and drained, by it."""
+        async with self._engine.begin() as connection:
+            await inbox.leads_to(connection, led.event_key, led.payment_id)
 
 
 async def _settle(

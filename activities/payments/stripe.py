@@ -1,6 +1,8 @@
 """Read payments from Stripe. An event only says that a payment has changed; this reads how."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import stripe
@@ -10,11 +12,23 @@ from temporalio import activity
 
 from activities.payments.stripe_answers import LARGEST_PAGE, asking_stripe, id_of, moment
 from billing.errors import PaymentMissing
+from billing.inbox.webhook_event import ObjectHint
 from billing.payments.payment import Payment
 from billing.payments.refunds_and_disputes import Dispute, Movement, Refund
 
 # Stripe takes eight digits, and twelve in some currencies.
 _MOST_DIGITS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class FoundPayment:
+    """The payment that an object of Stripe's is of; None for one of none, as a free session.
+
+    `opened_by` is what a session's metadata say has opened it: the workflow of a checkout.
+    """
+
+    payment_id: str | None
+    opened_by: str | None = None
 
 
 class StripeActivities:
@@ -34,6 +48,21 @@ class StripeActivities:
         """
         with asking_stripe():
             return await read_payment(self._client, payment_id)
+
+    @activity.defn
+    async def find_payment(self, hint: ObjectHint) -> FoundPayment:
+        """Read the object that a thin event names, and return the payment that it is of.
+
+        Raise PaymentMissing if Stripe does not know the object. Everything else is a fault.
+        """
+        with asking_stripe():
+            found = await _read_object(self._client, hint)
+        metadata = getattr(found, "metadata", None)
+        is_session = hint.object_type == "checkout.session"
+        return FoundPayment(
+            payment_id=id_of(getattr(found, "payment_intent", None)),
+            opened_by=metadata.to_dict().get("checkout") if is_session and metadata else None,
+        )
 
 
 async def read_payment(client: StripeClient, payment_id: str) -> Payment:
@@ -61,13 +90,32 @@ async def read_payment(client: StripeClient, payment_id: str) -> Payment:
     )
 
 
+async def _read_object(client: StripeClient, hint: ObjectHint) -> stripe.StripeObject:
+    """Read what a thin event names; raise PaymentMissing if Stripe does not know it."""
+    retrieve: Mapping[str, Callable[[str], Awaitable[stripe.StripeObject]]] = {
+        "charge": client.v1.charges.retrieve_async,
+        "checkout.session": client.v1.checkout.sessions.retrieve_async,
+        "dispute": client.v1.disputes.retrieve_async,
+        "refund": client.v1.refunds.retrieve_async,
+    }
+    with _known(f"{hint.object_type} {hint.object_id}"):
+        return await retrieve[hint.object_type](hint.object_id)
+
+
 async def read_intent(client: StripeClient, payment_id: str) -> PaymentIntent:
     """Read a PaymentIntent alone; raise PaymentMissing if Stripe does not know it."""
-    try:
+    with _known(f"payment {payment_id}"):
         return await client.v1.payment_intents.retrieve_async(payment_id)
+
+
+@contextmanager
+def _known(what: str) -> Iterator[None]:
+    """Raise PaymentMissing where Stripe does not know what is read."""
+    try:
+        yield
     except InvalidRequestError as invalid:
         if invalid.code == "resource_missing":
-            raise PaymentMissing(f"Stripe has no payment {payment_id}") from invalid
+            raise PaymentMissing(f"Stripe has no {what}") from invalid
         raise
 
 

@@ -1,9 +1,14 @@
-"""Walk down Vapi's list of calls, and compare each page with the ledger."""
+"""Walk down Vapi's list of calls, and compare each page with the ledger.
+
+It has no pages: where more calls are of one instant than it gives at once, there is no way past
+them. Vapi's second list has, and is read for that instant alone.
+"""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
+from http import HTTPStatus
 from typing import Any
 
 import httpx
@@ -13,7 +18,7 @@ from temporalio import activity
 
 from activities.reconciliation.isolation import add_findings
 from activities.reconciliation.runs import Comparing
-from activities.temporal.isolation import Alone, apart, each_apart
+from activities.temporal.isolation import Alone, Apart, apart, each_apart
 from activities.temporal.retry_after import require_success
 from billing.alerts.calls import correction_impossible
 from billing.calls.call import EndedCall
@@ -40,6 +45,10 @@ from store.tariffs import call_tariffs
 # gives.
 PAGE = 250
 LARGEST_PAGE = 1000
+# If that is not enough, they are read page by page from Vapi's second list: so many of them, and so
+# often, for those that are added, deleted, or put elsewhere meanwhile shift the pages.
+MOST_OF_ONE_INSTANT = 10_000
+WALKS = 3
 
 # Stands before the place of a run among the calls that were created before its window. A worker of
 # the version before hands it on as it is.
@@ -54,6 +63,33 @@ class _Compared:
 
     found: Sequence[Finding]
     checked: Counter[tuple[str | None, date]]
+
+
+class _Read:
+    """What was read of Vapi's lists: the calls that are due, and what could not be read."""
+
+    def __init__(self) -> None:
+        self._due: dict[str, EndedCall] = {}
+        self._failed: dict[str, Alone[Any]] = {}
+
+    @property
+    def due(self) -> list[EndedCall]:
+        """The calls that are to be compared, each once."""
+        return list(self._due.values())
+
+    @property
+    def failed(self) -> list[Alone[Any]]:
+        """What cannot be read, each once."""
+        return list(self._failed.values())
+
+    def add(self, page: Apart[Any, JsonObject], at: Comparing, instant: str | None = None) -> None:
+        """Add a page, or what is of an `instant`, if only that was asked for. Each is kept once."""
+        self._due |= {
+            call["id"]: call_from_api(call)
+            for call in page.done
+            if _is_due(call, at) and (instant is None or _is_of(call, instant))
+        }
+        self._failed |= {_id(one.one) or repr(one.one): one for one in page.failed}
 
 
 class VapiReconciliation:
@@ -73,18 +109,25 @@ class VapiReconciliation:
         if _is_stuck(listed, PAGE):
             activity.heartbeat()
             limit, listed = LARGEST_PAGE, await self._list(at, LARGEST_PAGE)
-        read = await each_apart(listed, _read, lambda call: f"call {_id(call)}")
-        if len(listed) > 1 and not read.done:
-            raise read.failed[0].failure
-        progress = _next(at.progress, read.done, is_full=len(listed) == limit)
-        ended = [call_from_api(call) for call in read.done if _is_due(call, at)]
+        activity.heartbeat()
+        page = await each_apart(listed, _read, _named)
+        if len(listed) > 1 and not page.done:
+            raise page.failed[0].failure
+        read = _Read()
+        read.add(page, at)
+        if len(listed) == limit and _is_of_one_instant(page.done):
+            instant = page.done[0]["createdAt"]
+            await self._read_instant(read, at, instant, len(listed))
+            progress = _past(at.progress, instant)
+        else:
+            progress = _next(at.progress, page.done, is_full=len(listed) == limit)
+        reached = datetime.fromisoformat(page.done[-1]["createdAt"]) if page.done else None
         async with self._engine.begin() as connection:
-            compared = await _compare_apart(connection, at.run, ended)
-            reached = datetime.fromisoformat(read.done[-1]["createdAt"]) if read.done else None
+            compared = await _compare_apart(connection, at.run, read.due)
             if await runs.turn_page(
                 connection, at.run.run_id, progress.pages, reached, compared.checked
             ):
-                unread = [_unread(at.run, progress.pages, failed) for failed in read.failed]
+                unread = [_unread(at.run, progress.pages, one) for one in read.failed]
                 await add_findings(connection, at.run, [*compared.found, *unread])
                 await _tell(connection, at.run, compared.found)
         return progress
@@ -99,6 +142,59 @@ class VapiReconciliation:
         require_success(answer, "Vapi")
         listed: list[JsonObject] = orjson.loads(answer.content)
         return listed
+
+    async def _read_instant(self, read: _Read, at: Comparing, instant: str, least: int) -> None:
+        """Read all calls of an instant from Vapi's second list.
+
+        They are all once as many different ones were seen as there are, and always were, and no
+        fewer than the `least` that the first list has shown. Raise ListingStuck if there are too
+        many, or if they do not become all.
+        """
+        seen: set[str] = set()
+        total = 0
+        for _ in range(WALKS):
+            number, more = 0, True
+            while more:
+                number += 1
+                listed, counted = await self._page(instant, number)
+                activity.heartbeat()
+                if counted > MOST_OF_ONE_INSTANT:
+                    raise ListingStuck(_no_way(instant, f"GET /v2/call has {counted} of them"))
+                if counted != total:
+                    seen, total = set(), counted
+                read.add(await each_apart(listed, _read, _named), at, instant)
+                seen |= {named for call in listed if (named := _id(call)) is not None}
+                more = bool(listed) and number * PAGE < counted
+            if len(seen) >= max(total, least):
+                return
+        said = f"GET /v2/call shows {len(seen)} of {max(total, least)}, however often"
+        raise ListingStuck(_no_way(instant, said))
+
+    async def _page(self, instant: str, page: int) -> tuple[list[JsonObject], int]:
+        """Read a page of the calls of an instant, and how many there are (`GET /v2/call`).
+
+        Source: vapi_server_sdk 3.0.0, `CallPaginatedResponse` and `PaginationMeta`. Where Vapi has
+        no such list, or other names for its query, raise ListingStuck.
+        """
+        after = datetime.fromisoformat(instant) + timedelta(milliseconds=1)
+        query = {
+            "createdAtGe": instant,
+            "createdAtLt": after.isoformat(),
+            "sortOrder": "ASC",
+            "limit": str(PAGE),
+            "page": str(page),
+        }
+        answer = await self._http.get("/v2/call", params=query)
+        if answer.status_code in (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND):
+            raise ListingStuck(_no_way(instant, f"GET /v2/call answers {answer.status_code}"))
+        require_success(answer, "Vapi")
+        listed: JsonObject = orjson.loads(answer.content)
+        return listed["results"], int(listed["metadata"]["totalItems"])
+
+
+def _no_way(instant: str, second: str) -> str:
+    """Say that there is no way down, and why the second list is none either."""
+    return f"Vapi lists {LARGEST_PAGE} calls created at {instant}, and no way past them: {second}"
 
 
 def _bounds(at: Comparing) -> dict[str, str]:
@@ -137,13 +233,17 @@ async def _read(call: Any) -> JsonObject:
     return read
 
 
+def _named(call: object) -> str:
+    return f"call {_id(call)}"
+
+
 def _id(call: object) -> str | None:
     """Return the id of a call, if it is one, and has one that can be stored."""
     named = call.get("id") if isinstance(call, Mapping) else None
     return named if isinstance(named, str) and named and "\0" not in named else None
 
 
-def _unread(run: Run, pages: int, failed: Alone[JsonObject]) -> Finding:
+def _unread(run: Run, pages: int, failed: Alone[Any]) -> Finding:
     """Return the finding of what cannot be read: the call's own process asks Vapi for it."""
     named = _id(failed.one)
     if named is None:
@@ -152,22 +252,36 @@ def _unread(run: Run, pages: int, failed: Alone[JsonObject]) -> Finding:
 
 
 def _next(progress: Progress, listed: Sequence[JsonObject], *, is_full: bool) -> Progress:
-    """Return where the next page begins: at the last call's instant, which others may share.
-
-    Raise ListingStuck if the whole page is of that instant.
-    """
-    pages, before = progress.pages + 1, EARLIER if _is_of_earlier(progress) else ""
+    """Return where the next page begins: at the last call's instant, which others may share."""
+    pages, before = progress.pages + 1, _before(progress)
     if not is_full and not before:
         return replace(progress, pages=pages, below=EARLIER, seen=())
     if not is_full:
         return replace(progress, pages=pages, step=RunStep.RECOVERING, below=None, seen=())
     last = listed[-1]["createdAt"]
-    if listed[0]["createdAt"] == last:
-        raise ListingStuck(
-            f"Vapi lists {len(listed)} calls created at {last}, and no way past them"
-        )
     seen = tuple(call["id"] for call in listed if call["createdAt"] == last)
     return replace(progress, pages=pages, below=f"{before}{last}", seen=seen)
+
+
+def _past(progress: Progress, instant: str) -> Progress:
+    """Return where the next page begins when all calls of an instant have been seen."""
+    below = (datetime.fromisoformat(instant) - timedelta(microseconds=1)).isoformat()
+    pages, before = progress.pages + 1, _before(progress)
+    return replace(progress, pages=pages, below=f"{before}{below}", seen=())
+
+
+def _before(progress: Progress) -> str:
+    """Return what stands before a place in the list that the run has come to."""
+    return EARLIER if _is_of_earlier(progress) else ""
+
+
+def _is_of(call: JsonObject, instant: str) -> bool:
+    """Return whether a call was created at an instant."""
+    return datetime.fromisoformat(call["createdAt"]) == datetime.fromisoformat(instant)
+
+
+def _is_of_one_instant(listed: Sequence[JsonObject]) -> bool:
+    return len({call["createdAt"] for call in listed}) == 1
 
 
 def _is_due(call: JsonObject, at: Comparing) -> bool:

@@ -23,7 +23,16 @@ from api.webhooks.exchange import (
     require_recent,
 )
 from billing.alerts.payments import other_mode_alert
-from billing.inbox.webhook_event import EventStatus, PaymentHint, SessionHint, Source, WebhookEvent
+from billing.inbox.webhook_event import (
+    LEADING_TO_A_PAYMENT,
+    EventStatus,
+    Facts,
+    ObjectHint,
+    PaymentHint,
+    SessionHint,
+    Source,
+    WebhookEvent,
+)
 from workflows.checkout import WORKFLOW_PREFIX
 
 router = APIRouter(tags=["webhooks"])
@@ -58,6 +67,11 @@ _TELL_THEIR_CHECKOUT = frozenset(
         "checkout.session.async_payment_failed",
     }
 )
+
+# A thin event shows no object, but names one, and what it is; its type has a version before it
+# (stripe 16.1, `stripe.v2.core.Event` and `stripe.events`).
+_THIN = "v2.core.event"
+_THIN_VERSION = "v1."
 
 _KEY_MODE = re.compile(r"[sr]k_(live|test)_")
 # As what events are counted that are ignored for these reasons.
@@ -105,9 +119,9 @@ def verify_stripe(
 def event_from(body: bytes, livemode: bool | None = None) -> WebhookEvent:
     """Read an event; raise Malformed.
 
-    One that names no payment of interest is ignored, as one about a charge without PaymentIntent.
-    So is one of another account or, unless `livemode` is None, of another mode than that of our
-    API key: with that key Stripe would not know its payment.
+    One that leads to no payment of interest is ignored, as one about a charge without
+    PaymentIntent. So is one of another account or, unless `livemode` is None, of another mode than
+    that of our API key: with that key Stripe would not know its payment.
     """
     event = parse_object(body)
     key, event_type = name_at(event, "id"), name_at(event, "type")
@@ -123,19 +137,40 @@ def event_from(body: bytes, livemode: bool | None = None) -> WebhookEvent:
             status=EventStatus.IGNORED,
             outcome=outcome,
         )
-    where = _PAYMENT_AT.get(event_type)
-    payment_id = where and name_at(event, "data", "object", where)
-    hint = PaymentHint(payment_id, key) if payment_id else None
-    checkout_id = _checkout_of(event) if event_type in _TELL_THEIR_CHECKOUT else None
+    subject, facts = _read(event, key, event_type)
     return WebhookEvent(
         source=Source.STRIPE,
         key=key,
         type=event_type,
-        subject=payment_id or "",
+        subject=subject,
         body=body.decode(),
-        status=EventStatus.WAITING if payment_id else EventStatus.IGNORED,
-        facts=SessionHint(checkout_id, hint) if checkout_id else hint,
+        status=EventStatus.WAITING if subject else EventStatus.IGNORED,
+        facts=facts,
     )
+
+
+def _read(event: dict[str, Any], key: str, event_type: str) -> tuple[str, Facts | None]:
+    """Return what an event is about, and what follows from it; "" and None if it is ignored."""
+    if event.get("object") == _THIN:
+        return _named(event, key, event_type.removeprefix(_THIN_VERSION))
+    where = _PAYMENT_AT.get(event_type)
+    payment_id = where and name_at(event, "data", "object", where)
+    hint = PaymentHint(payment_id, key) if payment_id else None
+    checkout_id = _checkout_of(event) if event_type in _TELL_THEIR_CHECKOUT else None
+    return payment_id or "", SessionHint(checkout_id, hint) if checkout_id else hint
+
+
+def _named(event: dict[str, Any], key: str, event_type: str) -> tuple[str, Facts | None]:
+    """Read a thin event. Its `url` is not believed: what is fetched follows from type and id."""
+    object_id = name_at(event, "related_object", "id")
+    object_type = name_at(event, "related_object", "type")
+    if object_id is None or event_type not in _PAYMENT_AT.keys() | _TELL_THEIR_CHECKOUT:
+        return "", None
+    if object_type == "payment_intent":
+        return object_id, PaymentHint(object_id, key)
+    if object_type in LEADING_TO_A_PAYMENT:
+        return object_id, ObjectHint(object_type, object_id, key)
+    return "", None
 
 
 def livemode_of(api_key: str) -> bool | None:
@@ -150,9 +185,11 @@ def livemode_of(api_key: str) -> bool | None:
 def _none_of_ours(event: dict[str, Any], livemode: bool | None) -> str | None:
     """Return as what an event is counted that is of another account or mode; None for ours.
 
-    Only an event of a connected account names its `account` (stripe 16.1, `Event.account`).
+    Only an event of a connected account names its `account`, and a thin one that our key alone
+    cannot follow up its `context` (stripe 16.1, `Event.account`, `v2.core.Event.context`).
     """
-    if event.get("account") is not None:
+    is_of_another = event.get("object") == _THIN and event.get("context")
+    if event.get("account") is not None or is_of_another:
         return OTHER_ACCOUNT
     is_live = event.get("livemode")
     return OTHER_MODE if isinstance(is_live, bool) and livemode is (not is_live) else None

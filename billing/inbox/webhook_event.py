@@ -58,6 +58,23 @@ class PaymentHint:
 
 
 @dataclass(frozen=True, slots=True)
+class ObjectHint:
+    """A thin event of Stripe's: it names an object that may lead to a payment, and shows nothing.
+
+    `object_type` is one of LEADING_TO_A_PAYMENT. `key` is the event's id.
+    """
+
+    object_type: str
+    object_id: str
+    key: str
+
+    @property
+    def workflow_id(self) -> str:
+        """The process that finds the payment: one for each event, so none has to be told more."""
+        return f"stripe-event/{self.key}"
+
+
+@dataclass(frozen=True, slots=True)
 class SessionHint:
     """A Stripe event about a checkout session: its checkout looks at it, and so may its payment.
 
@@ -68,8 +85,11 @@ class SessionHint:
     payment: PaymentHint | None = None
 
 
+# The objects of Stripe's, beside a payment intent itself, of which each may name one.
+LEADING_TO_A_PAYMENT = frozenset({"charge", "checkout.session", "dispute", "refund"})
+
 # What a webhook says, as far as anything follows from it.
-Facts = EndedCall | OngoingCall | SeenMessage | PaymentHint | SessionHint
+Facts = EndedCall | OngoingCall | SeenMessage | PaymentHint | SessionHint | ObjectHint
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +97,17 @@ class Handling:
     """What becomes of the events of a source that wait for their effect.
 
     `drain` settles what no workflow of its own has settled. `kept` is the type of the facts that
-    are kept beside the body; None where key and subject say all (a PaymentHint). What comes in
-    `floods` waits for the drain while they last, and gets no workflow of its own.
+    are kept beside the body, unless key and subject say all (a PaymentHint). What comes in `floods`
+    waits for the drain while they last, and gets no workflow of its own.
     """
 
     drain: Drain
-    kept: type[EndedCall] | type[SeenMessage] | None
+    kept: type[EndedCall] | type[SeenMessage] | type[ObjectHint]
     floods: bool
 
 
 HANDLING: Mapping[Source, Handling] = {
-    Source.STRIPE: Handling(Drain.INBOX, kept=None, floods=False),
+    Source.STRIPE: Handling(Drain.INBOX, kept=ObjectHint, floods=False),
     Source.TWILIO: Handling(Drain.MESSAGES, kept=SeenMessage, floods=True),
     Source.VAPI: Handling(Drain.INBOX, kept=EndedCall, floods=True),
 }
@@ -145,10 +165,10 @@ def call_event_key(call_id: str, message_type: str) -> str:
 class Drained:
     """What a drain leaves to others: calls and payments that need workflows of their own.
 
-    There may be `more` than it hands over at once. The cards of organisations that are `short`
-    should be charged; for their sake a drain may end before the inbox is empty (`cut_short`).
-    `postings` counts what the ledger answered. What waits for the organisations that are `richer`
-    may be paid now.
+    So do `objects`, whose payments are yet to be found. There may be `more` than it hands over at
+    once. The cards of organisations that are `short` should be charged; for their sake a drain may
+    end before the inbox is empty (`cut_short`). `postings` counts what the ledger answered. What
+    waits for the organisations that are `richer` may be paid now.
     """
 
     settled: int
@@ -159,11 +179,13 @@ class Drained:
     cut_short: bool = False
     postings: PostingCounts = NO_POSTINGS
     richer: tuple[str, ...] = ()
+    objects: tuple[ObjectHint, ...] = ()
 
     @property
     def handed_over(self) -> int:
         """How many workflows are started or signalled for it."""
-        return len(self.calls) + len(self.payments) + len(self.short) + len(self.richer)
+        of_events = len(self.calls) + len(self.payments) + len(self.objects)
+        return of_events + len(self.short) + len(self.richer)
 
     @property
     def pause_seconds(self) -> float:

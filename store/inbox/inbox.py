@@ -14,6 +14,7 @@ from billing.inbox.webhook_event import (
     HANDLING,
     Drain,
     EventStatus,
+    ObjectHint,
     PaymentHint,
     Source,
     WebhookEvent,
@@ -24,7 +25,7 @@ from store.ledger import journal
 from store.schema import webhook_events as table
 
 _ADAPTERS: Mapping[type, TypeAdapter[Any]] = {
-    one.kept: TypeAdapter(one.kept) for one in HANDLING.values() if one.kept is not None
+    one.kept: TypeAdapter(one.kept) for one in HANDLING.values()
 }
 _KEPT = ("source", "key", "type", "subject", "body", "facts", "status")
 _AGE = cast(func.extract("epoch", func.now() - table.c.received_at), Double).label("age_seconds")
@@ -69,7 +70,7 @@ class DueEvent:
     event_id: int
     key: str
     subject: str
-    facts: EndedCall | SeenMessage | PaymentHint | None
+    facts: EndedCall | SeenMessage | PaymentHint | ObjectHint | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +83,8 @@ class Backlog:
 
 def kept_facts(source: Source, written: Any) -> Any:
     """Read the facts that were kept of an event; None where none were."""
-    kept = HANDLING[source].kept
-    return None if kept is None or written is None else _ADAPTERS[kept].validate_python(written)
+    adapter = _ADAPTERS[HANDLING[source].kept]
+    return None if written is None else adapter.validate_python(written)
 
 
 async def accept(
@@ -163,6 +164,15 @@ async def handled_by_key(
     """Mark events whose effect is in this same transaction, by their keys."""
     marked = _handled().where(table.c.source == source, table.c.key == func.any(list(keys)))
     _journal(connection, await connection.execute(marked))
+
+
+async def leads_to(connection: AsyncConnection, key: str, payment_id: str) -> None:
+    """Let an event of Stripe's that has named another object be one about its payment."""
+    await connection.execute(
+        update(table)
+        .where(table.c.source == Source.STRIPE, table.c.key == key)
+        .values(subject=payment_id, facts=None)
+    )
 
 
 async def backlog(connection: AsyncConnection) -> Backlog:

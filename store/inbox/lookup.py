@@ -42,7 +42,10 @@ _RETURNED = case(
             table.c.type.contains("refund") | table.c.type.contains("dispute"),
             func.is_jsonb(table.c.body),
         ),
-        cast(table.c.body, JSONB)[("data", "object", "id")].astext,
+        func.coalesce(
+            cast(table.c.body, JSONB)[("data", "object", "id")].astext,
+            cast(table.c.body, JSONB)[("related_object", "id")].astext,
+        ),
     )
 ).label("returned")
 # How many events a page looks at, at most. It takes a few hundredths of a second.
@@ -89,7 +92,7 @@ async def read(connection: AsyncConnection, event_id: int) -> Received:
         case Source.TWILIO:
             return await _of_message(connection, event, row.facts)
         case Source.STRIPE:
-            return await _of_payment(connection, event, row.returned)
+            return await _of_payment(connection, event, row)
 
 
 async def _of_call(connection: AsyncConnection, event: ReceivedEvent, facts: Any) -> Received:
@@ -116,12 +119,13 @@ async def _of_message(connection: AsyncConnection, event: ReceivedEvent, facts: 
     )
 
 
-async def _of_payment(
-    connection: AsyncConnection, event: ReceivedEvent, returned: str | None
-) -> Received:
+async def _of_payment(connection: AsyncConnection, event: ReceivedEvent, row: Any) -> Received:
+    """Read what came of an event; as long as its payment is looked for, that is nothing."""
+    if (named := kept_facts(event.source, row.facts)) is not None:
+        return Received(event, workflow_id=named.workflow_id)
     keys = [payment_credit_key(event.subject)]
-    if returned is not None:
-        keys += [refund_key(returned), dispute_key(returned)]
+    if row.returned is not None:
+        keys += [refund_key(row.returned), dispute_key(row.returned)]
     return Received(
         event,
         workflow_id=payment_workflow_id(event.subject),

@@ -108,10 +108,12 @@ OF_ORGANIZATIONS: Mapping[Check, str] = {
         LEFT JOIN LATERAL (
             SELECT format('was closed at Stripe by %s', key) AS told
             FROM webhook_events
-            WHERE source = 'stripe' AND type = 'charge.dispute.closed' AND status = 'handled'
+            WHERE source = 'stripe' AND status = 'handled'
+              AND type IN ('charge.dispute.closed', 'v1.charge.dispute.closed')
               AND subject = dispute.payment_id AND handled_at > dispute.updated_at AND {_IS_LATE}
               AND CASE WHEN is_jsonb(body)
-                  THEN body::jsonb #>> '{{data,object,id}}' = dispute.dispute_id END
+                  THEN coalesce(body::jsonb #>> '{{data,object,id}}',
+                                body::jsonb #>> '{{related_object,id}}') = dispute.dispute_id END
             LIMIT 1
         ) AS closed ON true
         LEFT JOIN LATERAL (

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import stripe
+from stripe.events import V1PaymentIntentSucceededEventNotification
+from stripe.v2.core import Event
 
 from devstack.providers.stripe.events import signed
 from tests.support.stand_in_process import (
@@ -70,6 +72,22 @@ async def test_a_dropped_event_can_still_be_listed_and_resent(
     await stand_ins.control("stripe", "deliveries", {"drop_fraction": 0.0})
     await stand_ins.control("stripe", f"events/{event.id}/resend")
     assert [webhook.json["id"] for webhook in await receiver.expect(1)] == [event.id]
+
+
+async def test_a_thin_event_names_the_object_and_is_read_by_the_sdk(
+    sdk: stripe.StripeClient, stand_ins: StandIns, receiver: Receiver
+) -> None:
+    intent = await pay(sdk)
+    await receiver.expect(3)
+    [told] = (await sdk.v1.events.list_async({"type": "payment_intent.succeeded", "limit": 1})).data
+    await stand_ins.control("stripe", f"events/{told.id}/resend", {"thin": True})
+    webhook = (await receiver.expect(4))[-1]
+    header = webhook.headers["stripe-signature"]
+    event = sdk.parse_event_notification(webhook.body, header, STRIPE_SECRET)
+    assert isinstance(event, V1PaymentIntentSucceededEventNotification)
+    assert (event.related_object.type, event.related_object.id) == ("payment_intent", intent.id)
+    assert event.related_object.url == f"/v1/payment_intents/{intent.id}"
+    assert webhook.json.keys() - {"related_object"} <= Event.__annotations__.keys()
 
 
 async def test_a_pause_holds_webhooks_back(

@@ -59,8 +59,8 @@ async def test_a_refund_may_wait_and_may_fail_even_after_it_has_succeeded(
     assert (made["status"], made["balance_transaction"] is None) == (first, first != "succeeded")
     after = await stand_ins.control("stripe", f"refunds/{made['id']}", {"status": then})
     undone = then != "succeeded"
-    assert (after["status"], after["failure_reason"] is not None) == (then, undone)
-    assert (after["failure_balance_transaction"] is not None) is (first == "succeeded")
+    assert (after["status"], "failure_reason" in after) == (then, undone)
+    assert ("failure_balance_transaction" in after) is (first == "succeeded")
     charge = await sdk.v1.charges.retrieve_async(made["charge"])
     assert (charge.amount_refunded, charge.refunded) == (0 if undone else 5000, not undone)
     assert (await events_about(sdk, intent.id))[5:] == events

@@ -8,13 +8,15 @@ import stripe
 
 from tests.support.stand_in_process import StandIns, stripe_client
 from tests.support.stripe_customer import checkout, pay
+from tests.support.stripe_types import differences
 
 
 def assert_conforms(declared: type, value: dict[str, Any], where: str = "") -> None:
-    """Every field is declared, and every field that is not optional is there."""
+    """Every field is declared, and those are absent, or null, that may be."""
     hints = {name: hint for name, hint in declared.__annotations__.items() if name != "OBJECT_NAME"}
     where = where or declared.__name__
     assert value.keys() <= hints.keys(), (where, value.keys() - hints.keys())
+    assert differences(declared.__qualname__, value) == []
     for name, hint in hints.items():
         if name not in value:
             assert type(None) in get_args(hint), f"{where}.{name} is missing"

@@ -132,6 +132,23 @@ async def test_a_parameter_that_vapi_does_not_have_is_400(stand_ins: StandIns, n
     assert answer.json()["message"] == [f"property {name} should not exist"]
 
 
+async def test_the_second_list_has_pages_and_says_how_many_calls_there_are(
+    stand_ins: StandIns,
+) -> None:
+    """As published: whole numbers are numbers, and what is optional is absent."""
+    for minute in (3, 1, 2):
+        created = (NOON + timedelta(minutes=minute)).isoformat()
+        await register(stand_ins, id=f"call_{minute}", createdAt=created, durationSeconds=90)
+    asked = {"limit": "2", "page": "2", "sortOrder": "ASC", "createdAtGe": NOON.isoformat()}
+    listed = (await stand_ins.vapi.get("/v2/call", params=asked)).raise_for_status().json()
+    assert differences("CallPaginatedResponse", listed) == []
+    assert [call["id"] for call in listed["results"]] == ["call_3"]
+    assert listed["metadata"] == {"itemsPerPage": 2, "totalItems": 3, "currentPage": 2}
+    newest = (await stand_ins.vapi.get("/v2/call", params={"limit": 1})).json()
+    assert [call["id"] for call in newest["results"]] == ["call_3"]
+    assert (await stand_ins.vapi.get("/v2/call", params={"page": 0})).status_code == 400
+
+
 async def test_no_key_is_401_and_an_unknown_call_404(stand_ins: StandIns) -> None:
     async with httpx.AsyncClient(base_url=stand_ins.urls["vapi"]) as stranger:
         for path in ("/call", "/call/none"):

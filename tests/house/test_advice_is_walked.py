@@ -19,7 +19,7 @@ WALKS = {
     "payment": (f"{ADVICE}/test_payments.py",),
     "recharge": (f"{ADVICE}/test_recharges.py",),
     "adjustment": ("tests/workflows/test_adjust.py",),
-    "reconciliation": ("tests/workflows/test_reconcile_vapi.py",),
+    "reconciliation": ("tests/workflows/test_vapi_second_list.py",),
     "any process": (f"{ADVICE}/test_payments.py", f"{ADVICE}/test_recharges.py"),
     "both": (f"{ADVICE}/test_calls.py", f"{ADVICE}/test_messages.py"),
 }

@@ -12,6 +12,7 @@ from billing.inbox.webhook_event import (
     Drain,
     EventStatus,
     Facts,
+    ObjectHint,
     PaymentHint,
     SessionHint,
     Source,
@@ -31,7 +32,7 @@ def event(source: Source, facts: Facts | None) -> WebhookEvent:
 def waiting_events() -> dict[type, tuple[WebhookEvent, str]]:
     """An event with each kind of facts that starts a process, and the id of that process."""
     call, sid, payment_id = ended_call(unique("assistant")), a_sid(), unique("pi")
-    hint = PaymentHint(payment_id, KEY)
+    hint, named = PaymentHint(payment_id, KEY), ObjectHint("charge", "ch_1", unique("evt"))
     seen = SeenMessage(sid, "AC1", MessageStatus.SENT, None, KEY)
     return {
         EndedCall: (event(Source.VAPI, call), f"call/{call.call_id}"),
@@ -41,6 +42,7 @@ def waiting_events() -> dict[type, tuple[WebhookEvent, str]]:
             event(Source.STRIPE, SessionHint("checkout/1", hint)),
             f"payment/{payment_id}",
         ),
+        ObjectHint: (event(Source.STRIPE, named), f"stripe-event/{named.key}"),
     }
 
 
@@ -51,11 +53,11 @@ def test_every_source_has_a_drain_and_every_drain_a_source() -> None:
 
 def test_facts_that_are_kept_and_all_others_but_a_call_in_progress_start_a_process() -> None:
     started = waiting_events().keys()
-    assert {one.kept for one in HANDLING.values()} - {None} <= started
+    assert {one.kept for one in HANDLING.values()} <= started
     assert set(get_args(Facts)) - {OngoingCall} == started
 
 
-@pytest.mark.parametrize("facts", [EndedCall, SeenMessage, PaymentHint, SessionHint])
+@pytest.mark.parametrize("facts", [EndedCall, SeenMessage, PaymentHint, SessionHint, ObjectHint])
 async def test_an_event_that_waits_starts_the_process_of_its_facts(
     temporal: Client, facts: type
 ) -> None:

@@ -25,7 +25,7 @@ from billing.adjustments import Proposal, Word
 from billing.calls.call import EndedCall
 from billing.calls.length import StatedLength
 from billing.collection import CollectionRequest
-from billing.inbox.webhook_event import PaymentHint, Source
+from billing.inbox.webhook_event import ObjectHint, PaymentHint, Source
 from billing.parking.parked_work import BulkDecision, ParkedFilter, Verdict
 from billing.payments.payment import payment_workflow_id
 from billing.reconciliation.reconciliation import Window
@@ -48,7 +48,7 @@ from tests.support.factories import (
     register,
     unique,
 )
-from tests.support.inbox_events import drain, event_of, report_of
+from tests.support.inbox_events import drain, event_of, report_of, thin_event_of
 from tests.support.messages import (
     a_message,
     callback_of,
@@ -125,6 +125,11 @@ class World:
         if not file.exists():
             file.write_text(json.dumps(_portable(json.loads(history.to_json())), indent=1) + "\n")
 
+    async def find_payment(self, hint: ObjectHint) -> None:
+        """Hear of a thin event, and let its process end."""
+        await webhook_events.start(self.temporal, thin_event_of(hint))
+        await self.temporal.get_workflow_handle(hint.workflow_id).result()
+
     async def call_in_progress(self, call: EndedCall) -> Any:
         """Let a call wait for its end; answers with its workflow."""
         await self.vapi.knows(replace(call, ended_at=None), "in-progress")
@@ -149,6 +154,7 @@ async def main() -> None:
         await _unready_calls(world)
         await _many_at_once(world)
         await _payments(world)
+        await _thin_events(world)
         await _checkouts(world)
         await _recharges(world)
         await _saved_cards(world)
@@ -294,6 +300,35 @@ async def _payments(world: World) -> None:
     payment_id = unique("pi")
     await _look_at(world, payment_id, "payment_missing")
     await world.keep(f"payment/{payment_id}", "settle_payment_missing_discarded")
+
+
+async def _thin_events(world: World) -> None:
+    """They lead to a payment; to none, and to a checkout; to what Stripe does not know."""
+    org_id = await an_organization(world.engine)
+    payment_id = await world.stripe.payment(org_id, 2500)
+    hint = ObjectHint("refund", await world.stripe.refund(payment_id, amount=900), unique("evt"))
+    await world.find_payment(hint)
+    await world.keep(hint.workflow_id, "find_payment_found")
+
+    dispute_id = await world.stripe.dispute(payment_id, amount=100)
+    hint = ObjectHint("dispute", dispute_id, unique("evt"))
+    await drain(world.temporal, world.engine, thin_event_of(hint))
+    await world.keep(drain_inbox.WORKFLOW_ID, "drain_inbox_thin_event")
+
+    await start(world.temporal, top_up(org_id))
+    [session] = await eventually(lambda: world.stripe.sessions(org_id))
+    await world.stripe.expire(session["id"])
+    hint = ObjectHint("checkout.session", session["id"], unique("evt"))
+    await world.find_payment(hint)
+    await world.keep(hint.workflow_id, "find_payment_of_a_session_without_one")
+
+    hint = ObjectHint("charge", unique("ch"), unique("evt"))
+    await webhook_events.start(world.temporal, thin_event_of(hint))
+    handle = world.temporal.get_workflow_handle(hint.workflow_id)
+    await until_parked(handle, "payment_missing")
+    await discard(handle, "Ann: it is another account's")
+    await handle.result()
+    await world.keep(hint.workflow_id, "find_payment_missing_discarded")
 
 
 async def _checkouts(world: World) -> None:

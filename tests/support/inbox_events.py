@@ -10,6 +10,7 @@ from billing.calls.call import EndedCall
 from billing.inbox.webhook_event import (
     END_OF_CALL,
     Drain,
+    ObjectHint,
     PaymentHint,
     Source,
     WebhookEvent,
@@ -33,6 +34,18 @@ def event_of(hint: PaymentHint, due_in_seconds: float = 0.0) -> WebhookEvent:
         hint.key,
         "payment_intent.succeeded",
         hint.payment_id,
+        "{}",
+        due_in_seconds=due_in_seconds,
+        facts=hint,
+    )
+
+
+def thin_event_of(hint: ObjectHint, due_in_seconds: float = 0.0) -> WebhookEvent:
+    return WebhookEvent(
+        Source.STRIPE,
+        hint.key,
+        "v1.charge.refunded",
+        hint.object_id,
         "{}",
         due_in_seconds=due_in_seconds,
         facts=hint,

@@ -67,6 +67,34 @@ def stripe_event(
     return signed_by_stripe(json.dumps(body).encode(), event_id, secret)
 
 
+def thin_event(
+    event_type: str = "v1.payment_intent.succeeded",
+    related: tuple[str, str] | None = None,
+    *,
+    event_id: str | None = None,
+    **more: Any,
+) -> Webhook:
+    """Return a thin event, about a payment unless `related` is another (type, id) of Stripe's."""
+    event_id = event_id or unique("evt_test")
+    object_type, object_id = related or ("payment_intent", unique("pi"))
+    path = {"checkout.session": "checkout/sessions"}.get(object_type, f"{object_type}s")
+    body = {
+        "id": event_id,
+        "object": "v2.core.event",
+        "type": event_type,
+        "livemode": False,
+        "created": "2026-11-02T12:00:00.000Z",
+        "context": None,
+        "reason": None,
+        "related_object": {
+            "id": object_id,
+            "type": object_type,
+            "url": f"/v1/{path}/{object_id}",
+        },
+    }
+    return signed_by_stripe(json.dumps(body | more).encode(), event_id)
+
+
 # In milliseconds; the same in all messages of a process, so that they can be the same.
 SENT_AT = round(time.time() * 1000)
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
@@ -221,9 +221,30 @@ class VapiStandIn:
         """Make reads of the list fail."""
         await _misbehave(self.http, "/call", fault)
 
+    async def second_list(self, created_at: datetime) -> dict[str, Any]:
+        """Read the first page of the calls that were created at an instant, oldest first."""
+        after = created_at + timedelta(milliseconds=1)
+        asked = {"createdAtGe": _iso(created_at), "createdAtLt": _iso(after), "sortOrder": "ASC"}
+        answer = await self.http.get("/v2/call", params=asked)
+        listed: dict[str, Any] = answer.raise_for_status().json()
+        return listed
+
+    async def delete(self, call_id: str) -> None:
+        """Delete the record of a call."""
+        (await self.http.delete(f"/call/{call_id}")).raise_for_status()
+
+    async def second_list_misbehaves(self, **fault: Any) -> None:
+        """Make reads of the list with pages fail."""
+        await _misbehave(self.http, "/v2/call", fault)
+
+    async def pages_misbehave(self, **how: bool) -> None:
+        """Make the pages of the second list repeat themselves."""
+        (await self.http.post("/_control/paging", json=how)).raise_for_status()
+
     async def behave(self) -> None:
         """Let nothing fail any more, and answer what is held."""
         (await self.http.delete("/_control/faults")).raise_for_status()
+        await self.pages_misbehave()
 
 
 @dataclass(frozen=True)
@@ -285,10 +306,13 @@ async def open_slack(stack: Stack) -> AsyncIterator[SlackStandIn]:
 
 @asynccontextmanager
 async def open_stand_ins(stack: Stack) -> AsyncIterator[tuple[StripeStandIn, VapiStandIn]]:
-    key = {"Authorization": f"Bearer {stack.settings()['STRIPE_API_KEY']}"}
+    stripes, vapis = (
+        {"Authorization": f"Bearer {stack.settings()[name]}"}
+        for name in ("STRIPE_API_KEY", "VAPI_API_KEY")
+    )
     async with (
-        httpx.AsyncClient(base_url=stack.stripe_url, headers=key, trust_env=False) as stripe,
-        httpx.AsyncClient(base_url=stack.vapi_url, trust_env=False) as vapi,
+        httpx.AsyncClient(base_url=stack.stripe_url, headers=stripes, trust_env=False) as stripe,
+        httpx.AsyncClient(base_url=stack.vapi_url, headers=vapis, trust_env=False) as vapi,
     ):
         yield StripeStandIn(stripe), VapiStandIn(vapi)
 

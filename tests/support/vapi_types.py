@@ -17,14 +17,16 @@ from typing import Any
 
 FILE = Path(__file__).with_suffix(".json")
 OBJECTS = (
-    "Analysis", "Artifact", "AssistantActivation", "AssistantOverrides", "Call", "CostBreakdown",
-    "CreateAssistantDto", "CreateCustomerDto", "CreateSquadDto", "ServerMessageAssistantRequest",
-    "ServerMessageCallDeleted", "ServerMessageEndOfCallReport",
+    "Analysis", "Artifact", "AssistantActivation", "AssistantOverrides", "Call",
+    "CallPaginatedResponse", "CostBreakdown", "CreateAssistantDto", "CreateCustomerDto",
+    "CreateSquadDto", "PaginationMeta", "ServerMessageAssistantRequest", "ServerMessageCallDeleted",
+    "ServerMessageEndOfCallReport",
     "ServerMessageResponseAssistantRequest", "ServerMessageStatusUpdate", "SquadMemberDto",
     "WorkflowOverrides",
 )  # fmt: skip
 ENUMS = (
     "CallEndedReason", "CallPhoneCallProvider", "CallPhoneCallTransport", "CallStatus", "CallType",
+    "PaginationMetaSortOrder",
 )  # fmt: skip
 # What Vapi sends, and publishes nowhere.
 UNPUBLISHED = {

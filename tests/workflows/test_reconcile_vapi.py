@@ -134,18 +134,6 @@ async def test_hundreds_of_calls_of_one_instant_are_asked_for_at_once(
     assert (report.total.checked, report.total.missing) == (300, 0)
 
 
-async def test_more_calls_of_one_instant_than_vapi_gives_at_once_park_the_run(
-    reconciler: Reconciler, engine: AsyncEngine, vapi: VapiStandIn
-) -> None:
-    _, assistant = await a_tenant(engine)
-    day = a_day()
-    await vapi.lists(*calls_on(day, assistant, 1001), created_at=day.since + timedelta(hours=5))
-    handle = await reconciler.start(day)
-    await until_parked(handle, "listing_stuck")
-    assert "no way past them" in await page(handle)
-    await handle.terminate()
-
-
 async def test_no_calls_are_a_hundred_percent(reconciler: Reconciler) -> None:
     report = await reconciler.reconcile(a_day())
     assert report.total.checked == 0

@@ -68,8 +68,6 @@ class Account:
             request={"id": self.request_id, "idempotency_key": self.idempotency_key},
             type=event_type,
         )
-        for unset in ("account", "context"):
-            del event[unset]
         self.save(event)
         self.courier.post(event["id"], event_type, event)
 

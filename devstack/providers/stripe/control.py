@@ -13,6 +13,7 @@ from devstack.providers.stripe import checkout, delayed_payments, payments
 from devstack.providers.stripe.account import Account
 from devstack.providers.stripe.cards import set_behaviour
 from devstack.providers.stripe.errors import invalid_request
+from devstack.providers.stripe.events import thin
 from devstack.providers.stripe.idempotency import Answer
 
 Committed = Callable[[Callable[[], JsonObject]], Answer]
@@ -42,6 +43,14 @@ class Clearing(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     succeed: bool = True
+
+
+class Resending(BaseModel):
+    """Whether an event is delivered as it is, or as the thin event of the same happening."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    thin: bool = False
 
 
 class Behaviour(BaseModel):
@@ -116,7 +125,9 @@ class _Customer:
 
     async def resend(self, request: Request) -> Response:
         """Deliver an event once more, as the button in Stripe's dashboard does."""
+        how = await read(request, Resending)
         event = self._account.in_path("event", request.path_params["id"])
+        event = thin(event) if how.thin else event
         self._account.courier.post(event["id"], event["type"], event)
         self._account.courier.release()
         return JSONResponse(event)

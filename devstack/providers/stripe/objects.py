@@ -1,8 +1,8 @@
-"""Build Stripe's objects: every field that the SDK's class declares, null unless it is known."""
+"""Build Stripe's objects: every field that is never absent, null unless it is known."""
 
 import secrets
 import types
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Union, get_args, get_origin
 
 import stripe
@@ -11,13 +11,41 @@ from devstack.providers.storage import JsonObject
 
 API_VERSION = "2026-10-28.endive"
 
-# Fields that Stripe sends only if they are expanded, or in cases that the stand-in does not have.
-_ABSENT = frozenset(
-    {
-        "application_fee", "cash_balance", "deleted", "level3", "line_items", "radar_options",
-        "refunds", "sources", "subscriptions", "tax", "tax_ids",
-    }
-)  # fmt: skip
+# Optional fields that are absent, and not null, unless they have a value: those that Stripe sends
+# only if they are expanded, or in cases that are rare (npm's stripe 23.1, `field?: type`).
+_ABSENT: Mapping[str, frozenset[str]] = {
+    "charge": frozenset(
+        {
+            "authorization_code", "level3", "presentment_details", "radar_options", "refunds",
+            "transfer",
+        }
+    ),
+    "checkout.session": frozenset(
+        {
+            "branding_settings", "excluded_payment_method_types", "line_items", "name_collection",
+            "phone_number_collection", "presentment_details", "redirect_on_completion",
+            "return_url", "tax_id_collection",
+        }
+    ),
+    "customer": frozenset(
+        {
+            "business_name", "cash_balance", "deleted", "individual_name",
+            "invoice_credit_balance", "next_invoice_sequence", "sources", "subscriptions", "tax",
+            "tax_ids",
+        }
+    ),
+    "dispute": frozenset({"payment_method_details"}),
+    "event": frozenset({"account", "context"}),
+    "payment_intent": frozenset(
+        {"amount_details", "hooks", "payment_details", "presentment_details"}
+    ),
+    "refund": frozenset(
+        {
+            "description", "destination_details", "failure_balance_transaction", "failure_reason",
+            "instructions_email", "next_action", "pending_reason", "presentment_details",
+        }
+    ),
+}  # fmt: skip
 
 _CLASSES: Mapping[str, tuple[type[stripe.StripeObject], str]] = {
     "balance_transaction": (stripe.BalanceTransaction, "txn"),
@@ -31,12 +59,12 @@ _CLASSES: Mapping[str, tuple[type[stripe.StripeObject], str]] = {
 }
 
 
-def blank(declared: type[stripe.StripeObject]) -> JsonObject:
-    """Build an object with every optional field null. The caller adds the required ones."""
+def blank(declared: type[stripe.StripeObject], absent: Collection[str] = ()) -> JsonObject:
+    """Build an object with every nullable field null. The caller adds the required ones."""
     return {
         name: None
         for name, hint in declared.__annotations__.items()
-        if name not in _ABSENT and _optional(hint)
+        if name not in absent and _optional(hint)
     }
 
 
@@ -55,7 +83,15 @@ def new(kind: str, created: int, **fields: Any) -> JsonObject:
     known: JsonObject = {"id": new_id(prefix), "object": kind, "created": created}
     if "livemode" in declared.__annotations__:
         known["livemode"] = False
-    return blank(declared) | known | fields
+    absent = _ABSENT.get(kind, frozenset())
+    return blank(declared, absent) | known | with_value(fields, absent)
+
+
+def with_value(fields: JsonObject, absent: Collection[str]) -> JsonObject:
+    """Leave out what has no value and is never null."""
+    return {
+        name: value for name, value in fields.items() if value is not None or name not in absent
+    }
 
 
 def billing_details(**known: str | None) -> JsonObject:
@@ -143,8 +179,12 @@ def _charged_card(card: JsonObject, intent: JsonObject) -> JsonObject:
     return shared | {
         "amount_authorized": intent["amount"],
         "authorization_code": None,
+        "electronic_commerce_indicator": None,
         "installments": None,
         "mandate": None,
         "network": "visa",
+        "network_transaction_id": None,
+        "regulated_status": "unregulated",
         "three_d_secure": None,
+        "transaction_link_id": None,
     }

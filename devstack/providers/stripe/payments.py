@@ -168,10 +168,11 @@ def _declined(
         "charge": charge["id"],
         "code": decline.code,
         "decline_code": decline.decline_code,
-        "advice_code": decline.advice_code,
         "doc_url": DOC_URL + decline.code.replace("_", "-"),
         "payment_method": card,
     }
+    if decline.advice_code is not None:
+        error["advice_code"] = decline.advice_code
     known = error | {"type": "card_error", "message": decline.message}
     failed = {"last_payment_error": known, "latest_charge": charge["id"], "payment_method": None}
     after = became(account, intent, "requires_payment_method", next_action=None, **failed)

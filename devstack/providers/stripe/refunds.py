@@ -42,7 +42,8 @@ def become(account: Account, refund_id: str, status: str, reason: str) -> JsonOb
     changed = account.in_path("refund", refund_id)
     if status not in _NEXT.get(changed["status"], ()):
         raise invalid_request(f"A refund that is {changed['status']} cannot become {status}.")
-    changed |= {"status": status, "pending_reason": None}
+    changed["status"] = status
+    changed.pop("pending_reason", None)
     if status == "succeeded":
         _book(account, changed)
     else:

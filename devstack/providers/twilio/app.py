@@ -8,6 +8,7 @@ import base64
 import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any, Literal
 from urllib.parse import parse_qsl
 
@@ -90,6 +91,11 @@ def create_twilio(
     return Starlette(
         routes=[
             Route(f"{API}/Accounts/{{account}}/Messages/{{sid}}.json", messages.read),
+            Route(
+                f"{API}/Accounts/{{account}}/Messages/{{sid}}.json",
+                messages.delete,
+                methods=["DELETE"],
+            ),
             Route("/_control/messages", messages.create, methods=["POST"]),
             Route("/_control/messages", messages.clear, methods=["DELETE"]),
             Route("/_control/messages/{sid}/status", messages.move, methods=["POST"]),
@@ -126,6 +132,14 @@ class _Messages:
             path = f"{API}/Accounts/{account}/Messages/{sid}.json"
             return _error(404, 20404, f"The requested resource {path} was not found")
         return JSONResponse(_shown(message))
+
+    async def delete(self, request: Request) -> Response:
+        """DELETE …/Messages/{sid}.json: the record is gone; what was sent, was sent."""
+        answer = await self.read(request)
+        if answer.status_code != HTTPStatus.OK:
+            return answer
+        self._storage.delete(_KIND, request.path_params["sid"])
+        return Response(status_code=HTTPStatus.NO_CONTENT)
 
     async def create(self, request: Request) -> Response:
         """Create one message or many. No callback is sent."""

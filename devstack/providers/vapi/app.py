@@ -1,11 +1,14 @@
 """The stand-in for Vapi: calls, listed with Vapi's own quirks, and the server messages about them.
 
 `GET /call` follows docs.vapi.ai/api-reference/calls/list: a plain array, newest first, at most
-1000, no cursor, no page, no sort, no duration. A message is sent once, without retries, as by
-Vapi's default.
+1000, no cursor, no page, no sort, no duration. `GET /v2/call` has pages, and says how many calls
+there are. A message is sent once, without retries, as by Vapi's default.
 """
 
+import random
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
+from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 from starlette.applications import Starlette
@@ -56,6 +59,23 @@ class CallQuery(BaseModel):
         return Filter(vapi_control.CALL, owner=self.assistantId, where=where, bounds=bounds)
 
 
+class PageQuery(CallQuery):
+    """The query of `GET /v2/call`, with pages that are counted from one."""
+
+    page: int = Field(default=1, ge=1)
+    sortOrder: Literal["ASC", "DESC"] = "DESC"  # noqa: N815 - Vapi's name
+
+
+class Paging(BaseModel):
+    """How `GET /v2/call` fails: calls of one instant in any order, always the first page, none."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    shuffled: bool = False
+    stuck: bool = False
+    empty: bool = False
+
+
 def create_vapi(
     storage: Storage,
     clock: Clock,
@@ -76,6 +96,8 @@ def create_vapi(
     return Starlette(
         routes=[
             Route("/call", calls.listed, methods=["GET"]),
+            Route("/v2/call", calls.paged, methods=["GET"]),
+            Route("/_control/paging", calls.misbehave, methods=["POST"]),
             Route("/call/{id}", calls.one, methods=["GET"]),
             Route("/call/{id}", calls.delete, methods=["DELETE"]),
             *vapi_control.routes(storage, clock, courier, sign),
@@ -102,6 +124,12 @@ class _Calls:
     def __init__(self, storage: Storage, api_key: str | None) -> None:
         self._storage = storage
         self._api_key = api_key
+        self._paging = Paging()
+
+    async def misbehave(self, request: Request) -> Response:
+        """Fail at paging from now on, or no more."""
+        self._paging = await control.read(request, Paging)
+        return JSONResponse(self._paging.model_dump())
 
     async def listed(self, request: Request) -> Response:
         """GET /call."""
@@ -114,6 +142,27 @@ class _Calls:
             return _error(400, "Bad Request", _complaints(error))
         found = self._storage.select_json(query.filter(), query.limit)
         return Response("[" + ",".join(found) + "]", media_type="application/json")
+
+    async def paged(self, request: Request) -> Response:
+        """GET /v2/call (vapi_server_sdk 3.0.0, `CallPaginatedResponse`)."""
+        await pause(request.scope)
+        if not self._authorized(request):
+            return _error(401, "Unauthorized", _INVALID_KEY)
+        try:
+            query = PageQuery.model_validate(dict(request.query_params))
+        except ValidationError as error:
+            return _error(400, "Bad Request", _complaints(error))
+        found = [] if self._paging.empty else self._storage.select(query.filter())
+        if self._paging.shuffled:
+            random.shuffle(found)
+        found.sort(key=lambda call: call["createdAt"], reverse=query.sortOrder == "DESC")
+        first = 0 if self._paging.stuck else (query.page - 1) * query.limit
+        metadata = {
+            "itemsPerPage": query.limit,
+            "totalItems": len(found),
+            "currentPage": query.page,
+        }
+        return JSONResponse({"results": found[first : first + query.limit], "metadata": metadata})
 
     async def one(self, request: Request) -> Response:
         """GET /call/{id}."""
@@ -158,4 +207,5 @@ def _fault_body(status: int) -> tuple[str, bytes]:
 
 
 def _milliseconds(moment: AwareDatetime) -> int:
-    return round(moment.timestamp() * 1000)
+    """Return the whole milliseconds of a moment, as JavaScript's `Date` has them."""
+    return (moment - datetime.fromtimestamp(0, UTC)) // timedelta(milliseconds=1)

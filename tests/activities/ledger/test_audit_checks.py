@@ -32,6 +32,10 @@ _A_DISPUTE = (
     "CAST(json_build_object('data', json_build_object('object',"
     " json_build_object('id', CAST(:dispute_lost AS text)))) AS text)"
 )
+_A_THIN_DISPUTE = (
+    "CAST(json_build_object('related_object',"
+    " json_build_object('id', CAST(:dispute_lost AS text), 'type', 'dispute')) AS text)"
+)
 _OPEN_AGAIN = (
     "UPDATE disputes SET is_open = true, updated_at = now() - interval '3 days'"
     " WHERE dispute_id = :dispute_lost"
@@ -240,6 +244,14 @@ CHANGES: list[tuple[Check, str, str]] = [
         Check.DISPUTE_OPEN_THOUGH_CLOSED,
         "WITH told AS ("
         + _NEW_EVENT.format("'stripe'", "'charge.dispute.closed'", ":lost", _A_DISPUTE)
+        + " RETURNING key) "
+        + _OPEN_AGAIN,
+        "{dispute_lost}",
+    ),
+    (
+        Check.DISPUTE_OPEN_THOUGH_CLOSED,
+        "WITH told AS ("
+        + _NEW_EVENT.format("'stripe'", "'v1.charge.dispute.closed'", ":lost", _A_THIN_DISPUTE)
         + " RETURNING key) "
         + _OPEN_AGAIN,
         "{dispute_lost}",
