@@ -1,13 +1,15 @@
 """Messages over Twilio's channels, as Twilio shows them: each is priced by its own."""
 
 import asyncio
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
-from billing.messages.message import MessageRecord, MessageState, SeenMessage
+from billing.messages.message import MessageRecord, MessageState
 from billing.tariffs.channel import Channel
 from store.alerts import alerts
 from tests.support.channels import priced_since_2020
@@ -33,7 +35,7 @@ from tests.support.stand_ins import TwilioStandIn
 
 TO = "+447700900123"
 # Before the example prices of WhatsApp and RCS, which began with the database of the tests.
-LONG_AGO = {"status": "delivered", "created_at": NOON.isoformat()}
+LONG_AGO: dict[str, Any] = {"status": "delivered", "created_at": NOON.isoformat()}
 
 
 async def alerts_about(engine: AsyncEngine, org_id: str) -> list[str]:
@@ -89,18 +91,13 @@ async def test_what_twilio_says_of_a_message_decides_before_what_a_callback_said
     org_id = await an_organization(engine, 1000)
     await priced_since_2020(engine, Channel.RCS, "50", org_id)
     sid = await a_message(twilio, await a_sender(engine, org_id), "delivered", segments=2)
-    tried = SeenMessage(**{**as_seen(sid, "queued"), "channel": Channel.RCS})
+    tried = replace(seen_message(sid, "queued"), channel=Channel.RCS)
     await drain_messages_of(worker, engine, callback_of(tried))
     assert (await record_of(engine, sid)).channel is Channel.RCS
-    late = SeenMessage(**{**as_seen(sid, "delivered"), "channel": Channel.RCS})
+    late = replace(seen_message(sid, "delivered"), channel=Channel.RCS)
     await drain_messages_of(worker, engine, callback_of(late))
     assert (await record_of(engine, sid)).channel is Channel.SMS
     assert await balance_of(engine, org_id) == 1000 - 10
-
-
-def as_seen(sid: str, status: str) -> dict[str, object]:
-    one = seen_message(sid, status)
-    return {"sid": one.sid, "account_sid": one.account_sid, "status": one.status, "key": one.key}
 
 
 async def test_whatsapp_before_its_first_price_is_free_and_told_once_an_organisation(
