@@ -17,7 +17,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
-import activities.reconciliation.vapi
+import activities.reconciliation.vapi_lists
 import billing.reconciliation.reconciliation
 from billing.inbox.webhook_event import Source
 from billing.reconciliation.reconciliation import Window
@@ -154,7 +154,7 @@ def no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     """What has only just happened is compared: nothing of the story is older than it is itself."""
     longest = timedelta(seconds=max(LENGTHS))
     monkeypatch.setattr(billing.reconciliation.reconciliation, "GRACE", timedelta(seconds=-2))
-    monkeypatch.setattr(activities.reconciliation.vapi, "GRACE", -longest)
+    monkeypatch.setattr(activities.reconciliation.vapi_lists, "GRACE", -longest)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client, WorkflowHandle
 
 import activities.reconciliation.runs
-import activities.reconciliation.vapi
+import activities.reconciliation.vapi_lists
 from billing.ledger.money import Currency, Money
 from billing.organizations import AgentKind
 from billing.reconciliation.reconciliation import FindingKind, FindingOutcome, Report, RunStatus
@@ -472,7 +472,7 @@ async def test_calls_that_were_scheduled_are_walked_page_by_page_and_those_of_be
     vapi: VapiStandIn,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(activities.reconciliation.vapi, "PAGE", 2)
+    monkeypatch.setattr(activities.reconciliation.vapi_lists, "PAGE", 2)
     _, assistant = await a_tenant(engine)
     day = a_day()
     scheduled = calls_on(day, assistant, 5)

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client, WorkflowHandle
 
-from activities.reconciliation import vapi as walking
+from activities.reconciliation import vapi_lists as walking
 from billing.calls.call import EndedCall
 from billing.reconciliation.reconciliation import Report, Window
 from tests.support.eventually import eventually

@@ -15,7 +15,8 @@ from temporalio.testing import ActivityEnvironment
 from activities.reconciliation.isolation import add_findings
 from activities.reconciliation.runs import Comparing
 from activities.reconciliation.stripe import StripeReconciliation
-from activities.reconciliation.vapi import EARLIER, VapiReconciliation
+from activities.reconciliation.vapi import VapiReconciliation
+from activities.reconciliation.vapi_lists import EARLIER
 from billing.calls.call import EndedCall
 from billing.inbox.webhook_event import Source
 from billing.platform_rules import PlatformRules
