@@ -47,6 +47,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, hide_input_in_errors=True)
 
     database_url: str
+    database_owner_url: SecretStr | None = None
     database_pooler: Pooler = Pooler.NONE
     temporal_address: str = "localhost:7233"
     temporal_namespace: str = "billing"
@@ -89,7 +90,9 @@ class Settings(BaseSettings):
             raise ValueError("must hold a secret: without one every webhook would be refused")
         return value
 
-    @field_validator("slack_webhook_url", "temporal_ui_url", "public_base_url", mode="before")
+    @field_validator(
+        "database_owner_url", "slack_webhook_url", "temporal_ui_url", "public_base_url", mode="before"
+    )
     @classmethod
     def _empty_is_none(cls, value: str | None) -> str | None:
         return value or None

@@ -12,7 +12,7 @@ import logs
 from api.app import create_app
 from api.services import TwilioAccounts
 from api.webhooks.stripe import livemode_of
-from store.database import migrate, session
+from store.database import migrate, roles, session
 from store.database.errors import DATABASE_GONE, Unusable
 from wiring import (
     Settings,
@@ -76,6 +76,7 @@ async def _require_usable(engine: AsyncEngine) -> None:
     """Raise Unusable for a server or a schema that this code does not know."""
     async with engine.connect() as connection:
         await migrate.require_current(connection)
+        await roles.warn(connection)
         await session.warn(connection)
 
 

@@ -16,7 +16,7 @@ from api.services import Services
 from processes.errors import TEMPORAL_GONE
 from processes.request import worker_polls
 from store.alerts import alerts
-from store.database import migrate, session, writing
+from store.database import migrate, roles, session, writing
 from store.database.errors import DATABASE_GONE, Unusable, is_read_only
 from store.inbox import inbox
 from store.inbox.inbox import Backlog
@@ -101,10 +101,11 @@ class Health(BaseModel):
 
 
 class Readiness(BaseModel):
-    """Whether this process can serve; `problems` says what is missing."""
+    """Whether this process can serve; `problems` says what is missing, `warnings` what is unsafe."""
 
     ready: bool
     problems: list[str]
+    warnings: list[str]
 
 
 @router.get("/health", responses={503: {"model": Health}})
@@ -155,7 +156,8 @@ async def ready(request: Request, response: Response) -> Readiness:
         if problem is not None
     ]
     response.status_code = 503 if problems else 200
-    return Readiness(ready=not problems, problems=problems)
+    warnings = await _probe(_excess(services.engine)) or []
+    return Readiness(ready=not problems, problems=problems, warnings=warnings)
 
 
 async def _probe(question: Awaitable[Found]) -> Found | None:
@@ -221,6 +223,11 @@ async def _schema_problem(engine: AsyncEngine) -> str | None:
             return "the database is read-only"
         return f"the database does not answer ({type(gone).__name__})"
     return None
+
+
+async def _excess(engine: AsyncEngine) -> list[str]:
+    async with engine.connect() as connection:
+        return await roles.excess(connection)
 
 
 async def _temporal_problem(temporal: Client) -> str | None:
