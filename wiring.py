@@ -91,7 +91,11 @@ class Settings(BaseSettings):
         return value
 
     @field_validator(
-        "database_owner_url", "slack_webhook_url", "temporal_ui_url", "public_base_url", mode="before"
+        "database_owner_url",
+        "slack_webhook_url",
+        "temporal_ui_url",
+        "public_base_url",
+        mode="before",
     )
     @classmethod
     def _empty_is_none(cls, value: str | None) -> str | None:

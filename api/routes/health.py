@@ -101,7 +101,7 @@ class Health(BaseModel):
 
 
 class Readiness(BaseModel):
-    """Whether this process can serve; `problems` says what is missing, `warnings` what is unsafe."""
+    """Whether this process can serve: its `problems`, and `warnings` about rights beyond need."""
 
     ready: bool
     problems: list[str]

@@ -166,9 +166,7 @@ async def grant(connection: AsyncConnection, service: str) -> None:
     given = {"tables": list(GRANTS), "service": service}
     around = (await connection.scalars(_AROUND, given)).all()
     tables = [
-        statement
-        for name, rights in GRANTS.items()
-        for statement in _of_table(name, rights, role)
+        statement for name, rights in GRANTS.items() for statement in _of_table(name, rights, role)
     ]
     await connection.exec_driver_sql(";".join((*around, *tables)))
 
@@ -216,7 +214,8 @@ def _of_table(name: str, rights: Grant, role: str) -> Iterator[str]:
     if rights.delete:
         yield f"GRANT DELETE ON {name} TO {role}"
     if rights.updates:
-        columns = "" if rights.updates is True else f" ({', '.join(rights.updates)})"
+        named = rights.updates if isinstance(rights.updates, tuple) else ()
+        columns = f" ({', '.join(named)})" if named else ""
         yield f"GRANT UPDATE{columns} ON {name} TO {role}"
 
 

@@ -10,7 +10,6 @@ from sqlalchemy import make_url, text
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from devstack.stack import Stack
 from store.database import engine as store_engine
 from store.database import migrate, roles
 from store.database.roles import NotPrepared, ServiceRole

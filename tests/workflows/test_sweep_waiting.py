@@ -95,7 +95,9 @@ async def nothing_waits_any_more(world: World) -> AsyncIterator[None]:
             text("UPDATE calls SET state = 'discarded' WHERE state <> 'settled'")
         )
         await connection.execute(text("UPDATE messages SET state = 'discarded'"))
-        await connection.execute(text("UPDATE adjustments SET state = 'rejected' WHERE state = 'pending'"))
+        await connection.execute(
+            text("UPDATE adjustments SET state = 'rejected' WHERE state = 'pending'")
+        )
         await connection.execute(text("UPDATE recharge_attempts SET state = 'abandoned'"))
 
 
