@@ -74,6 +74,12 @@ def _is_postgresql(value: str) -> str:
     return value
 
 
+def _is_secret_postgresql(value: SecretStr | None) -> SecretStr | None:
+    if value:
+        _is_postgresql(value.get_secret_value())
+    return value
+
+
 def _is_base(value: str) -> str:
     try:
         parts = urlsplit(value)
@@ -133,6 +139,9 @@ def _empty_is_none(value: object) -> object:
 ProviderKey = Annotated[SecretStr, AfterValidator(_has_a_key)]
 WebhookSecret = Annotated[SecretStr, AfterValidator(_has_a_secret)]
 DatabaseUrl = Annotated[str, AfterValidator(_is_postgresql)]
+OptionalDatabaseUrl = Annotated[
+    SecretStr | None, BeforeValidator(_empty_is_none), AfterValidator(_is_secret_postgresql)
+]
 BaseUrl = Annotated[str, AfterValidator(_is_base)]
 OptionalUrl = Annotated[BaseUrl | None, BeforeValidator(_empty_is_none)]
 HostAndPort = Annotated[str, AfterValidator(_is_host_and_port)]

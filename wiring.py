@@ -32,6 +32,7 @@ from environment import (
     HostAndPort,
     IpAndPort,
     Networks,
+    OptionalDatabaseUrl,
     OptionalSlackUrl,
     OptionalUrl,
     Origins,
@@ -64,6 +65,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, hide_input_in_errors=True)
 
     database_url: DatabaseUrl
+    database_owner_url: OptionalDatabaseUrl = None
     database_pooler: Pooler = Pooler.NONE
     temporal_address: HostAndPort = "localhost:7233"
     temporal_namespace: str = Field(default="billing", min_length=1)

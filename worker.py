@@ -42,7 +42,7 @@ from activities.reconciliation.vapi import VapiReconciliation
 from activities.temporal.refusal_interceptor import RefusalInterceptor
 from billing.platform_rules import PlatformRules
 from environment import WrongSetting
-from store.database import migrate, session
+from store.database import migrate, roles, session
 from store.database.errors import DATABASE_GONE, Unusable
 from wiring import (
     Clients,
@@ -250,6 +250,7 @@ async def _require_usable(engine: AsyncEngine) -> None:
         try:
             async with engine.connect() as connection:
                 await migrate.require_current(connection)
+                await roles.warn(connection)
                 return await session.warn(connection)
         except DATABASE_GONE as away:
             log.warning("waiting for the database", error=type(away).__name__)

@@ -17,7 +17,7 @@ from api.http.connections import KEEP_ALIVE_SECONDS, Bounds, protocol
 from api.services import Limits, TwilioAccounts
 from api.webhooks.stripe import livemode_of
 from environment import WrongSetting, secrets_in, tokens_in
-from store.database import migrate, session
+from store.database import migrate, roles, session
 from store.database.errors import DATABASE_GONE, Unusable
 from wiring import (
     Settings,
@@ -128,6 +128,7 @@ async def _require_usable(engine: AsyncEngine) -> None:
     """Raise Unusable for a server or a schema that this code does not know."""
     async with engine.connect() as connection:
         await migrate.require_current(connection)
+        await roles.warn(connection)
         await session.warn(connection)
 
 

@@ -21,7 +21,7 @@ from cli.output import run
 from processes import namespace
 from processes.tariffs import MOST_TOLD, tell_waiting
 from store.calls import free_call_rules
-from store.database import clock, migrate, session
+from store.database import clock, migrate, roles, session
 from store.database.session import Pooler
 from store.payments import payments
 from store.recharges import recharge_settings
@@ -114,10 +114,7 @@ async def _keep_rules(engine: AsyncEngine, *, faults_free: bool) -> None:
 async def _setup(settings: Settings, *, example_tariffs: bool) -> None:
     set_up_logging(settings)
     warn_of_weak_secrets(settings)
-    engine = connect_database(settings, "setup")
-    await migrate.upgrade(engine)
-    if settings.database_pooler is Pooler.TRANSACTION:
-        await _settle_sessions(engine)
+    engine = await _migrate(settings)
     async with engine.connect() as connection:
         ours = await payments.untyped_are_ours(connection, settings.untyped_payments)
     log.info(
@@ -152,6 +149,26 @@ async def _setup(settings: Settings, *, example_tariffs: bool) -> None:
         await tell_waiting(temporal, tariff_id, workflows)
     # A client that goes away in the same breath can crash the interpreter's exit.
     await asyncio.sleep(0.3)
+
+
+async def _migrate(settings: Settings) -> AsyncEngine:
+    """Migrate as the owner, if there is one beside the service; return the engine for the rest."""
+    served, service = connect_database(settings, "setup"), None
+    engine = served
+    if settings.database_owner_url is not None:
+        owner_url = settings.database_owner_url.get_secret_value()
+        engine = connect_database(
+            settings.model_copy(update={"database_url": owner_url}), "setup as owner"
+        )
+        service = roles.service_beside(engine.url, served.url)
+    await migrate.upgrade(engine, service)
+    if settings.database_pooler is Pooler.TRANSACTION:
+        await _settle_sessions(served)
+    async with served.connect() as connection:
+        await roles.warn(connection)
+    if served is not engine:
+        await served.dispose()
+    return engine
 
 
 async def _add_examples(

@@ -19,6 +19,7 @@ from devstack.ports import HOST, Ports, on_free_ports
 from devstack.process import Note, Program, Service, run, silent
 
 USER = "postgres"
+SERVICE = "callwallet_service"
 DATABASE = "callwallet"
 # fsync, full_page_writes and synchronous_commit stay on, so what was committed survives SIGKILL.
 SETTINGS = {
@@ -73,9 +74,12 @@ class EmbeddedPostgres:
         return self._service.pid
 
     def url(self, database: str = DATABASE) -> str:
-        """Return the libpq URL of a database, password included."""
-        password = self._password_file.read_text()
-        return f"postgresql://{USER}:{password}@{HOST}:{self.port}/{database}"
+        """Return the libpq URL of a database for its owner, password included."""
+        return self._url(USER, self._password_file, database)
+
+    def service_url(self, database: str = DATABASE) -> str:
+        """Return the same for API and worker, whose role `callwallet setup` makes."""
+        return self._url(SERVICE, self._service_password_file, database)
 
     async def start(self) -> None:
         """Start it. At the first start, create the cluster and its database.
@@ -87,6 +91,8 @@ class EmbeddedPostgres:
             self._home.mkdir(parents=True, exist_ok=True)
             self._lock = await lock.hold_after_orphans(self._home / "lock")
             await self._create_cluster()
+            if not self._service_password_file.exists():
+                write_private(self._service_password_file, secrets.token_urlsafe(24))
             await on_free_ports(self._ports, self._service.start)
             await self.create_database(DATABASE)
             undo.pop_all()
@@ -116,6 +122,13 @@ class EmbeddedPostgres:
     @property
     def _password_file(self) -> Path:
         return self._home / "password"
+
+    @property
+    def _service_password_file(self) -> Path:
+        return self._home / "service_password"
+
+    def _url(self, user: str, password: Path, database: str) -> str:
+        return f"postgresql://{user}:{password.read_text()}@{HOST}:{self.port}/{database}"
 
     @property
     def _pid_file(self) -> Path:

@@ -139,7 +139,7 @@ class Stack:
         """Return the settings of the parts that run, as environment variables."""
         found: dict[str, str] = {}
         if "postgres" in self._names:
-            found["DATABASE_URL"] = self.postgres.url()
+            found["DATABASE_URL"] = self.postgres.service_url()
         if "temporal" in self._names:
             found["TEMPORAL_ADDRESS"] = self.temporal.address
             found["TEMPORAL_NAMESPACE"] = programs.NAMESPACE
@@ -151,6 +151,10 @@ class Stack:
         if "api" in self._names:
             found |= {"API_HOST": HOST, "API_PORT": str(self._ports["api"])}
         return found
+
+    def owner_settings(self) -> dict[str, str]:
+        """Return what `callwallet setup` needs beside, which API and worker are not given."""
+        return {**self.settings(), "DATABASE_OWNER_URL": self.postgres.url()}
 
     def _services(self) -> dict[str, Service]:
         """Return our own processes. Each reads its ports and settings when it starts."""
@@ -199,7 +203,7 @@ class Stack:
         await self._start_parts("postgres", "temporal")
         if "api" in self._names:
             self._note("setup", "starting")
-            setup = programs.command(self.state, self.settings(), *programs.SETUP)
+            setup = programs.command(self.state, self.owner_settings(), *programs.SETUP)
             await run(setup, SETUP_SECONDS)
             self._note("setup", f"done after {time.monotonic() - self._began:.1f} s")
 
@@ -252,7 +256,7 @@ class Stack:
 
     def _write_env(self) -> None:
         """Write the settings to a file that a shell can read: `set -a; . STATE/env`."""
-        values = self.settings()
+        values = self.owner_settings() if "postgres" in self._names else self.settings()
         if "api" in self._names:
             values |= {"API_URL": self.api_url, "OPERATOR_API_KEY": self.operator_key}
         if "worker" in self._names:

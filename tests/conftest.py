@@ -22,6 +22,7 @@ from devstack.postgres import EmbeddedPostgres
 from devstack.stack import Stack
 from processes.namespace import prepare
 from store.database import engine as store_engine
+from store.database import roles
 from tests.support import debian, pgbouncer
 from tests.support.forks import forking
 from tests.support.long_tests import LONG_TESTS, Stopwatch, mark
@@ -52,6 +53,7 @@ FULL_SIZE_SECONDS = 3600
 SKIPPING = (*temporal_server.DYNAMIC_CONFIG, "frontend.WorkflowTimeSkippingEnabled=true")
 FIRST_RETRY, SHORT_RETRY = options._THREE_TRIES.initial_interval, timedelta(seconds=0.2)
 NewDatabase = Callable[[], Awaitable[AsyncEngine]]
+AsService = Callable[[AsyncEngine], AsyncEngine]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -149,7 +151,7 @@ async def new_database(stack: Stack) -> AsyncIterator[NewDatabase]:
 async def migrated_database(stack: Stack, new_database: NewDatabase) -> AsyncIterator[NewDatabase]:
     """A function that makes a migrated database: a copy of one that was migrated once."""
     engine = await new_database()
-    await set_up(engine)
+    await set_up(engine, roles.service_beside(engine.url, _served(stack, engine)))
     await engine.dispose()
     async with _databases(stack.postgres, template=str(engine.url.database)) as make:
         yield make
@@ -183,12 +185,29 @@ async def engine_apart(migrated_database: NewDatabase) -> AsyncIterator[AsyncEng
 
 
 @pytest.fixture(scope="session")
-async def engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
-    """The database that the worker uses, migrated."""
-    engine = store_engine.connect(settings.database_url, application_name="tests")
-    await set_up(engine)
+async def engine(stack: Stack, settings: Settings) -> AsyncIterator[AsyncEngine]:
+    """The database that the worker uses, migrated, as its owner: tests may edit rows by hand."""
+    engine = store_engine.connect(stack.postgres.url(), application_name="tests")
+    await set_up(engine, roles.service_beside(engine.url, settings.database_url))
     yield engine
     await engine.dispose()
+
+
+@pytest.fixture(scope="session")
+async def as_service(stack: Stack) -> AsyncIterator[AsService]:
+    """A function that connects to the database of an engine as API and worker do."""
+    async with AsyncExitStack() as engines:
+
+        def connect(owner: AsyncEngine) -> AsyncEngine:
+            engine = store_engine.connect(_served(stack, owner), application_name="tests")
+            engines.push_async_callback(engine.dispose)
+            return engine
+
+        yield connect
+
+
+def _served(stack: Stack, owner: AsyncEngine) -> str:
+    return stack.postgres.service_url(str(owner.url.database))
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from api.monitoring.cached_read import CachedRead
 from processes.errors import TEMPORAL_GONE
 from processes.request import worker_polls
 from store.alerts import alerts
-from store.database import migrate, session, writing
+from store.database import migrate, roles, session, writing
 from store.database.errors import DATABASE_GONE, Unusable, is_read_only
 from store.inbox import inbox
 from store.inbox.inbox import Backlog
@@ -120,7 +120,7 @@ class Observer:
     def __init__(
         self, engine: AsyncEngine, temporal: Client, fresh_seconds: float, missing: Sequence[str]
     ) -> None:
-        self._began_at = time.monotonic()
+        self._began_at, self._engine = time.monotonic(), engine
         self._health = _cached(partial(_look, engine, temporal), fresh_seconds)
         self._problems = _cached(partial(_problems, engine, temporal, missing), fresh_seconds)
 
@@ -143,6 +143,15 @@ class Observer:
         if problems is None:
             problems = ["nothing answers in time"]
         return Readiness(ready=not problems, problems=problems)
+
+    async def excess(self) -> list[str]:
+        """Say which rights the database role has that it does not need; nothing if it is away."""
+        return await _probe(_excess(self._engine)) or []
+
+
+async def _excess(engine: AsyncEngine) -> list[str]:
+    async with engine.connect() as connection:
+        return await roles.excess(connection)
 
 
 def _cached(look: Callable[[], Awaitable[Found]], fresh_seconds: float) -> CachedRead[Found]:

@@ -31,7 +31,7 @@ async def ready(request: Request, response: Response) -> Readiness:
     found = await services.observer.readiness()
     response.status_code = 200 if found.ready else 503
     if await _is_operator(request):
-        found.warnings = list(services.warnings)
+        found.warnings = [*services.warnings, *await services.observer.excess()]
     return found
 
 

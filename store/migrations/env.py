@@ -1,16 +1,12 @@
-"""Alembic's entry: all migrations in one transaction, and one `callwallet setup` at a time."""
+"""Alembic's entry: all migrations in the transaction of whoever has them run."""
 
 from alembic import context
-from sqlalchemy import Connection, text
-
-# The lock makes a second `callwallet setup` wait for the first. Any number will do.
-_SETUP_LOCK = 4_217_001
+from sqlalchemy import Connection
 
 
 def _migrate(connection: Connection) -> None:
     context.configure(connection=connection, transaction_per_migration=False)
     with context.begin_transaction():
-        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _SETUP_LOCK})
         context.run_migrations()
 
 

@@ -7,13 +7,15 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
 from processes.namespace import prepare
-from tests.conftest import NewDatabase
+from tests.conftest import AsService, NewDatabase
 from tests.support.api_server import Api, serving
 from wiring import Settings, connect_temporal
 
 
 @pytest.fixture(scope="session")
-async def api(settings: Settings, migrated_database: NewDatabase) -> AsyncIterator[Api]:
+async def api(
+    settings: Settings, migrated_database: NewDatabase, as_service: AsService
+) -> AsyncIterator[Api]:
     """An API on a database and a namespace of its own, for what happens before the answer.
 
     No worker runs in that namespace, so no event has an effect.
@@ -22,12 +24,14 @@ async def api(settings: Settings, migrated_database: NewDatabase) -> AsyncIterat
     elsewhere = settings.model_copy(update={"temporal_namespace": "nobody-works-here"})
     temporal = await connect_temporal(elsewhere)
     await prepare(temporal)
-    async with serving(engine, temporal) as running:
+    async with serving(engine, temporal, served=as_service(engine)) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
-async def working_api(engine: AsyncEngine, worker: Client) -> AsyncIterator[Api]:
+async def working_api(
+    engine: AsyncEngine, worker: Client, as_service: AsService
+) -> AsyncIterator[Api]:
     """An API that starts a workflow for every event, which the worker runs."""
-    async with serving(engine, worker) as running:
+    async with serving(engine, worker, served=as_service(engine)) as running:
         yield running

@@ -4,7 +4,7 @@ from collections import Counter
 
 import psycopg
 import pytest
-from sqlalchemy import text, update
+from sqlalchemy import make_url, text, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
@@ -18,7 +18,7 @@ from store.schema import recharge_settings as settings_table
 from store.tariffs import sms_tariffs
 from tests.conftest import NewDatabase
 from tests.support.command_line import Ended, callwallet, flat
-from tests.support.factories import an_assistant, an_organization, ended_call
+from tests.support.factories import an_assistant, an_organization, ended_call, unique
 from tests.support.old_server import is_made_old
 from tests.support.pgbouncer import PgBouncer
 from tests.support.systems import url_of
@@ -170,6 +170,47 @@ async def test_setup_that_is_refused_says_why(stack: Stack) -> None:
     assert 'database \\"nowhere\\" does not exist' in ended.said
     assert "PostgreSQL does not answer" in ended.said
     assert "Traceback" not in ended.said
+
+
+async def test_setup_as_the_owner_makes_the_service_and_sets_the_sessions_of_that_role(
+    stack: Stack, new_database: NewDatabase
+) -> None:
+    engine, name = await new_database(), unique("service")
+    served = make_url(url_of(engine)).set(username=name, password="its-own")
+    given = {
+        **stack.settings(),
+        "DATABASE_URL": served.render_as_string(hide_password=False),
+        "DATABASE_POOLER": "transaction",
+        "LOG_JSON": "true",
+    }
+    ended = await callwallet({**given, "DATABASE_OWNER_URL": url_of(engine)}, "setup")
+    assert ended.status == 0, ended.said
+    assert f'"role": "{name}", "settings"' in ended.said
+    assert "may do more than it needs" not in ended.said
+    assert "its-own" not in ended.said + ended.output
+    assert (await callwallet(given, "keys", "create", *OPERATOR)).status == 0
+    for who, timeout in ((served, "20s"), (engine.url, "0")):
+        url = who.set(drivername="postgresql").render_as_string(hide_password=False)
+        plain = await psycopg.AsyncConnection.connect(url)
+        async with plain:
+            shown = await plain.execute(SHOW.format("statement_timeout").encode())
+            assert await shown.fetchone() == (timeout,)
+    await engine.dispose()
+
+
+async def test_setup_refuses_two_urls_of_one_role_and_says_what_one_role_may(
+    stack: Stack, new_database: NewDatabase
+) -> None:
+    engine = await new_database()
+    url = url_of(engine)
+    given = {**stack.settings(), "DATABASE_URL": url, "LOG_JSON": "true"}
+    ended = await callwallet({**given, "DATABASE_OWNER_URL": url}, "setup")
+    assert ended.status == 1
+    assert "must name two roles" in flat(ended)
+    ended = await callwallet({**given, "DATABASE_OWNER_URL": ""}, "setup")
+    assert ended.status == 0, ended.said
+    assert '"problems": ["the database role is a superuser"]' in ended.said
+    await engine.dispose()
 
 
 async def test_setup_through_a_pooler_migrates_and_puts_the_settings_of_sessions_on_the_role(

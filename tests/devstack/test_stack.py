@@ -41,7 +41,7 @@ async def test_the_env_file_holds_the_settings_of_the_parts_for_a_shell(tmp_path
         script = f"set -a; . {tmp_path}/env; printenv STRIPE_API_BASE DATABASE_URL"
         shell = await asyncio.create_subprocess_exec("sh", "-c", script, stdout=subprocess.PIPE)
         printed, _ = await shell.communicate()
-        assert printed.decode().split() == [stack.stripe_url, stack.postgres.url()]
+        assert printed.decode().split() == [stack.stripe_url, stack.postgres.service_url()]
     assert stat.S_IMODE((tmp_path / "env").stat().st_mode) == 0o600
 
 

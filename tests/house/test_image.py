@@ -74,8 +74,18 @@ def test_our_containers_are_confined() -> None:
 
 
 def test_every_setting_is_given_by_compose() -> None:
-    given = set(services()["api"]["environment"])
+    given = set(services()["setup"]["environment"])
     assert given == {name.upper() for name in Settings.model_fields}
+
+
+def test_only_setup_is_given_the_owner_of_the_tables() -> None:
+    owner = "callwallet:${POSTGRES_PASSWORD:?set it in .env}@"
+    know = {name for name, one in services().items() if owner in str(one.get("environment"))}
+    assert know == {"setup"}
+    for name in ("api", "worker"):
+        environment = services()[name]["environment"]
+        assert "DATABASE_OWNER_URL" not in environment
+        assert "//callwallet_service:${POSTGRES_SERVICE_PASSWORD:" in environment["DATABASE_URL"]
 
 
 def test_every_variable_of_compose_is_in_the_example() -> None:

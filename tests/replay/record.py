@@ -34,6 +34,8 @@ from processes import webhook_events
 from processes.namespace import prepare
 from store import adjustments
 from store.alerts import alerts
+from store.database import engine as store_engine
+from store.database import roles
 from tests.support.checkouts import SESSIONS, ask, start, top_up
 from tests.support.eventually import eventually
 from tests.support.factories import (
@@ -688,7 +690,9 @@ async def _world() -> AsyncIterator[World]:
         known = {name: value for name, value in given.items() if name in Settings.model_fields}
         settings = Settings.model_validate(known)
         clients = await opened.enter_async_context(open_clients(settings, "worker"))
-        await set_up(clients.engine)
+        owner = store_engine.connect(stack.postgres.url(), application_name="recorder")
+        opened.push_async_callback(owner.dispose)
+        await set_up(owner, roles.service_beside(owner.url, settings.database_url))
         # The identity is written into every history; the usual one names the machine.
         temporal = await Client.connect(
             settings.temporal_address,
@@ -702,7 +706,7 @@ async def _world() -> AsyncIterator[World]:
         stand_ins = await opened.enter_async_context(open_stand_ins(stack))
         slack = await opened.enter_async_context(open_slack(stack))
         twilio = await opened.enter_async_context(open_twilio(stack))
-        yield World(temporal, clients.engine, *stand_ins, slack, twilio)
+        yield World(temporal, owner, *stand_ins, slack, twilio)
 
 
 def _portable(recorded: Any) -> Any:

@@ -19,6 +19,7 @@ from store.ledger import audit
 from store.organizations import api_keys
 from store.payments import customers
 from tests.support import old_version
+from tests.support.command_line import callwallet
 from tests.support.factories import unique
 from tests.support.migrations import migrate_to, revisions_after
 from tests.support.parked_workflows import until_parked
@@ -98,11 +99,18 @@ async def test_version_0_1_is_upgraded_while_it_runs_and_nothing_is_lost_or_char
             await migrate_to(world.engine, revision)
             await scene.business()
 
+        # Then the second role: what runs goes on as the first, which owns all.
+        ended = await callwallet(world.stack.owner_settings(), "setup")
+        assert ended.status == 0, ended.said
+        await scene.business()
+
         async with another_worker(world):
             await scene.business()
             await kill_and_wait(world.stack, "worker")
         await kill_and_wait(world.stack, "api")
         await scene.business()
+        ready = await world.http.get("/health/ready")
+        assert ready.json()["warnings"] == []
 
         await world.customer.tops_up(scene.poor, 2000)
         await scene.until_entries(scene.poor, "call", WAITING_CALLS)

@@ -103,6 +103,7 @@ async def serving(
     *,
     rules: PlatformRules = RULES,
     operator_key: str | None = None,
+    served: AsyncEngine | None = None,
     workflows_url: str | None = None,
     stripe_livemode: bool | None = None,
     bounds: Bounds = BOUNDS,
@@ -110,9 +111,12 @@ async def serving(
     trusted_proxies: str = "",
     warnings: Sequence[str] = (),
 ) -> AsyncIterator[Api]:
-    """Serve an API in this process. If the database is away, `operator_key` must be given."""
+    """Serve an API in this process. If the database is away, `operator_key` must be given.
+
+    It has the engine `served`, as the service's role, if that is given; `engine` is the test's.
+    """
     app = create_app(
-        engine,
+        served or engine,
         temporal,
         rules=rules,
         stripe_secrets=signed_webhooks.STRIPE_SECRETS,

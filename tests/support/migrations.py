@@ -11,12 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from billing.tariffs import examples
 from store.database import clock, migrate
+from store.database.roles import ServiceRole
 from store.tariffs import call_tariffs, sms_tariffs
 
 
-async def set_up(engine: AsyncEngine) -> None:
+async def set_up(engine: AsyncEngine, service: ServiceRole | None = None) -> None:
     """Migrate a database, and add the example prices: by them all tests charge."""
-    await migrate.upgrade(engine)
+    await migrate.upgrade(engine, service)
     async with engine.begin() as connection:
         for tariff in examples.CALLS:
             await call_tariffs.add(connection, tariff)

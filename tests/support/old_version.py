@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from devstack import programs
+from devstack.postgres import EmbeddedPostgres
 from tests.support.repository import ROOT
 
 # The last commit of version 0.1. Its migrations end with 0015.
@@ -51,4 +52,6 @@ def run_from(tree: Path) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(programs, "python", of_that_version)
+        # It knew one role.
+        patch.setattr(EmbeddedPostgres, "service_url", EmbeddedPostgres.url)
         yield

@@ -54,6 +54,8 @@ async def sweep(temporal: Client) -> WaitingSweep:
 async def waited_for_hours(engine: AsyncEngine) -> None:
     """Let everything that waits have waited for two hours."""
     async with engine.begin() as connection:
+        # When an adjustment was asked for cannot be changed otherwise.
+        await connection.execute(text("SET LOCAL session_replication_role = replica"))
         for table, column in (
             ("calls", "updated_at"),
             ("messages", "updated_at"),
@@ -93,7 +95,9 @@ async def nothing_waits_any_more(world: World) -> AsyncIterator[None]:
             text("UPDATE calls SET state = 'discarded' WHERE state <> 'settled'")
         )
         await connection.execute(text("UPDATE messages SET state = 'discarded'"))
-        await connection.execute(text("UPDATE adjustments SET state = 'rejected'"))
+        await connection.execute(
+            text("UPDATE adjustments SET state = 'rejected' WHERE state = 'pending'")
+        )
         await connection.execute(text("UPDATE recharge_attempts SET state = 'abandoned'"))
 
 

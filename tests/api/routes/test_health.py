@@ -46,7 +46,22 @@ async def test_a_whole_system_is_ok_and_ready(working_api: Api, all_told: None) 
     assert set(health["services"].values()) == {"ok"}
     assert health["uptime_seconds"] >= 0
     ready = await working_api.anonymous.get("/health/ready")
-    assert (ready.status_code, ready.json()) == (200, {"ready": True, "problems": []})
+    assert (ready.status_code, ready.json()) == (
+        200,
+        {"ready": True, "problems": [], "warnings": []},
+    )
+
+
+async def test_rights_that_it_does_not_need_are_a_warning_and_no_problem(
+    engine: AsyncEngine, worker: Client
+) -> None:
+    """As of an installation of version 0.1, whose one role owns all."""
+    async with serving(engine, worker) as api:
+        answer = await api.anonymous.get("/health/ready")
+    assert (answer.status_code, answer.json()) == (
+        200,
+        {"ready": True, "problems": [], "warnings": ["the database role is a superuser"]},
+    )
 
 
 async def test_what_is_parked_is_counted_and_degrades_nothing(
