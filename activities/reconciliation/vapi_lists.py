@@ -99,7 +99,8 @@ class VapiLists:
         found.add(page, at)
         if len(listed) == limit and _is_of_one_instant(page.done):
             instant = page.done[0]["createdAt"]
-            await self._read_instant(found, at, instant, len(listed))
+            found = await self._read_instant(at, instant, len(listed))
+            found.add(Apart((), page.failed), at)
             progress = _past(at.progress, instant)
         else:
             progress = _next(at.progress, page.done, is_full=len(listed) == limit)
@@ -117,14 +118,14 @@ class VapiLists:
         listed: list[JsonObject] = orjson.loads(answer.content)
         return listed
 
-    async def _read_instant(self, found: _Listed, at: Comparing, instant: str, least: int) -> None:
+    async def _read_instant(self, at: Comparing, instant: str, least: int) -> _Listed:
         """Read all calls of an instant from Vapi's second list.
 
         They are all once as many different ones were seen as there are, and always were, and no
         fewer than the `least` that the first list has shown. Raise ListingStuck if there are too
         many, or if they do not become all.
         """
-        seen: set[str] = set()
+        seen, there = set[str](), _Listed()
         total = 0
         for _ in range(WALKS):
             number, more = 0, True
@@ -135,12 +136,12 @@ class VapiLists:
                 if counted > MOST_OF_ONE_INSTANT:
                     raise ListingStuck(_no_way(instant, f"GET /v2/call has {counted} of them"))
                 if counted != total:
-                    seen, total = set(), counted
-                found.add(await each_apart(listed, _read, _named), at, instant)
+                    seen, there, total = set(), _Listed(), counted
+                there.add(await each_apart(listed, _read, _named), at, instant)
                 seen |= {named for call in listed if (named := id_in(call)) is not None}
                 more = bool(listed) and number * PAGE < counted
             if len(seen) >= max(total, least):
-                return
+                return there
         said = f"GET /v2/call shows {len(seen)} of {max(total, least)}, however often"
         raise ListingStuck(_no_way(instant, said))
 

@@ -222,14 +222,17 @@ def _facts(event: WebhookEvent) -> dict[str, Any] | None:
 
 
 def _due(row: Any) -> DueEvent:
-    source = Source(row.source)
-    facts = PaymentHint(row.subject, row.key) if source is Source.STRIPE else _facts_of(source, row)
-    return DueEvent(row.event_id, row.key, row.subject, facts)
+    return DueEvent(row.event_id, row.key, row.subject, _facts_of(Source(row.source), row))
 
 
-def _facts_of(source: Source, row: Any) -> EndedCall | SeenMessage | None:
+def _facts_of(
+    source: Source, row: Any
+) -> EndedCall | SeenMessage | PaymentHint | ObjectHint | None:
+    """Read what follows from an event; of what nobody can read, as much as key and subject say."""
     try:
-        facts: EndedCall | SeenMessage | None = kept_facts(source, row.facts)
+        facts: EndedCall | SeenMessage | ObjectHint | None = kept_facts(source, row.facts)
     except ValidationError:
         facts = None
+    if facts is None and source is Source.STRIPE:
+        return PaymentHint(row.subject, row.key)
     return EndedCall(row.subject) if facts is None and source is Source.VAPI else facts

@@ -369,7 +369,11 @@ async def test_a_signature_with_a_time_has_its_own(api: Api) -> None:
     assert accepted(await api.send(with_hmac(sent(ago(2))))) == "accepted"
 
 
-@pytest.mark.parametrize("time_", [None, "yesterday", ago(0.9), ago(-0.9)])
+@pytest.mark.parametrize(
+    "time_",
+    [None, "yesterday", ago(0.9), ago(-0.9)],
+    ids=["none", "no time", "earlier today", "ahead of ours"],
+)
 async def test_a_message_without_a_time_of_its_own_or_of_today_is_taken(
     api: Api, time_: object
 ) -> None:
