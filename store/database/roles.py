@@ -1,6 +1,6 @@
 """Two database roles: an owner, who migrates, and a service, which cannot undo what it wrote.
 
-See docs/decisions/0039.
+See docs/decisions/0038.
 """
 
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
 """Organisations, their agents (assistants, numbers and senders), and keys to the API."""
 
-from sqlalchemy import CheckConstraint, Index, Table
+from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Table, Text
 from sqlalchemy import text as sql
 from sqlalchemy.dialects.postgresql import ExcludeConstraint
 
@@ -25,7 +25,7 @@ api_keys = Table(
     string("label"),
     recorded("created_at"),
     moment("revoked_at", nullable=True),
-    string("made_by", nullable=True),
+    Column("made_by", Text, ForeignKey("api_keys.key_id")),
     Index("api_keys_made_by", "made_by", postgresql_where=sql("made_by IS NOT NULL")),
     CheckConstraint("(scope = 'organization') = (org_id IS NOT NULL)", name="api_keys_scoped"),
 )

@@ -10,6 +10,9 @@ import pytest
 from billing.ledger.money import Currency, Money
 from devstack.demo import check, run, scenes
 
+# One demo is made for all cases.
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def state(tmp_path_factory: pytest.TempPathFactory) -> Path:

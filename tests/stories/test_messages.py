@@ -4,8 +4,6 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 
-import pytest
-
 from devstack.load import fire
 from tests.support.text_messages import Text, callback_url, callbacks, happen, send
 from tests.support.world import PATIENCE_SECONDS, UNPROVEN, WAITING, World, kill_and_wait, until
@@ -18,7 +16,6 @@ NET = """
 OPEN = "SELECT count(*) FROM messages WHERE state NOT IN ('charged', 'reversed', 'not_charged')"
 
 
-@pytest.mark.always
 async def test_every_message_is_charged_once_or_given_back_whoever_is_killed(
     world: World, story_is_full: bool
 ) -> None:

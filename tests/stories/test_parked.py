@@ -4,8 +4,6 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-import pytest
-
 from devstack.demo.platform import Tenant
 from devstack.load import fire
 from tests.support.world import (
@@ -40,7 +38,6 @@ TOLD_TWICE = """
         SELECT 1 FROM decisions GROUP BY workflow_id, who_and_why HAVING count(*) > 1) twice"""
 
 
-@pytest.mark.always
 async def test_parked_calls_settle_once_however_often_everybody_decides_about_them(
     world: World, story_is_full: bool
 ) -> None:

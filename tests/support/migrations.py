@@ -16,14 +16,16 @@ from store.tariffs import call_tariffs, sms_tariffs
 
 
 async def set_up(engine: AsyncEngine, service: ServiceRole | None = None) -> None:
-    """Migrate a database, and add the example prices: by them all tests charge."""
+    """Migrate a database, and add the example prices: by them all tests charge. Again is once."""
     await migrate.upgrade(engine, service)
     async with engine.begin() as connection:
         for tariff in examples.CALLS:
             await call_tariffs.add(connection, tariff)
         soon = await clock.now(connection) + timedelta(seconds=1)
+        begun = await sms_tariffs.begun(connection)
         for price in (*examples.MESSAGES, *examples.other_channels(soon)):
-            await sms_tariffs.add(connection, price)
+            if price.sms_tariff_id not in begun:
+                await sms_tariffs.add(connection, price)
 
 
 async def migrate_again(engine: AsyncEngine, revision: str) -> None:

@@ -58,7 +58,7 @@ tariffs = st.builds(
         fx_rate=fx,
         increment_seconds=increment,
         minimum_minor=minimum,
-        effective_from=YEARS[0],
+        effective_from=datetime(1900, 1, 1, tzinfo=UTC),  # before any stated length began
     ),
     st.decimals(0, AT_MOST_NINE_DIGITS, places=6),
     st.decimals(Decimal("0.000001"), AT_MOST_NINE_DIGITS, places=6),
