@@ -16,9 +16,9 @@ from devstack.demo.platform import Tenant
 from devstack.load import fire
 from devstack.process import Service
 from store.ledger import audit
-from store.organizations import api_keys
 from store.payments import customers
 from tests.support import old_version
+from tests.support.adjustments import key_of_an_hour
 from tests.support.command_line import callwallet
 from tests.support.factories import unique
 from tests.support.migrations import migrate_to, revisions_after
@@ -181,9 +181,7 @@ async def asked_for(scene: Scene) -> str:
 
 
 async def approve(scene: Scene, adjustment: str) -> None:
-    async with scene.world.engine.begin() as connection:
-        _, secret = await api_keys.issue(connection, "bob", None)
-    bob = {"Authorization": f"Bearer {secret}"}
+    bob = {"Authorization": f"Bearer {await key_of_an_hour(scene.world.engine)}"}
     path = f"{scene.world.stack.api_url}{adjustment}/approve"
     async with httpx.AsyncClient(trust_env=False, headers=bob) as http:
         (await http.post(path, json={"note": "it is right"})).raise_for_status()

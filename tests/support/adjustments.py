@@ -5,6 +5,7 @@ from typing import Any
 
 import httpx
 from sqlalchemy import func, update
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from store.schema import api_keys, idempotency_keys
 from tests.support.api_server import Api, new_operator_key
@@ -56,15 +57,20 @@ async def say(
 
 
 async def another_operator(api: Api) -> httpx.AsyncClient:
-    """Return a client with a key that another operator has had for an hour."""
-    secret = await new_operator_key(api.engine)
-    async with api.engine.begin() as connection:
+    """Return a client with a key of another operator's."""
+    return api.with_key(await key_of_an_hour(api.engine))
+
+
+async def key_of_an_hour(engine: AsyncEngine) -> str:
+    """Return an operator's key that was there before whatever has been asked for of late."""
+    secret = await new_operator_key(engine)
+    async with engine.begin() as connection:
         await connection.execute(
             update(api_keys)
             .where(api_keys.c.key_id == secret.split("_")[1])
             .values(created_at=func.now() - timedelta(hours=1))
         )
-    return api.with_key(secret)
+    return secret
 
 
 async def lose_the_answer(api: Api, key: str, *, claimed_seconds: int = 0) -> None:
