@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client, WorkflowHandle
+from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import TimeSkipper
 
 from billing.inbox.webhook_event import Drain
@@ -95,7 +96,11 @@ class World:
 
     async def let_pass(self, handle: WorkflowHandle[Any, Any], time: timedelta) -> None:
         """Skip this time for one process, or less if the process ends before."""
-        await self.skipper.fast_forward(handle, time)
+        try:
+            await self.skipper.fast_forward(handle, time)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
 
 
 @pytest.fixture(scope="module")
