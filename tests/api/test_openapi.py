@@ -292,7 +292,7 @@ async def test_whatever_is_sent_is_answered_as_promised(
     api: Api, mode: schemathesis.GenerationMode, story_is_full: bool
 ) -> None:
     """What fits the document, and what does not; as an operator, who gets through to everything."""
-    await asyncio.to_thread(hold_to_its_promises, api, mode, 100 if story_is_full else 5)
+    await asyncio.to_thread(hold_to_its_promises, api, mode, 100 if story_is_full else 3)
 
 
 def hold_to_its_promises(api: Api, mode: schemathesis.GenerationMode, examples: int) -> None:

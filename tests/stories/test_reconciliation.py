@@ -51,6 +51,7 @@ async def test_calls_that_were_not_reported_are_billed_and_their_late_reports_ch
     await _is_billed_exactly(world, tenants, listed)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("killed", ["postgres", "worker"])
 async def test_a_night_ends_whatever_is_killed_and_every_call_is_billed_once(
     world: World, story_is_full: bool, killed: str
