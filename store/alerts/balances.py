@@ -1,6 +1,6 @@
 """The wallets that got worse, or are well again, since the last alert about them."""
 
-from sqlalchemy import Integer, and_, case, exists, func, literal, or_, select
+from sqlalchemy import Integer, Numeric, and_, case, exists, func, literal, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.alerts.alert import AlarmKind
@@ -10,27 +10,31 @@ from store.schema import alarms, ledger_entries, wallets
 
 _NAME = literal(AlarmKind.BALANCE.of("")) + wallets.c.org_id
 _ALERTED = func.coalesce(alarms.c.depth, int(BalanceDepth.OK))
+# A hundred times what a column can hold is more than that: one such wallet would stop all alerts.
+_BALANCE, _LIMIT, _LOW = (
+    column.cast(Numeric)
+    for column in (wallets.c.balance_minor, wallets.c.debt_limit_minor, wallets.c.low_balance_minor)
+)
 _FILLS_UP = wallets.c.recharge_below_minor.is_not(None)
 # What `billing.alerts.balances` says of one wallet is said here in SQL, so that only wallets that
 # changed leave the database. A test holds the two to each other.
 _DEPTH = case(
     *(
         (
-            -wallets.c.balance_minor * 100 >= percent * wallets.c.debt_limit_minor,
+            -_BALANCE * 100 >= percent * _LIMIT,
             literal(depth.value),
         )
         for percent, depth in DEBT_MARKS
     ),
     (
-        and_(wallets.c.balance_minor < wallets.c.low_balance_minor, ~_FILLS_UP),
+        and_(_BALANCE < _LOW, ~_FILLS_UP),
         literal(BalanceDepth.LOW.value),
     ),
     else_=literal(BalanceDepth.OK.value),
 ).cast(Integer)
 _IS_WELL = and_(
-    wallets.c.balance_minor > wallets.c.low_balance_minor,
-    (wallets.c.balance_minor - wallets.c.low_balance_minor) * 100
-    >= wallets.c.low_balance_minor * WELL_ABOVE_PERCENT,
+    _BALANCE > _LOW,
+    (_BALANCE - _LOW) * 100 >= _LOW * WELL_ABOVE_PERCENT,
 )
 # A wallet without any entry is new and empty, which is no reason for an alert.
 _WAS_USED = exists().where(ledger_entries.c.org_id == wallets.c.org_id)

@@ -53,6 +53,17 @@ async def test_a_wallet_is_told_of_once_each_time_it_gets_worse_and_when_it_is_w
     ]
 
 
+async def test_a_wallet_with_as_much_as_a_column_holds_keeps_no_other_from_being_told(
+    engine_apart: AsyncEngine,
+) -> None:
+    rich, in_debt, low = [await an_organization(engine_apart, 1000) for _ in range(3)]
+    await has(engine_apart, rich, 2**63 - 1)
+    await has(engine_apart, in_debt, -(2**63 - 1))
+    await has(engine_apart, low, 499)
+    told = sorted([(in_debt, BalanceDepth.USED_UP), (low, BalanceDepth.LOW)])
+    assert await tell(engine_apart) == told
+
+
 async def test_an_organisation_that_never_paid_is_not_told_of(engine_apart: AsyncEngine) -> None:
     new = await an_organization(engine_apart)
     assert await tell(engine_apart) == []
