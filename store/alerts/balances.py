@@ -21,7 +21,7 @@ _FILLS_UP = wallets.c.recharge_below_minor.is_not(None)
 _DEPTH = case(
     *(
         (
-            -_BALANCE * 100 >= percent * _LIMIT,
+            percent * _LIMIT <= -_BALANCE * 100,
             literal(depth.value),
         )
         for percent, depth in DEBT_MARKS
