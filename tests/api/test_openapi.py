@@ -287,12 +287,13 @@ async def test_an_id_that_cannot_be_is_invalid(api: Api, path: str) -> None:
     problem(await api.operator.get(f"/v1/{path}"), 422, "invalid")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", list(schemathesis.GenerationMode))
 async def test_whatever_is_sent_is_answered_as_promised(
     api: Api, mode: schemathesis.GenerationMode, story_is_full: bool
 ) -> None:
     """What fits the document, and what does not; as an operator, who gets through to everything."""
-    await asyncio.to_thread(hold_to_its_promises, api, mode, 100 if story_is_full else 3)
+    await asyncio.to_thread(hold_to_its_promises, api, mode, 100 if story_is_full else 8)
 
 
 def hold_to_its_promises(api: Api, mode: schemathesis.GenerationMode, examples: int) -> None:

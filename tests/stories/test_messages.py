@@ -20,7 +20,7 @@ async def test_every_message_is_charged_once_or_given_back_whoever_is_killed(
     world: World, story_is_full: bool
 ) -> None:
     """The full story kills the worker twice: on the way to the charges, and to what goes back."""
-    count = 2000 if story_is_full else 100
+    count = 2000 if story_is_full else 200
     tenants = [await world.creates(f"texter{n}", 10_000_000) for n in range(4)]
     senders = {f"+1501712266{n}": tenant for n, tenant in enumerate(tenants)}
     for number, tenant in senders.items():

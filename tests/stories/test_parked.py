@@ -42,7 +42,7 @@ async def test_parked_calls_settle_once_however_often_everybody_decides_about_th
     world: World, story_is_full: bool
 ) -> None:
     """Three paying organisations and one that is given up; money arrives in the middle of it."""
-    calls = 1000 if story_is_full else 40
+    calls = 1000 if story_is_full else 60
     each = calls // 4
     tenants = [await world.creates(f"waits{number}", 0) for number in range(4)]
     ours = {"org_ids": [tenant.org_id for tenant in tenants]}
