@@ -28,6 +28,8 @@ from store.organizations import api_keys
 UNKNOWN_AT_ONCE, SUSPECTS_AT_ONCE = 2, 1
 TURN_SECONDS = 5.0
 PATIENCE_SECONDS = 2.0
+# To read what is no request costs more than to answer one.
+REFUSED_TURNS = 10
 # A secret is of 256 random bits: what was wrong is not going to be a key. Unless the database is
 # another by then.
 _WRONG_FOR_SECONDS = 60.0
@@ -74,7 +76,7 @@ class Keys:
 
         Raise TooManyRequests for one that asks too fast.
         """
-        digest = hashlib.sha256(f"{key_id}_{secret}".encode(errors="replace")).digest()
+        digest = _digest(f"{key_id}_{secret}")
         now = time.monotonic()
         if digest in self._wrong and now < self._wrong[digest] + _WRONG_FOR_SECONDS:
             return None
@@ -97,6 +99,12 @@ class Keys:
     async def _ask(self, key_id: str, secret: str) -> ApiKey | None:
         async with self._engine.connect() as connection:
             return await api_keys.authenticate(connection, key_id, secret)
+
+    def refused(self, request: Request) -> None:
+        """Count a request of a good key that could not be read as ten."""
+        shown = get_authorization_scheme_param(request.headers.get("authorization"))[1]
+        name = _digest(shown.partition("_")[2]).hex()
+        self._requests.count(name, time.monotonic(), REFUSED_TURNS - 1)
 
     async def _turn(self, name: str) -> None:
         """Wait until it is this one's turn. Raise TooManyRequests if too many are before it."""
@@ -124,6 +132,10 @@ def address_of(request: Request) -> str:
     if address.version == 4:  # noqa: PLR2004
         return host
     return str(ipaddress.ip_network((address, _IPV6_NETWORK), strict=False))
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode(errors="replace")).digest()
 
 
 def _remember(digests: OrderedDict[bytes, float], digest: bytes) -> None:

@@ -45,7 +45,12 @@ class RateLimit:
         """Do it once, unless the name has to wait longer than its patience; return for how long."""
         wait = self.wait_seconds(name, now)
         if wait <= patience:
-            self._at_rest_at[name] = max(self._at_rest_at.pop(name, now), now) + self._cost
-            if len(self._at_rest_at) > MOST_NAMES:
-                self._at_rest_at.popitem(last=False)
+            self.count(name, now)
         return wait
+
+    def count(self, name: str, now: float, times: int = 1) -> None:
+        """Count what a name has done, however long it would have to wait for it."""
+        owed_until = max(self._at_rest_at.pop(name, now), now)
+        self._at_rest_at[name] = owed_until + times * self._cost
+        if len(self._at_rest_at) > MOST_NAMES:
+            self._at_rest_at.popitem(last=False)

@@ -92,6 +92,25 @@ async def test_a_key_that_asks_faster_than_it_may_is_answered_in_turn(slow: Api)
     assert time.monotonic() - began >= (9 - 5) / 5
 
 
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(400, b"{"), (413, b"[" + b"0," * 600 + b"0]"), (413, b" " * 70_000), (422, b"{}")],
+)
+async def test_a_body_that_is_none_takes_ten_turns(slow: Api, status: int, body: bytes) -> None:
+    org_id = await an_organization(slow.engine)
+    tenant = await slow.tenant(org_id)
+    assert (await tenant.get("/v1/reconciliations")).status_code == 200
+    began = time.monotonic()
+    path, headers = (
+        f"/v1/organizations/{org_id}/checkout-sessions",
+        {"content-type": "application/json"},
+    )
+    refused = await tenant.post(path, content=body, headers=headers)
+    assert refused.status_code == status
+    assert (await tenant.get("/v1/reconciliations")).status_code == 200
+    assert time.monotonic() - began >= (10 + 1 - 5) / 5
+
+
 async def test_a_key_that_floods_is_refused_beyond_two_seconds_of_turns_and_others_go_on(
     slow: Api,
 ) -> None:
