@@ -17,7 +17,7 @@ from fastapi import Request
 from fastapi.security.utils import get_authorization_scheme_param
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from api.http.problems import Unauthorized
+from api.http.problems import Unauthorized, Unavailable
 from api.http.rate_limits import RateLimit, TooManyRequests
 from billing.errors import BillingError
 from billing.organizations import KEY_PREFIX, ApiKey
@@ -27,6 +27,7 @@ from store.organizations import api_keys
 # wrong ones; the rest wait so long for their turn.
 UNKNOWN_AT_ONCE, SUSPECTS_AT_ONCE = 2, 1
 TURN_SECONDS = 5.0
+MOST_WAITING = 50
 PATIENCE_SECONDS = 2.0
 # To read what is no request costs more than to answer one.
 REFUSED_TURNS = 10
@@ -48,6 +49,7 @@ class Keys:
         self._requests = RateLimit(requests_per_second, seconds=1.0)
         self._unknown = asyncio.Semaphore(UNKNOWN_AT_ONCE)
         self._suspects = asyncio.Semaphore(SUSPECTS_AT_ONCE)
+        self._waiting = 0
         self._good: OrderedDict[bytes, float] = OrderedDict()
         self._wrong: OrderedDict[bytes, float] = OrderedDict()
 
@@ -74,7 +76,7 @@ class Keys:
     async def _look_up(self, address: str, key_id: str, secret: str) -> ApiKey | None:
         """Return the key, or None. Raise TimeoutError if there is no turn for one nobody knows.
 
-        Raise TooManyRequests for one that asks too fast.
+        Raise TooManyRequests for one that asks too fast, and Unavailable if too many wait.
         """
         digest = _digest(f"{key_id}_{secret}")
         now = time.monotonic()
@@ -85,16 +87,28 @@ class Keys:
             key = await self._ask(key_id, secret)
         else:
             is_suspect = self._wrong_keys.wait_seconds(address, now) > 0
-            turns = self._suspects if is_suspect else self._unknown
-            async with asyncio.timeout(TURN_SECONDS):
-                await turns.acquire()
-            try:
-                key = await self._ask(key_id, secret)
-            finally:
-                turns.release()
+            key = await self._ask_in_turn(
+                self._suspects if is_suspect else self._unknown, key_id, secret
+            )
         self._good.pop(digest, None)
         _remember(self._wrong if key is None else self._good, digest)
         return key
+
+    async def _ask_in_turn(
+        self, turns: asyncio.Semaphore, key_id: str, secret: str
+    ) -> ApiKey | None:
+        if self._waiting >= MOST_WAITING:
+            raise Unavailable("too many unknown keys are looked up just now")
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(TURN_SECONDS):
+                await turns.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            return await self._ask(key_id, secret)
+        finally:
+            turns.release()
 
     async def _ask(self, key_id: str, secret: str) -> ApiKey | None:
         async with self._engine.connect() as connection:

@@ -7,14 +7,14 @@ goes that has been without a request for longest, then the body that has been co
 
 import asyncio
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import structlog
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from api.http.heads import LARGEST_HEAD, HeadTooLarge, size_of
 from api.http.problems import Malformed, Unavailable, refused
 from api.http.security_headers import OF_DATA
 from billing.errors import BillingError
@@ -22,7 +22,6 @@ from billing.errors import BillingError
 # Longer than proxies keep connections (mostly 60 s). If the API closed a connection while a proxy
 # sends a request on it, that request would be lost.
 KEEP_ALIVE_SECONDS = 75
-LARGEST_HEAD = 32 * 1024
 # Requests that a client may send before it has read an answer: each is parsed at once.
 MOST_PIPELINED = 16
 _TELL_EVERY_SECONDS = 60.0
@@ -48,14 +47,6 @@ class TooSlow(BillingError):
     code = "too_slow"
     status = 408
     title = "The request took too long to come"
-
-
-class HeadTooLarge(BillingError):
-    """The head is larger than any that a real client sends."""
-
-    code = "head_too_large"
-    status = 431
-    title = "The head of the request is too large"
 
 
 class _Reads(StrEnum):
@@ -134,7 +125,7 @@ class BoundedConnection(HttpToolsProtocol):
         self._head_bytes += len(data)
         super().data_received(data)
         if self._reads is _Reads.HEAD and self._head_bytes > LARGEST_HEAD:
-            self.refuse(_head_too_large())
+            self.refuse(HeadTooLarge())
         self._watch()
 
     def on_message_begin(self) -> None:
@@ -144,8 +135,8 @@ class BoundedConnection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Start the request, and wait for its body from now on. Raise what the parser ends by."""
-        if self._head_bytes > LARGEST_HEAD and _size(self.headers) > LARGEST_HEAD:
-            self._refusal = _head_too_large()
+        if self._head_bytes > LARGEST_HEAD and size_of(self.url, self.headers) > LARGEST_HEAD:
+            self._refusal = HeadTooLarge()
             raise self._refusal
         if len(self.pipeline) >= MOST_PIPELINED:
             self._refusal = Malformed("too many requests were sent before their answers were read")
@@ -158,8 +149,7 @@ class BoundedConnection(HttpToolsProtocol):
         """Keep a part of a body, until the request is answered."""
         super().on_body(body)
         if not self.cycle.response_complete:
-            self._held += len(body)
-            self._open.held += len(body)
+            self._hold(len(body))
             self._open.uploading.setdefault(self)
             if self._open.held > self._open.bounds.upload_bytes:
                 self._open.make_room_for_bodies()
@@ -174,8 +164,11 @@ class BoundedConnection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Give back what the body held, and go on to what comes next."""
         self._release()
+        self._hold(sum(len(cycle.body) for cycle, _ in self.pipeline))
         super().on_response_complete()
         self._watch()
+        # What is written is sent in this round of the loop, if the client reads.
+        self.loop.call_soon(self._time_reader)
 
     def pause_writing(self) -> None:
         """Give a client some time to read."""
@@ -188,6 +181,8 @@ class BoundedConnection(HttpToolsProtocol):
         if self._unread is not None:
             self._unread.cancel()
             self._unread = None
+        if not self.transport.is_closing():
+            self.transport.set_write_buffer_limits()
 
     def _unsupported_upgrade_warning(self) -> None:
         """Say nothing: whoever asks for another protocol goes on by HTTP, and fills no log."""
@@ -205,6 +200,20 @@ class BoundedConnection(HttpToolsProtocol):
             self.cycle.message_event.set()
         self._leave()
         self.transport.close()
+        self._time_reader()
+
+    def _time_reader(self) -> None:
+        """Give a client some time for an answer that it has not read to its end.
+
+        A transport asks to pause above 64 KiB only, and once it is closing it waits for ever.
+        """
+        if self._unread is not None or not self.transport.get_write_buffer_size():
+            return
+        if self.transport.is_closing():
+            wait = self._open.bounds.body_seconds
+            self._unread = self.loop.call_later(wait, self.transport.abort)
+        else:
+            self.transport.set_write_buffer_limits(high=0)
 
     def _begin(self, reads: _Reads) -> None:
         self._reads = reads
@@ -259,6 +268,10 @@ class BoundedConnection(HttpToolsProtocol):
         lines = b"".join(b"%b: %b\r\n" % header for header in headers)
         return STATUS_LINE[answer.status_code] + lines + b"\r\n" + bytes(answer.body)
 
+    def _hold(self, size: int) -> None:
+        self._held += size
+        self._open.held += size
+
     def _release(self) -> None:
         self._open.held -= self._held
         self._held = 0
@@ -276,12 +289,3 @@ _CLOSE = (b"connection", b"close")
 
 def _first(connections: dict[BoundedConnection, None]) -> BoundedConnection | None:
     return next(iter(connections), None)
-
-
-def _head_too_large() -> HeadTooLarge:
-    return HeadTooLarge(f"it may have {LARGEST_HEAD} bytes at most")
-
-
-def _size(headers: Iterable[tuple[Any, ...]]) -> int:
-    """Return how long headers are as they were sent, each with its colon and end of line."""
-    return sum(len(name) + len(value) + 4 for name, value in headers)

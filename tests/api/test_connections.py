@@ -5,14 +5,16 @@ import json
 import logging
 import socket
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import NamedTuple
 
 import pytest
+from fastapi import FastAPI, Response
 
-from api.http.connections import LARGEST_HEAD, MOST_PIPELINED, Bounds
+from api.http.connections import MOST_PIPELINED, Bounds
+from api.http.heads import LARGEST_HEAD
 from tests.support.answers import accepted, eventually
-from tests.support.api_server import Api, serving
+from tests.support.api_server import Api, listening, serving
 from tests.support.signed_webhooks import report
 
 MIB = 1024 * 1024
@@ -114,6 +116,39 @@ async def test_who_does_not_read_its_answers_is_left(brief: Api) -> None:
         await eventually(is_left)
 
 
+@pytest.mark.parametrize("then", ["", "hello\r\n\r\n"], ids=["kept", "refused"])
+async def test_who_leaves_little_unread_is_left_as_well(then: str) -> None:
+    """Less than a transport calls much. Who reads after all finds that the answer has no end."""
+    app = FastAPI()
+
+    @app.get("/")
+    async def some() -> Response:
+        return Response(b"x" * 40_000)
+
+    async with listening(app, BRIEF, send_buffer=4096) as url:
+        host, _, port = url.removeprefix("http://").partition(":")
+
+        async def is_left() -> bool:
+            with socket.socket() as deaf:
+                deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                deaf.connect((host, int(port)))
+                deaf.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" + then.encode())
+                await asyncio.sleep(5 * BRIEF.body_seconds)
+                deaf.setblocking(False)
+                reader, writer = await asyncio.open_connection(sock=deaf)
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    with suppress(ConnectionResetError):
+                        try:
+                            await reader.readexactly(40_000)
+                        except asyncio.IncompleteReadError:
+                            return True
+                        finally:
+                            writer.close()
+            return False
+
+        await eventually(is_left)
+
+
 async def test_a_connection_may_be_idle_for_longer_than_a_head(brief: Api) -> None:
     async with client(brief) as quiet:
         await asyncio.sleep(3 * BRIEF.head_seconds)
@@ -124,9 +159,11 @@ async def test_a_connection_may_be_idle_for_longer_than_a_head(brief: Api) -> No
 
 
 @pytest.mark.parametrize("ends", ["", "\r\n\r\n"], ids=["endless", "at once"])
-async def test_a_head_that_is_too_large_is_answered_431(api: Api, ends: str) -> None:
-    lines = "X-Y: z\r\n" * (LARGEST_HEAD // 8 + 1)
-    async with client(api, f"GET /health HTTP/1.1\r\n{lines}{ends}") as large:
+@pytest.mark.parametrize("part", ["url", "headers"])
+async def test_a_head_that_is_too_large_is_answered_431(api: Api, part: str, ends: str) -> None:
+    lines = "X-Y: z\r\n" * (LARGEST_HEAD // 8 + 1) if part == "headers" else "Host: x"
+    asked = "x" * LARGEST_HEAD if part == "url" else ""
+    async with client(api, f"GET /health?{asked} HTTP/1.1\r\n{lines}{ends}") as large:
         await large.is_closed_with(431, "head_too_large")
 
 
@@ -174,6 +211,21 @@ async def test_of_uploads_that_hold_too_much_the_oldest_are_answered_503(
             ]
             await uploads[0].is_closed_with(503, "unavailable")
             assert accepted(await small.send(report())) == "accepted"
+
+
+async def test_an_upload_that_follows_another_request_at_once_is_held_as_well(api: Api) -> None:
+    """The first answer gives back what its own request held, and no more."""
+    bounds = Bounds(upload_bytes=MIB)
+    length = 120_000
+    before = "GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n"
+    async with serving(api.engine, api.temporal, bounds=bounds) as small, AsyncExitStack() as held:
+        uploads = []
+        for _ in range(1 + bounds.upload_bytes // length):
+            text = before + UPLOAD.format(2 * length)
+            one = await held.enter_async_context(client(small, text, b" " * length))
+            assert b" 404 " in await one.reader.readuntil(b'"not_found"}')
+            uploads.append(one)
+        await uploads[0].is_closed_with(503, "unavailable")
 
 
 async def test_what_was_held_is_given_back(api: Api) -> None:

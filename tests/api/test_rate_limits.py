@@ -284,3 +284,20 @@ async def test_wrong_keys_take_few_connections_and_none_of_the_webhooks(
         answers = await asyncio.gather(*asked)
         assert {answer.status_code for answer in answers} <= {401, 503}
     await beside.dispose()
+
+
+async def test_only_so_many_wait_with_unknown_keys_and_the_rest_are_told_at_once(
+    api: Api, engine_apart: AsyncEngine
+) -> None:
+    """A connection that waits for its turn lets none go: all of them would keep others out."""
+    beside = store_engine.beside(engine_apart, application_name="tests", pool_size=1)
+    async with serving(engine_apart, api.temporal) as slow:
+        async with beside.begin() as locked:
+            await locked.execute(_LOCK)
+            asked = [asyncio.create_task(wrong(slow, "192.0.2.1")) for _ in range(90)]
+            [first, *_], _ = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+            answer = first.result()
+            problem(answer, 503, "unavailable")
+            assert "too many unknown keys" in answer.json()["detail"]
+        await asyncio.gather(*asked)
+    await beside.dispose()

@@ -139,10 +139,18 @@ async def serving(
 
 @asynccontextmanager
 async def listening(
-    app: FastAPI, bounds: Bounds = BOUNDS, trusted_proxies: str = ""
+    app: FastAPI,
+    bounds: Bounds = BOUNDS,
+    trusted_proxies: str = "",
+    send_buffer: int | None = None,
 ) -> AsyncIterator[str]:
-    """Run uvicorn with an app on a free port; yield its URL."""
+    """Run uvicorn with an app on a free port; yield its URL.
+
+    What a client has not read is kept by the kernel, but for what is above the `send_buffer`.
+    """
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        if send_buffer:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         server = _Server(
             server_config(app, bounds, trusted_proxies=trusted_proxies, log_level="critical")
         )
