@@ -85,9 +85,9 @@ class Settings(BaseSettings):
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read the environment, and for secrets the files that it names."""
         return init_settings, EnvironmentAndFiles(settings_cls)
@@ -213,9 +213,14 @@ def warn_of_secrets(settings: Settings) -> list[str]:
     return warnings
 
 
+def kinds_of_settings() -> tuple[type[Settings], ...]:
+    """Return what there is to be told: what all processes are, and of each what it alone is."""
+    return Settings, *Settings.__subclasses__()
+
+
 def is_about_settings(error: ValidationError) -> bool:
     """Return whether it is a setting that is missing or wrong, and not some other value."""
-    return error.title in {one.__name__ for one in (Settings, *Settings.__subclasses__())}
+    return error.title in {one.__name__ for one in kinds_of_settings()}
 
 
 @contextmanager

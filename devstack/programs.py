@@ -9,7 +9,7 @@ import httpx
 
 from devstack.ports import HOST, Ports
 from devstack.process import Program
-from settings import ApiSettings, Settings, SetupSettings, WorkerSettings
+from settings import ApiSettings, Settings, SetupSettings, WorkerSettings, kinds_of_settings
 
 NAMESPACE = "billing"
 SETUP = ("setup", "--example-tariffs")
@@ -40,7 +40,7 @@ def told(settings: type[Settings], everything: Mapping[str, str]) -> dict[str, s
 
     The API is not told Stripe's key, of which it could read the mode: the mode is a setting.
     """
-    known = {name for one in (Settings, *Settings.__subclasses__()) for name in one.model_fields}
+    known = {name for one in kinds_of_settings() for name in one.model_fields}
     others = known - settings.model_fields.keys()
     if settings is ApiSettings:
         others.add("stripe_api_key")

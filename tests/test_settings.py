@@ -15,6 +15,7 @@ from settings import (
     Settings,
     SetupSettings,
     WorkerSettings,
+    kinds_of_settings,
     platform_rules,
     warn_of_secrets,
     weak_secrets,
@@ -24,7 +25,7 @@ from tests.support.repository import ROOT, tracked
 from wiring import connect_temporal, metrics_runtime
 
 Told = TypeVar("Told", bound=Settings)
-KINDS = (Settings, SetupSettings, ApiSettings, WorkerSettings)
+KINDS = kinds_of_settings()
 REQUIRED = {
     "DATABASE_URL": "postgresql://localhost/callwallet",
     "STRIPE_API_KEY": "sk",
@@ -339,7 +340,8 @@ def test_tokens_of_twilio_are_read_by_account_and_never_shown(
 ) -> None:
     base = {"PUBLIC_BASE_URL": "https://billing.example.com"}
     tokens = " AC1:XXnewXX, AC2:XXsubXX ,AC1:XXoldXX,"
-    for kind in (ApiSettings, WorkerSettings):
+    both: tuple[type[ApiSettings | WorkerSettings], ...] = (ApiSettings, WorkerSettings)
+    for kind in both:
         found = told(monkeypatch, kind, **base, TWILIO_AUTH_TOKENS=tokens)
         assert tokens_in(found.twilio_auth_tokens) == {
             "AC1": (b"XXnewXX", b"XXoldXX"), "AC2": (b"XXsubXX",),

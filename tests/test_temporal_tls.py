@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trustme
 from temporalio.client import Client
-from temporalio.service import RPCError
+from temporalio.service import ConnectConfig, RPCError
 
 from settings import Settings
 from tests.support.tcp_proxy import proxy_before
@@ -87,5 +87,5 @@ async def test_an_api_key_is_shown_over_tls_only(
     assert (connection.api_key, connection.tls) == (None, None)
 
 
-def connection_of(client: Client) -> object:
+def connection_of(client: Client) -> ConnectConfig:
     return client.service_client.config

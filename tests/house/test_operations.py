@@ -22,7 +22,7 @@ from billing.parking.parked import APPROVAL, FAULT, Parked
 from billing.payments.payment import Mismatch
 from billing.platform_rules import PlatformRules
 from billing.recharges.recharge import HoldReason
-from settings import Settings
+from settings import kinds_of_settings
 from tests.support.repository import DOCUMENTS, OPERATIONS, ROOT, read, tracked
 
 # The person's part of the environment in operations.md; the rest are settings.
@@ -31,8 +31,7 @@ SHELL_VARIABLES = {"API", "KEY", "TEMPORAL_UI_URL"}
 
 def all_settings() -> set[str]:
     """The settings of all processes."""
-    kinds = (Settings, *Settings.__subclasses__())
-    return {name for kind in kinds for name in kind.model_fields}
+    return {name for kind in kinds_of_settings() for name in kind.model_fields}
 
 
 def queries_in(document: str) -> set[str]:

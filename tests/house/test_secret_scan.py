@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from store.organizations.api_keys import KEY_PREFIX
+from billing.organizations import KEY_PREFIX
 from tests.support import secret_scan
 from tests.support.repository import ROOT, ignored, read
 

@@ -66,15 +66,20 @@ DETECTORS: tuple[RegexBasedDetector, ...] = (
     StripeSecret(),
     TwilioToken(),
 )
-# Passwords of URLs that are only examples.
+# Passwords of URLs that are only examples; shorter ones are as well.
 EXAMPLES = frozenset({"password", "guess"})
+SHORTEST = 4
 
 
 def found_in(text: str) -> Iterator[tuple[int, str]]:
     """Yield the line and the kind of whatever looks like a secret, and never the secret."""
     for detector in DETECTORS:
-        for secret in set(detector.analyze_string(text)) - EXAMPLES:
-            yield text.count("\n", 0, text.find(secret)) + 1, detector.secret_type
+        named = set(detector.analyze_string(text)) - EXAMPLES
+        secrets = {one for one in named if len(one) >= SHORTEST}
+        for pattern in detector.denylist if secrets else ():
+            for match in pattern.finditer(text):
+                if secrets & {match[0], *match.groups()}:
+                    yield text.count("\n", 0, match.start()) + 1, detector.secret_type
 
 
 def main(files: Sequence[str | Path]) -> None:
