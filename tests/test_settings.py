@@ -142,6 +142,7 @@ def test_secrets_that_somebody_might_guess_are_named_and_not_shown(
 def test_no_process_has_a_secret_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
     """Twilio's token is one for both: callbacks are signed with it, and Twilio is asked with it."""
     common = {"database_url", "temporal_api_key"}
+    assert all(common <= secret_settings(kind) for kind in KINDS)
     own = {kind: secret_settings(kind) - common for kind in KINDS}
     assert own == {
         Settings: set(),
