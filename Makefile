@@ -9,10 +9,10 @@ TESTS_AT_ONCE ?= 2
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-long list-long proof check format lock bench screenshots clean
+.PHONY: help demo up test test-long list-long proof check sbom audit-dependencies format lock bench screenshots clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(READY) ## run the main job on real parts and show a table of what happened
 	@$(BIN)/callwallet demo
@@ -32,11 +32,20 @@ list-long: $(READY) ## run every test, and list anew which of them are the long 
 proof: $(READY) ## run the tests that have two sizes in the full one (hours)
 	@$(BIN)/pytest -m proof --story=full
 
-check: $(READY) ## format, lint, types and the import line
+check: $(READY) sbom ## format, lint, types, the import line and secrets; writes build/sbom.json
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python -m tests.support.secret_scan
+
+sbom: $(READY) ## write down what the image installs (CycloneDX) in build/sbom.json
+	@mkdir -p build
+	@$(BIN)/python -W ignore -m cyclonedx_py requirements requirements.lock \
+		--pyproject pyproject.toml --output-reproducible --no-validate --output-file build/sbom.json
+
+audit-dependencies: $(READY) ## ask OSV what is known of the versions in the locks (needs the network)
+	@$(BIN)/python -m tests.support.dependency_audit
 
 format: $(READY) ## rewrite the files the way the linter wants them
 	@$(BIN)/ruff format .

@@ -2,10 +2,13 @@
 
 import ipaddress
 import os
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal, get_args
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, EnvSettingsSource
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -14,10 +17,55 @@ from billing.payments.return_urls import origins_in
 SHORTEST_SECRET = 16
 _ON = frozenset({"1", "true", "t", "yes", "y", "on"})
 _MOST_PORTS = 65_535
+_LARGEST_FILE = 64 * 1024
 
 
 class WrongSetting(Exception):
     """A setting that cannot be. Its text names it, and shows no secret."""
+
+
+class EnvironmentAndFiles(EnvSettingsSource):
+    """The environment; a secret that is not in it may be in the file that `…_FILE` names.
+
+    A process shows its environment to whoever may look at it, and hands it on. Raise WrongSetting.
+    """
+
+    def __init__(self, settings_cls: type[BaseSettings]) -> None:
+        super().__init__(settings_cls)
+        said = self.env_vars
+        named = {name: said.get(f"{name}_file") for name in secret_settings(settings_cls)}
+        read = {name: _read(name.upper(), file) for name, file in named.items() if file}
+        if twice := sorted(name.upper() for name in read if said.get(name)):
+            raise WrongSetting(f"{twice[0]} and {twice[0]}_FILE: give one of them, not both")
+        self.env_vars = {**said, **read}
+
+
+def secret_settings(settings_cls: type[BaseSettings]) -> frozenset[str]:
+    """Return the names of the settings that are shown to nobody."""
+    return frozenset(name for name, one in settings_cls.model_fields.items() if _is_secret(one))
+
+
+def _is_secret(setting: FieldInfo) -> bool:
+    kinds = (setting.annotation, *get_args(setting.annotation))
+    return SecretStr in kinds or setting.repr is False
+
+
+def _read(name: str, file: str) -> str:
+    """Return what is in a file, without the line break that ends it. Raise WrongSetting.
+
+    The path is not shown: somebody may have given the secret itself.
+    """
+    try:
+        with Path(file).open("rb") as opened:
+            held = opened.read(_LARGEST_FILE + 1)
+        text = held.decode()
+    except UnicodeDecodeError:
+        raise WrongSetting(f"{name}_FILE: the file is no text") from None
+    except OSError as error:
+        raise WrongSetting(f"{name}_FILE: the file cannot be read ({error.strerror})") from None
+    if len(held) > _LARGEST_FILE:
+        raise WrongSetting(f"{name}_FILE: the file is larger than {_LARGEST_FILE // 1024} KiB")
+    return text.removesuffix("\n")
 
 
 def secrets_in(value: SecretStr) -> tuple[bytes, ...]:
@@ -34,7 +82,7 @@ def tokens_in(value: SecretStr) -> dict[str, tuple[bytes, ...]]:
     for pair in secrets_in(value):
         account_sid, colon, token = pair.decode().partition(":")
         if not (account_sid and colon and token):
-            raise ValueError("TWILIO_AUTH_TOKENS must be pairs of an account and its token")
+            raise ValueError("must be pairs of an account and its token")
         tokens[account_sid] = (*tokens.get(account_sid, ()), token.encode())
     return tokens
 
@@ -55,6 +103,18 @@ def what_is_wrong(error: ValidationError) -> list[str]:
 def _has_a_key(value: SecretStr) -> SecretStr:
     if not value.get_secret_value().strip():
         raise ValueError("must hold a key, and is empty")
+    return _is_one_word(value)
+
+
+def _is_one_word(value: SecretStr) -> SecretStr:
+    """Refuse what no header can carry, such as a second line of a file."""
+    if len(value.get_secret_value().split()) > 1 or not value.get_secret_value().isprintable():
+        raise ValueError("must be one key, without spaces and line breaks")
+    return value
+
+
+def _are_tokens(value: SecretStr) -> SecretStr:
+    tokens_in(value)
     return value
 
 
@@ -138,7 +198,11 @@ def _empty_is_none(value: object) -> object:
 
 ProviderKey = Annotated[SecretStr, AfterValidator(_has_a_key)]
 WebhookSecret = Annotated[SecretStr, AfterValidator(_has_a_secret)]
-DatabaseUrl = Annotated[str, AfterValidator(_is_postgresql)]
+TwilioTokens = Annotated[SecretStr, AfterValidator(_are_tokens)]
+OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_empty_is_none)]
+OptionalMode = Annotated[Literal["live", "test"] | None, BeforeValidator(_empty_is_none)]
+# There is a password in it.
+DatabaseUrl = Annotated[str, AfterValidator(_is_postgresql), Field(repr=False)]
 OptionalDatabaseUrl = Annotated[
     SecretStr | None, BeforeValidator(_empty_is_none), AfterValidator(_is_secret_postgresql)
 ]

@@ -1,17 +1,14 @@
-"""Settings and clients: the one file that reads the environment."""
+"""Clients of everything outside, made of the settings; none connects before it is used."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, fields
-from itertools import chain
-from typing import Literal, Self
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import httpx
 import stripe
 import structlog
-from pydantic import Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 from temporalio.envconfig import ClientConfig
@@ -22,100 +19,14 @@ import logs
 from activities.alerts.slack import SlackWebhook
 from activities.messages.twilio import TwilioApi
 from activities.monitoring import metrics
-from billing.calls.gate import LONGEST_CAP_SECONDS, SHORTEST_CAP_SECONDS
-from billing.payments.return_urls import origins_in
-from billing.platform_rules import PlatformRules, UntypedPayments
-from environment import (
-    SHORTEST_SECRET,
-    BaseUrl,
-    DatabaseUrl,
-    HostAndPort,
-    IpAndPort,
-    Networks,
-    OptionalDatabaseUrl,
-    OptionalSlackUrl,
-    OptionalUrl,
-    Origins,
-    ProviderKey,
-    WebhookSecret,
-    WrongSetting,
-    is_on,
-    secrets_in,
-    tokens_in,
-    what_is_wrong,
-)
+from environment import WrongSetting, tokens_in
+from settings import Settings, WorkerSettings
 from store.database import engine as store_engine
-from store.database.session import Pooler
 from workflows.shared.data_converter import DATA_CONVERTER
 
 STRIPE_VERSION = "2026-10-28.endive"
 PROVIDER_TIMEOUT_SECONDS = 20.0
-_DEFAULT = PlatformRules()
 log = structlog.get_logger()
-
-
-class Settings(BaseSettings):
-    """What the environment says.
-
-    Secrets that check webhooks may be several, separated by commas: while one is replaced, both
-    are live. What the platform decides is here under the names of `PlatformRules`.
-    """
-
-    # An error that showed what it was given would show secrets.
-    model_config = SettingsConfigDict(frozen=True, hide_input_in_errors=True)
-
-    database_url: DatabaseUrl
-    database_owner_url: OptionalDatabaseUrl = None
-    database_pooler: Pooler = Pooler.NONE
-    temporal_address: HostAndPort = "localhost:7233"
-    temporal_namespace: str = Field(default="billing", min_length=1)
-    stripe_api_key: ProviderKey
-    stripe_api_base: BaseUrl = "https://api.stripe.com"
-    stripe_webhook_secret: WebhookSecret
-    vapi_api_key: ProviderKey
-    vapi_api_base: BaseUrl = "https://api.vapi.ai"
-    vapi_webhook_secret: WebhookSecret
-    twilio_auth_tokens: SecretStr = SecretStr("")
-    twilio_api_base: BaseUrl = "https://api.twilio.com"
-    public_base_url: OptionalUrl = None
-    sms_reverse_undelivered: bool = _DEFAULT.sms_reverse_undelivered
-    slack_webhook_url: OptionalSlackUrl = None
-    temporal_ui_url: OptionalUrl = None
-    checkout_return_origins: Origins = ""
-    api_host: str = Field(default="127.0.0.1", min_length=1)
-    api_port: int = Field(default=8000, ge=0, le=65_535)
-    most_connections: int = Field(default=2000, ge=1, le=100_000)
-    head_seconds: float = Field(default=5.0, gt=0, allow_inf_nan=False)
-    body_seconds: float = Field(default=10.0, gt=0, allow_inf_nan=False)
-    uploads_mib: int = Field(default=64, ge=16)
-    trusted_proxies: Networks = ""
-    starts_per_minute: int = Field(default=120, ge=1)
-    wrong_keys_per_minute: int = Field(default=120, ge=1)
-    requests_per_second: int = Field(default=50, ge=1)
-    vapi_message_seconds: int = Field(default=86_400, ge=1)
-    own_workflow_rate: float = Field(default=_DEFAULT.own_workflow_rate, ge=0, allow_inf_nan=False)
-    adjustment_approval_minor: int = Field(default=_DEFAULT.adjustment_approval_minor, ge=0)
-    adjustment_day_approval_minor: int = Field(default=_DEFAULT.adjustment_day_approval_minor, ge=0)
-    recharge_charge_cap_minor: int = Field(default=_DEFAULT.recharge_charge_cap_minor, gt=0)
-    recharge_day_cap_minor: int = Field(default=_DEFAULT.recharge_day_cap_minor, gt=0)
-    parked_money_alert_minor: int = Field(default=_DEFAULT.parked_money_alert_minor, gt=0)
-    start_balance_minor: int = Field(default=_DEFAULT.start_balance_minor, ge=0)
-    longest_call_seconds: int = Field(
-        default=_DEFAULT.longest_call_seconds, ge=SHORTEST_CAP_SECONDS, le=LONGEST_CAP_SECONDS
-    )
-    gate_fails_open: bool = _DEFAULT.gate_fails_open
-    vapi_faults_free: bool = False
-    untyped_payments: UntypedPayments = _DEFAULT.untyped_payments
-    keep_bodies_days: int = Field(default=_DEFAULT.keep_bodies_days, ge=1, le=36_500)
-    worker_metrics_address: IpAndPort = ""
-    log_level: Literal["debug", "info", "warning"] = "info"
-    log_json: bool = False
-
-    @model_validator(mode="after")
-    def _has_a_public_url_for_twilio(self) -> Self:
-        if tokens_in(self.twilio_auth_tokens) and self.public_base_url is None:
-            raise ValueError("PUBLIC_BASE_URL is needed with TWILIO_AUTH_TOKENS: Twilio signs it")
-        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,57 +40,8 @@ class Clients:
     twilio: TwilioApi
 
 
-def weak_secrets(settings: Settings) -> list[str]:
-    """Say of each setting that holds a secret which somebody might guess that it does."""
-    tokens = tokens_in(settings.twilio_auth_tokens).values()
-    held = {
-        "STRIPE_API_KEY": secrets_in(settings.stripe_api_key),
-        "STRIPE_WEBHOOK_SECRET": secrets_in(settings.stripe_webhook_secret),
-        "VAPI_API_KEY": secrets_in(settings.vapi_api_key),
-        "VAPI_WEBHOOK_SECRET": secrets_in(settings.vapi_webhook_secret),
-        "TWILIO_AUTH_TOKENS": tuple(chain.from_iterable(tokens)),
-    }
-    return [
-        f"{name} holds a secret of fewer than {SHORTEST_SECRET} characters"
-        for name, secrets in held.items()
-        if any(len(secret) < SHORTEST_SECRET for secret in secrets)
-    ]
-
-
-def warn_of_weak_secrets(settings: Settings) -> list[str]:
-    """Log which secrets somebody might guess; return what was logged."""
-    weak = weak_secrets(settings)
-    for warning in weak:
-        log.warning("a secret is weak", setting=warning)
-    return weak
-
-
-@contextmanager
-def one_sentence() -> Iterator[None]:
-    """End a process in one sentence where a setting is missing or wrong."""
-    try:
-        yield
-    except ValidationError as error:
-        if error.title != Settings.__name__:
-            raise
-        reason = "; ".join(what_is_wrong(error))
-    except WrongSetting as wrong:
-        reason = str(wrong)
-    else:
-        return
-    logs.set_up("info", as_json=is_on("LOG_JSON"))
-    logs.end(reason)
-
-
-def platform_rules(settings: Settings) -> PlatformRules:
-    """Return what the platform decides; each rule has the name of its setting."""
-    decided = {rule.name: getattr(settings, rule.name) for rule in fields(PlatformRules)}
-    decided["checkout_return_origins"] = origins_in(settings.checkout_return_origins)
-    return PlatformRules(**decided)
-
-
 @asynccontextmanager
-async def open_clients(settings: Settings, name: str) -> AsyncIterator[Clients]:
+async def open_clients(settings: WorkerSettings, name: str) -> AsyncIterator[Clients]:
     """Open the clients of the worker; each connects when it is first used."""
     stripe.enable_telemetry = False
     http = stripe.HTTPXClient(timeout=PROVIDER_TIMEOUT_SECONDS)
@@ -215,7 +77,7 @@ def connect_database(settings: Settings, name: str) -> AsyncEngine:
     )
 
 
-def stripe_client(settings: Settings, http: stripe.HTTPClient) -> stripe.StripeClient:
+def stripe_client(settings: WorkerSettings, http: stripe.HTTPClient) -> stripe.StripeClient:
     """Return a client that does not retry by itself: Temporal does, where operators see it."""
     return stripe.StripeClient(
         settings.stripe_api_key.get_secret_value(),
@@ -226,7 +88,7 @@ def stripe_client(settings: Settings, http: stripe.HTTPClient) -> stripe.StripeC
     )
 
 
-def slack_webhook(settings: Settings, http: httpx.AsyncClient) -> SlackWebhook | None:
+def slack_webhook(settings: WorkerSettings, http: httpx.AsyncClient) -> SlackWebhook | None:
     """Return Slack's webhook, or None if unset. Alerts link to the Temporal UI if that is set."""
     if settings.slack_webhook_url is None:
         return None
@@ -239,7 +101,7 @@ def workflows_url(settings: Settings) -> str | None:
     return f"{ui.rstrip('/')}/namespaces/{namespace}/workflows" if ui else None
 
 
-def metrics_runtime(settings: Settings) -> Runtime | None:
+def metrics_runtime(settings: WorkerSettings) -> Runtime | None:
     """Return the runtime of a process that shows Prometheus metrics: the SDK's, and ours.
 
     The endpoint asks for no key. Return None if no address is set. Raise WrongSetting for one that
@@ -266,13 +128,18 @@ async def connect_temporal(
 ) -> Client:
     """Connect to Temporal; unless `lazy`, wait for it as long as it takes. Raise WrongSetting.
 
-    Everything else about the connection (TLS, API key, profiles) is Temporal's own environment
+    Everything else about the connection (TLS, profiles) is Temporal's own environment
     configuration. A lazy client gives up on a call within seconds, because a sender waits for it.
     """
+    # Temporal would take an empty key for one, and speak TLS; ours may be in a file besides.
+    others = {name: one for name, one in os.environ.items() if name != "TEMPORAL_API_KEY"}
     try:
-        config = ClientConfig.load_client_connect_config()
+        config = ClientConfig.load_client_connect_config(override_env_vars=others)
     except (RuntimeError, OSError) as error:
         raise WrongSetting(f"Temporal's own environment configuration: {error}") from error
+    if settings.temporal_api_key is not None:
+        config["api_key"] = settings.temporal_api_key.get_secret_value()
+        config.setdefault("tls", True)
     config["target_host"] = settings.temporal_address
     config["namespace"] = settings.temporal_namespace
     retries = RetryConfig(max_elapsed_time_millis=1500, max_retries=3) if lazy else None

@@ -42,19 +42,10 @@ from activities.reconciliation.vapi import VapiReconciliation
 from activities.temporal.refusal_interceptor import RefusalInterceptor
 from billing.platform_rules import PlatformRules
 from environment import WrongSetting
+from settings import WorkerSettings, one_sentence, platform_rules, warn_of_secrets
 from store.database import migrate, roles, session
 from store.database.errors import DATABASE_GONE, Unusable
-from wiring import (
-    Clients,
-    Settings,
-    connect_temporal,
-    metrics_runtime,
-    one_sentence,
-    open_clients,
-    platform_rules,
-    set_up_logging,
-    warn_of_weak_secrets,
-)
+from wiring import Clients, connect_temporal, metrics_runtime, open_clients, set_up_logging
 from workflows.adjust import Adjust
 from workflows.audit_ledger import AuditLedger
 from workflows.auto_recharge import AutoRecharge
@@ -225,9 +216,9 @@ async def main(*named: str) -> None:
     if unknown := set(named) - {BILLING_QUEUE, PROVIDERS_QUEUE}:
         raise WrongSetting(f"there is no task queue {', '.join(sorted(unknown))}")
     queues = named or (BILLING_QUEUE, PROVIDERS_QUEUE)
-    settings = Settings()
+    settings = WorkerSettings()
     set_up_logging(settings)
-    warn_of_weak_secrets(settings)
+    warn_of_secrets(settings)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

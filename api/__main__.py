@@ -15,20 +15,11 @@ import logs
 from api.app import create_app
 from api.http.connections import KEEP_ALIVE_SECONDS, Bounds, protocol
 from api.services import Limits, TwilioAccounts
-from api.webhooks.stripe import livemode_of
 from environment import WrongSetting, secrets_in, tokens_in
+from settings import ApiSettings, one_sentence, platform_rules, warn_of_secrets
 from store.database import migrate, roles, session
 from store.database.errors import DATABASE_GONE, Unusable
-from wiring import (
-    Settings,
-    connect_database,
-    connect_temporal,
-    one_sentence,
-    platform_rules,
-    set_up_logging,
-    warn_of_weak_secrets,
-    workflows_url,
-)
+from wiring import connect_database, connect_temporal, set_up_logging, workflows_url
 
 # Files that a process has open besides its clients' connections.
 _OTHER_FILES = 200
@@ -37,9 +28,9 @@ log = structlog.get_logger()
 
 async def main() -> None:
     """Serve until told to stop; exit at once if this code knows neither server nor schema."""
-    settings = Settings()
+    settings = ApiSettings()
     set_up_logging(settings)
-    weak = warn_of_weak_secrets(settings)
+    warnings = warn_of_secrets(settings)
     engine = connect_database(settings, "api")
     try:
         await _require_usable(engine)
@@ -57,14 +48,14 @@ async def main() -> None:
             settings.public_base_url or "", tokens_in(settings.twilio_auth_tokens)
         ),
         workflows_url=workflows_url(settings),
-        stripe_livemode=livemode_of(settings.stripe_api_key.get_secret_value()),
+        stripe_livemode=settings.stripe_livemode,
         limits=Limits(
             settings.starts_per_minute,
             settings.wrong_keys_per_minute,
             settings.vapi_message_seconds,
             settings.requests_per_second,
         ),
-        warnings=weak,
+        warnings=warnings,
     )
     bounds = Bounds(
         connections=_that_fit(settings.most_connections),

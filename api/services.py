@@ -45,7 +45,7 @@ class Services:
 
     `warnings` say what of its settings had better be changed.
     `workflows_url` is where the Temporal UI shows workflows, or None if that is not set.
-    `stripe_livemode` is whether Stripe's API key is of live mode, or None if it does not say.
+    `stripe_livemode` is whether Stripe's events are to be of live mode, or None if nobody says.
     """
 
     engine: AsyncEngine

@@ -10,7 +10,7 @@ from cli.output import BAD_INPUT, complain
 from cli.parked import commands as parked
 from cli.reconcile import commands as reconcile
 from environment import what_is_wrong
-from wiring import Settings
+from settings import is_about_settings
 
 
 class _Command(typer.Typer):
@@ -19,7 +19,7 @@ class _Command(typer.Typer):
         try:
             return super().__call__(*args, **kwargs)
         except ValidationError as error:
-            if error.title != Settings.__name__:
+            if not is_about_settings(error):
                 raise
             complain(_told(error))
             raise SystemExit(BAD_INPUT) from error

@@ -11,8 +11,9 @@ from billing.calls.call import EndedCall
 from billing.explanations import Explanation
 from billing.tariffs.tariff import Tariff
 from cli.output import NOTHING_CHANGED, Screen, print_json, run
+from settings import Settings
 from store import explanations
-from wiring import Settings, connect_database, workflows_url
+from wiring import connect_database, workflows_url
 
 
 def explain(

@@ -5,8 +5,9 @@ from typing import Annotated
 import typer
 
 from cli.output import require_plain, run
+from settings import Settings
 from store.organizations import api_keys
-from wiring import Settings, connect_database
+from wiring import connect_database
 
 commands = typer.Typer(help="Keys to the API.", no_args_is_help=True)
 

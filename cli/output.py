@@ -16,12 +16,13 @@ from billing.errors import BillingError
 from billing.text import is_plain, visible
 from environment import WrongSetting
 from processes.errors import TemporalUnavailable
+from settings import Settings
 from store.database.errors import DATABASE_GONE, Unusable
-from wiring import Settings
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 NOTHING_CHANGED = "Nothing was changed."
 Value = TypeVar("Value")
+Told = TypeVar("Told", bound=Settings)
 
 
 class Screen(Console):
@@ -36,8 +37,16 @@ ERRORS = Screen(stderr=True)
 
 
 def run(ask: Callable[[Settings], Awaitable[Value]], when_interrupted: str) -> Value:
-    """Return what was asked for; what refuses or does not answer ends the command with a status.
+    """Return what was asked for with the settings that every process has, as `run_with` does."""
+    return run_with(Settings, ask, when_interrupted)
 
+
+def run_with(
+    told: Callable[[], Told], ask: Callable[[Told], Awaitable[Value]], when_interrupted: str
+) -> Value:
+    """Return what was asked for with what the command is told by its environment.
+
+    What refuses or does not answer ends the command with a status.
     1: something is away, or did not answer in time. 2: what was asked for cannot be. 130: Ctrl-C,
     after which `when_interrupted` is said.
     """
@@ -46,7 +55,7 @@ def run(ask: Callable[[Settings], Awaitable[Value]], when_interrupted: str) -> V
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 
     async def asking() -> Value:
-        return await ask(Settings())
+        return await ask(told())
 
     try:
         return asyncio.run(asking())

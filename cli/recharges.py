@@ -20,9 +20,9 @@ from billing.text import visible
 from cli.output import NOTHING_CHANGED, print_json, run
 from cli.parked import decide, show
 from processes import recharges as recharge_process
+from settings import Settings, platform_rules
 from store.ledger import wallets
 from store.recharges import recharge_settings, recharges
-from wiring import Settings, platform_rules
 
 commands = typer.Typer(help="Automatic charges of saved cards.", no_args_is_help=True)
 _Minor = Annotated[int | None, typer.Option(help="In pence or cents of the wallet's currency.")]

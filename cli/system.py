@@ -17,23 +17,17 @@ from billing.errors import ChangesThePast, Conflict
 from billing.tariffs import examples
 from billing.tariffs.channel import Channel
 from billing.tariffs.sms_tariff import SmsTariff
-from cli.output import run
+from cli.output import run_with
 from processes import namespace
 from processes.tariffs import MOST_TOLD, tell_waiting
+from settings import SetupSettings, platform_rules, warn_of_secrets
 from store.calls import free_call_rules
 from store.database import clock, migrate, roles, session
 from store.database.session import Pooler
 from store.payments import payments
 from store.recharges import recharge_settings
 from store.tariffs import Price, TariffTable, call_tariffs, sms_tariffs
-from wiring import (
-    Settings,
-    connect_database,
-    connect_temporal,
-    platform_rules,
-    set_up_logging,
-    warn_of_weak_secrets,
-)
+from wiring import connect_database, connect_temporal, set_up_logging
 
 log = structlog.get_logger()
 State = Annotated[
@@ -54,7 +48,8 @@ def setup(
     ] = False,
 ) -> None:
     """Migrate the database; register the namespace, search attributes, schedules and the drain."""
-    run(
+    run_with(
+        SetupSettings,
         partial(_setup, example_tariffs=example_tariffs),
         "It was not finished, and can be run again.",
     )
@@ -111,9 +106,9 @@ async def _keep_rules(engine: AsyncEngine, *, faults_free: bool) -> None:
         log.info("calls are free", by=rule.ending, since=rule.since.isoformat(), until=until)
 
 
-async def _setup(settings: Settings, *, example_tariffs: bool) -> None:
+async def _setup(settings: SetupSettings, *, example_tariffs: bool) -> None:
     set_up_logging(settings)
-    warn_of_weak_secrets(settings)
+    warn_of_secrets(settings)
     engine = await _migrate(settings)
     async with engine.connect() as connection:
         ours = await payments.untyped_are_ours(connection, settings.untyped_payments)
@@ -151,7 +146,7 @@ async def _setup(settings: Settings, *, example_tariffs: bool) -> None:
     await asyncio.sleep(0.3)
 
 
-async def _migrate(settings: Settings) -> AsyncEngine:
+async def _migrate(settings: SetupSettings) -> AsyncEngine:
     """Migrate as the owner, if there is one beside the service; return the engine for the rest."""
     served, service = connect_database(settings, "setup"), None
     engine = served

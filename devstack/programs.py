@@ -9,6 +9,7 @@ import httpx
 
 from devstack.ports import HOST, Ports
 from devstack.process import Program
+from settings import ApiSettings, Settings, SetupSettings, WorkerSettings, kinds_of_settings
 
 NAMESPACE = "billing"
 SETUP = ("setup", "--example-tariffs")
@@ -24,6 +25,7 @@ def provider_settings(ports: Ports) -> dict[str, str]:
     """Return the settings by which API and worker find the stand-in providers."""
     return {
         "STRIPE_API_BASE": base_url(ports, "stripe"),
+        "STRIPE_MODE": "test",
         "CHECKOUT_RETURN_ORIGINS": f"{base_url(ports, 'api')},http://localhost:3000",
         "VAPI_API_BASE": base_url(ports, "vapi"),
         "TWILIO_API_BASE": base_url(ports, "twilio"),
@@ -31,6 +33,18 @@ def provider_settings(ports: Ports) -> dict[str, str]:
         "SLACK_SINK_URL": base_url(ports, "slack"),
         "SLACK_WEBHOOK_URL": base_url(ports, "slack") + "/services/T0/B0/callwallet",
     }
+
+
+def told(settings: type[Settings], everything: Mapping[str, str]) -> dict[str, str]:
+    """Return these variables without the settings that are for other processes alone.
+
+    The API is not told Stripe's key, of which it could read the mode: the mode is a setting.
+    """
+    known = {name for one in kinds_of_settings() for name in one.model_fields}
+    others = known - settings.model_fields.keys()
+    if settings is ApiSettings:
+        others.add("stripe_api_key")
+    return {name: value for name, value in everything.items() if name.lower() not in others}
 
 
 def providers(state: Path, ports: Ports, keys: Mapping[str, str]) -> Program:
@@ -54,13 +68,14 @@ def providers(state: Path, ports: Ports, keys: Mapping[str, str]) -> Program:
 
 
 def api(state: Path, port: int, env: Mapping[str, str]) -> Program:
-    """Return the HTTP API."""
-    command = python("api")
+    """Return the HTTP API, with what it is told of these settings."""
+    env, command = told(ApiSettings, env), python("api")
     return Program("api", command, log(state, "api"), env, ports=(port,), stop_seconds=3.0)
 
 
 def worker(state: Path, env: Mapping[str, str], metrics_port: int | None = None) -> Program:
     """Return the worker. Activities that its end cuts off are tried again after the next start."""
+    env = told(WorkerSettings, env)
     if metrics_port is not None:
         env = {**env, "WORKER_METRICS_ADDRESS": f"{HOST}:{metrics_port}"}
     ports = () if metrics_port is None else (metrics_port,)
@@ -69,7 +84,8 @@ def worker(state: Path, env: Mapping[str, str], metrics_port: int | None = None)
 
 def command(state: Path, env: Mapping[str, str], *arguments: str) -> Program:
     """Return one run of the `callwallet` command."""
-    return Program("callwallet", python("cli", *arguments), log(state, "setup"), env)
+    kind = SetupSettings if arguments[:1] == SETUP[:1] else Settings
+    return Program("callwallet", python("cli", *arguments), log(state, "setup"), told(kind, env))
 
 
 def python(module: str, *arguments: str) -> tuple[str, ...]:

@@ -153,7 +153,7 @@ class Stack:
         return found
 
     def owner_settings(self) -> dict[str, str]:
-        """Return what `callwallet setup` needs beside, which API and worker are not given."""
+        """Return what `callwallet setup` needs beside, which nothing else is told."""
         return {**self.settings(), "DATABASE_OWNER_URL": self.postgres.url()}
 
     def _services(self) -> dict[str, Service]:

@@ -21,6 +21,7 @@ from devstack import temporal as temporal_server
 from devstack.postgres import EmbeddedPostgres
 from devstack.stack import Stack
 from processes.namespace import prepare
+from settings import WorkerSettings, platform_rules
 from store.database import engine as store_engine
 from store.database import roles
 from tests.support import debian, pgbouncer
@@ -37,7 +38,7 @@ from tests.support.stand_ins import (
     open_stand_ins,
     open_twilio,
 )
-from wiring import Clients, Settings, connect_temporal, open_clients, platform_rules
+from wiring import Clients, connect_temporal, open_clients
 from worker import build_workers
 from workflows.shared import options
 
@@ -133,10 +134,10 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack
 
 
 @pytest.fixture(scope="session")
-def settings(stack: Stack) -> Settings:
+def settings(stack: Stack) -> WorkerSettings:
     given = {name.lower(): value for name, value in stack.settings().items()}
-    return Settings.model_validate(
-        {name: value for name, value in given.items() if name in Settings.model_fields}
+    return WorkerSettings.model_validate(
+        {name: value for name, value in given.items() if name in WorkerSettings.model_fields}
     )
 
 
@@ -185,7 +186,7 @@ async def engine_apart(migrated_database: NewDatabase) -> AsyncIterator[AsyncEng
 
 
 @pytest.fixture(scope="session")
-async def engine(stack: Stack, settings: Settings) -> AsyncIterator[AsyncEngine]:
+async def engine(stack: Stack, settings: WorkerSettings) -> AsyncIterator[AsyncEngine]:
     """The database that the worker uses, migrated, as its owner: tests may edit rows by hand."""
     engine = store_engine.connect(stack.postgres.url(), application_name="tests")
     await set_up(engine, roles.service_beside(engine.url, settings.database_url))
@@ -221,7 +222,7 @@ async def pooler(
 
 
 @pytest.fixture(scope="session")
-async def temporal(settings: Settings) -> Client:
+async def temporal(settings: WorkerSettings) -> Client:
     """A client of the prepared namespace. Nothing runs in it without `worker`."""
     client = await connect_temporal(settings)
     await prepare(client)
@@ -231,13 +232,15 @@ async def temporal(settings: Settings) -> Client:
 
 
 @pytest.fixture(scope="session")
-async def clients(settings: Settings, engine: AsyncEngine) -> AsyncIterator[Clients]:
+async def clients(settings: WorkerSettings, engine: AsyncEngine) -> AsyncIterator[Clients]:
     async with open_clients(settings, "worker") as opened:
         yield opened
 
 
 @pytest.fixture(scope="session")
-async def worker(temporal: Client, clients: Clients, settings: Settings) -> AsyncIterator[Client]:
+async def worker(
+    temporal: Client, clients: Clients, settings: WorkerSettings
+) -> AsyncIterator[Client]:
     """A client of the namespace in which the real worker serves both task queues."""
     async with AsyncExitStack() as running:
         for one in build_workers(temporal, clients, platform_rules(settings)):

@@ -1,6 +1,5 @@
 """Stripe's events: hints that something happened to a payment, which is then fetched."""
 
-import re
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -73,7 +72,6 @@ _TELL_THEIR_CHECKOUT = frozenset(
 _THIN = "v2.core.event"
 _THIN_VERSION = "v1."
 
-_KEY_MODE = re.compile(r"[sr]k_(live|test)_")
 # As what events are counted that are ignored for these reasons.
 OTHER_ACCOUNT = "other_account"
 OTHER_MODE = "other_mode"
@@ -121,7 +119,7 @@ def event_from(body: bytes, livemode: bool | None = None) -> WebhookEvent:
 
     One that leads to no payment of interest is ignored, as one about a charge without
     PaymentIntent. So is one of another account or, unless `livemode` is None, of another mode than
-    that of our API key: with that key Stripe would not know its payment.
+    ours: with the worker's key Stripe would not know its payment.
     """
     event = parse_object(body)
     key, event_type = name_at(event, "id"), name_at(event, "type")
@@ -171,15 +169,6 @@ def _named(event: dict[str, Any], key: str, event_type: str) -> tuple[str, Facts
     if object_type in LEADING_TO_A_PAYMENT:
         return object_id, ObjectHint(object_type, object_id, key)
     return "", None
-
-
-def livemode_of(api_key: str) -> bool | None:
-    """Return whether an API key is of live mode; None for a key that does not say.
-
-    Secret and restricted keys say so by their prefix (docs.stripe.com/keys).
-    """
-    mode = _KEY_MODE.match(api_key)
-    return mode and mode[1] == "live"
 
 
 def _none_of_ours(event: dict[str, Any], livemode: bool | None) -> str | None:

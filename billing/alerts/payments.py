@@ -59,7 +59,7 @@ def other_mode_alert(day: date, *, live: bool) -> Alert:
         title=f"Stripe sends events of {events} mode, and the API key is of {key} mode",
         text=f"They are answered and ignored, for with this key Stripe knows no payment of {events}"
         " mode. Remove the endpoint from the other mode in Stripe's dashboard; or, if it is the key"
-        " that is wrong, set `STRIPE_API_KEY` and reconcile the time since.",
+        " that is wrong, set `STRIPE_API_KEY` and `STRIPE_MODE` and reconcile the time since.",
     )
 
 

@@ -23,7 +23,8 @@ from cli.output import NOTHING_CHANGED, print_json, run
 from cli.parked import decide, show
 from cli.parked.decide import BulkOptions
 from cli.parked.show import Found, Listed
-from wiring import Settings, workflows_url
+from settings import Settings
+from wiring import workflows_url
 
 commands = typer.Typer(
     help="Work that waits for money, for a person, or for better times.", no_args_is_help=True

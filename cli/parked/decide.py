@@ -33,8 +33,8 @@ from cli.output import ERRORS, FAILED, print_json, require_plain, run
 from cli.parked import show
 from processes import parked
 from processes.errors import TemporalUnavailable
+from settings import Settings
 from store.calls import call_records
-from wiring import Settings
 
 CHARGED: Literal["charge_length"] = "charge_length"
 _DONE = ("settled", "discarded")

@@ -22,8 +22,9 @@ from billing.parking.parked_work import DecisionRecord, ParkedFilter, ParkedTota
 from cli.output import Screen
 from processes import parked
 from processes.request import temporal_answers
+from settings import Settings
 from store import parking
-from wiring import Settings, connect_database, connect_temporal
+from wiring import connect_database, connect_temporal
 
 # Nobody decides more often about one process, and remembers it.
 _MOST_DECISIONS = 100

@@ -13,9 +13,10 @@ from billing.reconciliation.reliability import Day
 from cli.output import FAILED, NOTHING_CHANGED, complain, print_json, run
 from cli.reconcile.follow import follow
 from cli.reconcile.show import show, what_to_do
+from settings import Settings
 from store.organizations import organizations
 from store.reconciliation import reliability
-from wiring import Settings, connect_database
+from wiring import connect_database
 
 commands = typer.Typer(
     help="Compare a provider's books with ours, and put right what differs.", no_args_is_help=True

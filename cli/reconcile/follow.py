@@ -9,10 +9,11 @@ from billing.reconciliation.reconciliation import Reconciliation, Report, RunSta
 from cli.output import ERRORS
 from processes.reconciliations import reconcile
 from processes.request import require_patience
+from settings import Settings
 from store.database.errors import DATABASE_GONE
 from store.organizations import organizations
 from store.reconciliation import runs
-from wiring import Settings, connect_database, connect_temporal
+from wiring import connect_database, connect_temporal
 
 LOOK_SECONDS = 0.3
 

@@ -14,7 +14,8 @@ from billing.ledger.money import Money
 from billing.reconciliation.reconciliation import Impact, Report, Run, RunStatus, Tally
 from billing.reconciliation.reliability import is_low
 from cli.output import Screen
-from wiring import Settings, workflows_url
+from settings import Settings
+from wiring import workflows_url
 
 # A figure that is cut is worse than a line that wraps.
 _WIDEST_TABLE = 200

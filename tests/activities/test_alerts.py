@@ -25,10 +25,11 @@ import activities.alerts.outbox
 from activities.alerts.outbox import NO_SLACK, AlertActivities
 from activities.alerts.slack import SlackWebhook
 from billing.alerts.alert import Alert, AlertDelivery, AlertLevel, AlertRecord
+from settings import WorkerSettings
 from store.alerts import alerts
 from tests.support.factories import an_alert
 from tests.support.stand_ins import SlackStandIn
-from wiring import Settings, set_up_logging, slack_webhook
+from wiring import set_up_logging, slack_webhook
 from workflows.shared.data_converter import DATA_CONVERTER
 
 SECRET = "XXsecretXX"
@@ -49,7 +50,7 @@ async def hook(slack: SlackStandIn) -> AsyncIterator[SlackWebhook]:
 
 
 @pytest.fixture
-def logged(settings: Settings, caplog: pytest.LogCaptureFixture) -> Iterator[list[EventDict]]:
+def logged(settings: WorkerSettings, caplog: pytest.LogCaptureFixture) -> Iterator[list[EventDict]]:
     """What is logged the way the worker logs: our events; `caplog` has what libraries say."""
     set_up_logging(settings)
     caplog.set_level(logging.DEBUG)
@@ -199,7 +200,7 @@ async def test_without_slack_an_alert_goes_to_the_log_at_its_level(
     assert all(one.delivered_at and one.problem == NO_SLACK for one in found)
 
 
-async def test_there_is_a_slack_if_the_settings_say_so(settings: Settings) -> None:
+async def test_there_is_a_slack_if_the_settings_say_so(settings: WorkerSettings) -> None:
     without = settings.model_copy(update={"slack_webhook_url": None})
     async with httpx.AsyncClient() as http:
         assert slack_webhook(settings, http) is not None

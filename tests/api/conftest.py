@@ -7,9 +7,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
 from processes.namespace import prepare
+from settings import Settings
 from tests.conftest import AsService, NewDatabase
 from tests.support.api_server import Api, serving
-from wiring import Settings, connect_temporal
+from wiring import connect_temporal
 
 
 @pytest.fixture(scope="session")

@@ -11,20 +11,30 @@ from pathlib import Path
 import httpx
 import pytest
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 import worker
 from api.__main__ import _that_fit
+from billing.ledger.entry import call_key, payment_credit_key
+from devstack import programs
 from devstack.process import environment
 from devstack.programs import python
 from devstack.stack import Stack
 from environment import WrongSetting
+from settings import ApiSettings
 from store.database.migrate import upgrade
 from tests.conftest import NewDatabase
+from tests.support.answers import accepted
 from tests.support.api_process import NOBODY_LISTENS, api_process, api_that_ends
+from tests.support.api_server import new_operator_key
+from tests.support.checkout_clicks import opened
 from tests.support.command_line import callwallet, flat
+from tests.support.eventually import eventually
+from tests.support.factories import an_assistant, an_organization, keys_of
 from tests.support.forks import FORKS
 from tests.support.old_server import is_made_old
-from tests.support.signed_webhooks import Webhook, report, with_header
+from tests.support.signed_webhooks import Webhook, call_id_of, report, signed_by_stripe, with_header
+from tests.support.stand_ins import StripeStandIn
 from tests.support.systems import url_of
 
 DATABASE_GONE = {"DATABASE_URL": f"postgresql://postgres:x@{NOBODY_LISTENS}/callwallet"}
@@ -44,6 +54,36 @@ async def send(url: str, webhook: Webhook) -> httpx.Response:
 async def get(url: str, path: str) -> httpx.Response:
     async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=30) as http:
         return await http.get(path)
+
+
+@pytest.mark.usefixtures("worker")
+async def test_without_a_key_of_any_provider_it_takes_a_call_and_a_checkout_through(
+    stack: Stack, engine: AsyncEngine, stripe: StripeStandIn, tmp_path: Path
+) -> None:
+    told = programs.told(ApiSettings, stack.settings())
+    assert told.keys() & {"STRIPE_API_KEY", "VAPI_API_KEY", "SLACK_WEBHOOK_URL"} == set()
+    org_id = await an_organization(engine, 10_000)
+    call = report(await an_assistant(engine, org_id), 60)
+    key = {"Authorization": f"Bearer {await new_operator_key(engine)}"}
+    origins = {"CHECKOUT_RETURN_ORIGINS": "https://app.example"}
+    async with (
+        api_process(tmp_path, told | origins) as url,
+        httpx.AsyncClient(base_url=url, headers=key, trust_env=False, timeout=30) as operator,
+    ):
+        assert accepted(await send(url, signed(stack, call))) == "accepted"
+        session, before = await opened(operator, org_id), await stripe.make_event()
+        payment_id = await stripe.pay(session["session_id"])
+        for event in await stripe.events_after(before):
+            secret = stack.settings()["STRIPE_WEBHOOK_SECRET"].encode()
+            webhook = signed_by_stripe(json.dumps(event).encode(), event["id"], secret)
+            assert accepted(await send(url, webhook)) in ("accepted", "ignored")
+        wanted = {call_key(call_id_of(call)), payment_credit_key(payment_id)}
+
+        async def both_are_booked() -> bool:
+            return wanted <= set(await keys_of(engine, org_id))
+
+        assert await eventually(both_are_booked)
+        assert (await operator.get("/health/ready")).json()["warnings"] == []
 
 
 @pytest.mark.usefixtures("engine", "temporal")
@@ -121,12 +161,38 @@ async def test_it_refuses_to_start_without_a_secret_to_check_webhooks_by(
     status, said = await api_that_ends({**stack.settings(), name: nothing})
     assert status == 1
     assert "every webhook would be refused" in said
+    assert stack.settings()["VAPI_WEBHOOK_SECRET"] not in said
+
+
+async def test_a_worker_whose_key_is_not_of_stripe_s_mode_says_so_and_ends(stack: Stack) -> None:
+    status, said = await that_ends({**stack.settings(), "STRIPE_MODE": "live"}, "worker")
+    assert status == 1
+    assert "STRIPE_MODE is live, but STRIPE_API_KEY is of test mode" in said.splitlines()[-1]
     assert stack.settings()["STRIPE_API_KEY"] not in said
 
 
 @pytest.mark.parametrize(
+    ("module", "name"), [("api", "VAPI_WEBHOOK_SECRET"), ("worker", "STRIPE_API_KEY")]
+)
+async def test_a_file_that_cannot_be_read_is_named_in_one_sentence(
+    stack: Stack, module: str, name: str
+) -> None:
+    """Without its path, for that may be the secret itself."""
+    env = {**stack.settings(), name: "", f"{name}_FILE": "XnowhereX"}
+    status, said = await that_ends(env, module)
+    assert status == 1
+    assert f"{name}_FILE: the file cannot be read (No such file" in said.splitlines()[-1]
+    assert "XnowhereX" not in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
     ("module", "name", "as_json"),
-    [("api", "API_PORT", True), ("worker", "API_PORT", False), ("api", "TEMPORAL_PROFILE", False)],
+    [
+        ("api", "API_PORT", True),
+        ("worker", "KEEP_BODIES_DAYS", False),
+        ("api", "TEMPORAL_PROFILE", False),
+    ],
 )
 async def test_a_setting_that_cannot_be_is_named_in_one_sentence(
     stack: Stack, module: str, name: str, *, as_json: bool
@@ -182,17 +248,16 @@ def test_a_process_may_open_as_many_files_as_it_has_connections() -> None:
 async def test_a_secret_that_somebody_might_guess_is_named_in_the_log(
     stack: Stack, new_database: NewDatabase
 ) -> None:
-    """By all three that have it: API, worker and setup."""
+    """By the two that have some; `setup` has none, and says so of what it has."""
     url = (await new_database()).url.set(drivername="postgresql")
-    env = {
-        **stack.settings(),
-        "DATABASE_URL": url.render_as_string(hide_password=False),
-        "VAPI_WEBHOOK_SECRET": "XshortX",
-    }
-    for module in ("api", "worker"):
+    weak = {"VAPI_WEBHOOK_SECRET": "XshortX", "VAPI_API_KEY": "XshortX"}
+    env = {**stack.settings(), "DATABASE_URL": url.render_as_string(hide_password=False), **weak}
+    for module, name in (("api", "VAPI_WEBHOOK_SECRET"), ("worker", "VAPI_API_KEY")):
         _, said = await that_ends(env, module)
-        assert "VAPI_WEBHOOK_SECRET holds a secret of fewer than 16 characters" in said
+        told = {one for one in weak if f"{one} holds a secret of fewer than 16 characters" in said}
+        assert told == {name}
         assert "XshortX" not in said
-    gone = env | {"DATABASE_URL": f"postgresql://postgres@{NOBODY_LISTENS}/callwallet"}
-    ended = await callwallet(gone, "setup")
-    assert "VAPI_WEBHOOK_SECRET holds a secret of fewer than 16 characters" in flat(ended)
+    gone = {"DATABASE_URL": f"postgresql://postgres@{NOBODY_LISTENS}/callwallet"}
+    ended = await callwallet(env | gone | {"TEMPORAL_API_KEY": "XshortX"}, "setup")
+    assert "TEMPORAL_API_KEY holds a secret of fewer than 16 characters" in flat(ended)
+    assert "VAPI" not in flat(ended)

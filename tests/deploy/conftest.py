@@ -19,6 +19,7 @@ from temporalio.worker import Worker
 from billing.inbox.webhook_event import Source
 from devstack.ports import HOST, Ports
 from processes.namespace import prepare
+from settings import WorkerSettings, platform_rules
 from tests.conftest import NewDatabase
 from tests.support.answers import accepted, parked, settled
 from tests.support.api_server import Api, serving
@@ -28,7 +29,7 @@ from tests.support.promql import ITS_OWN, exported_names, metrics_in_use
 from tests.support.reconciled_days import bill, calls_of_today
 from tests.support.reconciliation_runs import a_run, on, record
 from tests.support.signed_webhooks import call_id_of, report
-from wiring import Settings, connect_temporal, metrics_runtime, open_clients, platform_rules
+from wiring import connect_temporal, metrics_runtime, open_clients
 from worker import build_workers
 from workflows.audit_ledger import AuditLedger
 from workflows.shared.options import BILLING_QUEUE
@@ -70,7 +71,9 @@ class Trouble:
 
 @pytest.fixture(scope="session")
 async def exported(
-    settings: Settings, migrated_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory
+    settings: WorkerSettings,
+    migrated_database: NewDatabase,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[Exported]:
     """The names and labels of all metrics of API and worker, after some work."""
     engine = await migrated_database()
@@ -91,7 +94,7 @@ async def exported(
     ports.close()
 
 
-def _own_settings(settings: Settings, engine: AsyncEngine, port: int) -> Settings:
+def _own_settings(settings: WorkerSettings, engine: AsyncEngine, port: int) -> WorkerSettings:
     url = engine.url.render_as_string(hide_password=False).replace("+psycopg", "")
     return settings.model_copy(
         update={

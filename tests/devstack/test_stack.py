@@ -12,9 +12,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from devstack import programs
 from devstack.errors import AlreadyRunning, PortTaken, StackError
 from devstack.ports import HOST
 from devstack.stack import PARTS, Stack
+from environment import secret_settings
+from settings import kinds_of_settings
 from tests.support.os_processes import eventually, is_running, supervisor
 
 SERVERS = ("postgres", "temporal", "providers")
@@ -43,6 +46,25 @@ async def test_the_env_file_holds_the_settings_of_the_parts_for_a_shell(tmp_path
         printed, _ = await shell.communicate()
         assert printed.decode().split() == [stack.stripe_url, stack.postgres.service_url()]
     assert stat.S_IMODE((tmp_path / "env").stat().st_mode) == 0o600
+
+
+def test_each_process_is_told_its_own_secrets_and_no_other_s(tmp_path: Path) -> None:
+    secrets = {
+        name.upper(): "a secret" for kind in kinds_of_settings() for name in secret_settings(kind)
+    }
+    asks = {"STRIPE_API_KEY", "VAPI_API_KEY", "SLACK_WEBHOOK_URL"}
+    checks = {"STRIPE_WEBHOOK_SECRET", "VAPI_WEBHOOK_SECRET"}
+    of_all = {"DATABASE_URL", "TEMPORAL_API_KEY"}
+    assert {
+        program.name: program.env.keys()
+        for program in (programs.api(tmp_path, 1, secrets), programs.worker(tmp_path, secrets))
+    } == {
+        "api": of_all | checks | {"TWILIO_AUTH_TOKENS"},
+        "worker": of_all | asks | {"TWILIO_AUTH_TOKENS"},
+    }
+    setup = programs.command(tmp_path, secrets, *programs.SETUP)
+    keys = programs.command(tmp_path, secrets, "keys", "create")
+    assert (set(setup.env), set(keys.env)) == (of_all | {"DATABASE_OWNER_URL"}, of_all)
 
 
 async def test_the_next_start_has_the_same_addresses_and_secrets(tmp_path: Path) -> None:

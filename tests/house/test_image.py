@@ -8,8 +8,19 @@ from typing import Any, cast
 
 import yaml
 
+from environment import secret_settings
+from settings import ApiSettings, Settings, SetupSettings, WorkerSettings, kinds_of_settings
 from tests.support.repository import ROOT, read
-from wiring import Settings
+
+TOLD: dict[str, type[Settings]] = {
+    "setup": SetupSettings,
+    "api": ApiSettings,
+    "worker": WorkerSettings,
+}
+# The server of Temporal is its own, without keys. The API's mode is a setting.
+NOT_GIVEN = {"temporal_api_key"}
+NOT_GIVEN_TO = {"api": {"stripe_api_key"}}
+SECRETS_FILE = "deploy/docker-compose.secrets.yml"
 
 
 def project() -> dict[str, Any]:
@@ -73,9 +84,44 @@ def test_our_containers_are_confined() -> None:
         assert one["security_opt"] == ["no-new-privileges:true"]
 
 
+def given_to(name: str) -> set[str]:
+    """The settings that a container is to be given: those of its process, and no other's."""
+    wanted = TOLD[name].model_fields.keys() - NOT_GIVEN - NOT_GIVEN_TO.get(name, set())
+    return {setting.upper() for setting in wanted}
+
+
+def secrets_given_to(name: str) -> set[str]:
+    return given_to(name) & {one.upper() for one in secret_settings(TOLD[name])}
+
+
 def test_every_setting_is_given_by_compose() -> None:
-    given = set(services()["setup"]["environment"])
-    assert given == {name.upper() for name in Settings.model_fields}
+    for name in TOLD:
+        assert set(services()[name]["environment"]) == given_to(name), name
+    assert {Settings, *TOLD.values()} == set(kinds_of_settings())
+
+
+def test_no_container_of_compose_has_the_secrets_of_another() -> None:
+    api, worker = (services()[name]["environment"] for name in ("api", "worker"))
+    assert api.keys() & {"STRIPE_API_KEY", "VAPI_API_KEY", "SLACK_WEBHOOK_URL"} == set()
+    assert worker.keys() & {"STRIPE_WEBHOOK_SECRET", "VAPI_WEBHOOK_SECRET"} == set()
+    secrets = set[str]().union(*(secrets_given_to(name) for name in TOLD))
+    for name, one in services().items():
+        expected = secrets_given_to(name) if name in TOLD else set()
+        assert one.get("environment", {}).keys() & secrets == expected, name
+
+
+def test_each_container_can_be_given_its_secrets_as_files_and_no_others() -> None:
+    overlay = cast("dict[str, Any]", yaml.safe_load(read(SECRETS_FILE)))
+    assert overlay["services"].keys() == TOLD.keys()
+    for name, one in overlay["services"].items():
+        mounted = dict.fromkeys(secrets_given_to(name), "")
+        for setting in secrets_given_to(name):
+            file = setting.lower().replace("_", "-")
+            mounted[f"{setting}_FILE"] = f"/run/secrets/{file}"
+        assert one["environment"] == mounted, name
+        assert {f"/run/secrets/{file}" for file in one["secrets"]} == set(mounted.values()) - {""}
+    mounts = {file for one in overlay["services"].values() for file in one["secrets"]}
+    assert overlay["secrets"] == {file: {"file": f"./secrets/{file}"} for file in mounts}
 
 
 def test_only_setup_is_given_the_owner_of_the_tables() -> None:
@@ -126,7 +172,7 @@ def test_the_image_holds_everything_but_the_offline_world() -> None:
 def test_the_image_has_what_it_imports() -> None:
     """The command imports the offline world where it is used; the service never does."""
     commands = (str(file.relative_to(ROOT)) for file in (ROOT / "cli").rglob("*.py"))
-    for module in (*commands, "worker.py", "wiring.py", "api/__main__.py"):
+    for module in (*commands, "worker.py", "settings.py", "wiring.py", "api/__main__.py"):
         for statement in ast.parse(read(module)).body:
             if isinstance(statement, ast.Import | ast.ImportFrom):
                 names = {alias.name for alias in statement.names}

@@ -22,11 +22,16 @@ from billing.parking.parked import APPROVAL, FAULT, Parked
 from billing.payments.payment import Mismatch
 from billing.platform_rules import PlatformRules
 from billing.recharges.recharge import HoldReason
+from settings import kinds_of_settings
 from tests.support.repository import DOCUMENTS, OPERATIONS, ROOT, read, tracked
-from wiring import Settings
 
 # The person's part of the environment in operations.md; the rest are settings.
 SHELL_VARIABLES = {"API", "KEY", "TEMPORAL_UI_URL"}
+
+
+def all_settings() -> set[str]:
+    """The settings of all processes."""
+    return {name for kind in kinds_of_settings() for name in kind.model_fields}
 
 
 def queries_in(document: str) -> set[str]:
@@ -101,7 +106,7 @@ def test_every_alarm_is_explained_to_operators() -> None:
 def test_every_setting_is_explained_to_operators() -> None:
     section = read(OPERATIONS).split("## Settings")[1]
     explained = set(re.findall(r"`([A-Z_]+)`", section))
-    assert {name.upper() for name in Settings.model_fields} <= explained
+    assert {name.upper() for name in all_settings()} <= explained
     used = set(re.findall(r"\$([A-Z_]+)", read(OPERATIONS)))
     assert used <= SHELL_VARIABLES
 
@@ -110,10 +115,10 @@ def test_every_setting_is_read_by_somebody() -> None:
     """What the platform decides is read from the value that is made of the settings."""
     rules = {rule.name for rule in fields(PlatformRules)}
     floors = tracked("api/*.py", "activities/*.py", "billing/*.py")
-    starts = tracked("wiring.py", "worker.py", "api/__main__.py", "cli/*.py")
+    starts = tracked("settings.py", "wiring.py", "worker.py", "api/__main__.py", "cli/*.py")
     for names, files, whose in (
         (rules, floors, r"rules"),
-        (Settings.model_fields.keys() - rules, starts, r"\w"),
+        (all_settings() - rules, starts, r"\w"),
     ):
         code = "\n".join((ROOT / file).read_text() for file in files)
         assert {name for name in names if not re.search(rf"{whose}\.{name}\b", code)} == set()

@@ -4,14 +4,14 @@ from urllib.parse import urlsplit
 
 from billing.inbox.webhook_event import Source
 from devstack import programs
+from settings import WorkerSettings
 from tests.house.test_documents import paths
-from wiring import Settings
 
 
-def test_every_provider_is_asked_at_its_stand_in(settings: Settings) -> None:
+def test_every_provider_is_asked_at_its_stand_in(settings: WorkerSettings) -> None:
     addresses = {
         name: str(getattr(settings, name))
-        for name in Settings.model_fields
+        for name in WorkerSettings.model_fields
         if name.endswith("_api_base")
     }
     assert len(addresses) > 1

@@ -17,13 +17,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from billing.ledger.entry import Entry, call_key
 from processes.namespace import prepare
 from processes.schedules import schedules
+from settings import Settings, platform_rules
 from store.ledger import ledger
 from tests.support.api_server import serving
 from tests.support.eventually import eventually
 from tests.support.factories import an_assistant, an_organization, credit, unique
 from tests.support.repository import ROOT, read
 from tests.support.signed_webhooks import report
-from wiring import Clients, Settings, connect_temporal, platform_rules
+from wiring import Clients, connect_temporal
 from worker import build_workers
 
 FLOORS = {"api", "processes", "workflows", "activities", "store", "billing"}

@@ -12,9 +12,10 @@ from temporalio import activity, workflow
 from temporalio.worker import Worker
 
 from devstack.programs import STAND_INS
+from settings import Settings, platform_rules
 from tests.support.factories import unique
 from tests.support.repository import ROOT, tracked
-from wiring import Clients, Settings, connect_temporal, platform_rules
+from wiring import Clients, connect_temporal
 from worker import PASSED_THROUGH, WORKFLOWS, build_workers
 from workflows.shared.options import BILLING_QUEUE, PROVIDERS_QUEUE
 

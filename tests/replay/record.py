@@ -32,6 +32,7 @@ from billing.reconciliation.reconciliation import Window
 from devstack.stack import Stack
 from processes import webhook_events
 from processes.namespace import prepare
+from settings import WorkerSettings, platform_rules
 from store import adjustments
 from store.alerts import alerts
 from store.database import engine as store_engine
@@ -90,7 +91,7 @@ from tests.support.stand_ins import (
     open_twilio,
 )
 from tests.support.watch_rounds import connections_refused
-from wiring import Settings, open_clients, platform_rules
+from wiring import open_clients
 from worker import build_workers
 from workflows import adjust, decide_parked, drain_inbox, drain_messages
 from workflows.adjust import Adjust
@@ -687,8 +688,10 @@ async def _world() -> AsyncIterator[World]:
         state = opened.enter_context(tempfile.TemporaryDirectory())
         stack = await opened.enter_async_context(Stack(Path(state), parts=parts))
         given = {name.lower(): value for name, value in stack.settings().items()}
-        known = {name: value for name, value in given.items() if name in Settings.model_fields}
-        settings = Settings.model_validate(known)
+        known = {
+            name: value for name, value in given.items() if name in WorkerSettings.model_fields
+        }
+        settings = WorkerSettings.model_validate(known)
         clients = await opened.enter_async_context(open_clients(settings, "worker"))
         owner = store_engine.connect(stack.postgres.url(), application_name="recorder")
         opened.push_async_callback(owner.dispose)

@@ -9,13 +9,13 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from devstack.postgres import EmbeddedPostgres
+from settings import WorkerSettings
 from store.database import engine as store_engine
 from store.database.migrate import upgrade
 from store.schema import metadata
 from tests.support import debian, main_story
 from tests.support.stand_ins import StripeStandIn
 from tests.support.systems import a_system
-from wiring import Settings
 
 TEXTS = {
     '{"data": {"object": {}}}': True,
@@ -69,7 +69,7 @@ async def tells_json_apart(engine: AsyncEngine) -> None:
 
 
 async def test_the_main_story_is_as_on_a_newer_one(
-    server: EmbeddedPostgres, fifteen: AsyncEngine, settings: Settings, stripe: StripeStandIn
+    server: EmbeddedPostgres, fifteen: AsyncEngine, settings: WorkerSettings, stripe: StripeStandIn
 ) -> None:
     async with a_system(settings, server.url()) as api:
         await main_story.is_passed(api, stripe)

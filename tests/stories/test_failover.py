@@ -21,6 +21,7 @@ from billing.platform_rules import PlatformRules
 from billing.reconciliation.reconciliation import Window
 from devstack import postgres
 from devstack.load import Shot, fire, post_request
+from settings import WorkerSettings
 from store.database import connection
 from store.database import engine as store_engine
 from store.database.migrate import upgrade
@@ -36,7 +37,6 @@ from tests.support.standby import Pair, a_pair
 from tests.support.systems import a_system
 from tests.support.tcp_proxy import TcpProxy, proxy_before
 from tests.support.world import PATIENCE_SECONDS, UNPROVEN
-from wiring import Settings
 
 CONNECTIONS = 16
 RICH_MINOR = 10_000_000
@@ -85,7 +85,7 @@ async def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
 
 
 @pytest.fixture
-async def failover(pair: Pair, settings: Settings) -> AsyncIterator[Failover]:
+async def failover(pair: Pair, settings: WorkerSettings) -> AsyncIterator[Failover]:
     async with proxy_before(*pair.primary.address) as address:
         engine = store_engine.connect(pair.primary.postgres.url(), application_name="tests")
         await upgrade(engine)

@@ -24,6 +24,7 @@ from billing.ledger.entry import EntryKind, Outcome, Posting, PostingCounts
 from billing.messages.message import MessageBill
 from devstack.stack import Stack
 from processes.drains import nudge
+from settings import WorkerSettings
 from tests.support import inbox_events, messages
 from tests.support.adjustments import adjusted, another_operator, pending, say
 from tests.support.books import Books, open_books
@@ -33,7 +34,6 @@ from tests.support.parked_workflows import ended, start_bill, until_parked
 from tests.support.proposals import proposed
 from tests.support.stand_ins import StripeStandIn, TwilioStandIn
 from tests.workflows.test_settle_payment import hear, hint_about
-from wiring import Settings
 from workflows import adjust, bill_call, drain_inbox, drain_messages
 from workflows.adjust import Adjust
 from workflows.bill_call import BillCall
@@ -60,7 +60,7 @@ _MINUTE, _HOUR = 60, 3600
 
 @pytest.fixture(scope="module")
 async def books(
-    stack: Stack, settings: Settings, stripe: StripeStandIn, twilio: TwilioStandIn
+    stack: Stack, settings: WorkerSettings, stripe: StripeStandIn, twilio: TwilioStandIn
 ) -> AsyncIterator[Books]:
     async with open_books(stack, settings, stripe, twilio) as opened:
         yield opened

@@ -14,13 +14,14 @@ from billing.ledger.entry import EntryKind, Outcome, Posting
 from devstack.ports import Ports
 from devstack.stack import Stack
 from processes.namespace import prepare
+from settings import WorkerSettings, platform_rules
 from store.database import engine as store_engine
 from tests.support.api_server import Api, serving
 from tests.support.factories import an_organization
 from tests.support.migrations import set_up
 from tests.support.prometheus import scrape
 from tests.support.stand_ins import StripeStandIn, TwilioStandIn
-from wiring import Settings, connect_temporal, metrics_runtime, open_clients, platform_rules
+from wiring import connect_temporal, metrics_runtime, open_clients
 from worker import build_workers
 
 NAMESPACE = "money-is-walked-through-here"
@@ -85,7 +86,7 @@ class Books:
 
 @asynccontextmanager
 async def open_books(
-    stack: Stack, settings: Settings, stripe: StripeStandIn, twilio: TwilioStandIn
+    stack: Stack, settings: WorkerSettings, stripe: StripeStandIn, twilio: TwilioStandIn
 ) -> AsyncIterator[Books]:
     """Run API and worker on a database and a namespace of their own."""
     ports = Ports(stack.state / "books.json", {})

@@ -7,16 +7,17 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from billing.platform_rules import PlatformRules
 from processes.namespace import prepare
+from settings import WorkerSettings, platform_rules
 from store.database.session import Pooler
 from tests.support.api_server import RULES, Api, serving
 from tests.support.factories import unique
-from wiring import Settings, connect_database, connect_temporal, open_clients, platform_rules
+from wiring import connect_database, connect_temporal, open_clients
 from worker import build_workers
 
 
 @asynccontextmanager
 async def a_system(
-    settings: Settings,
+    settings: WorkerSettings,
     database_url: str,
     pooler: Pooler = Pooler.NONE,
     rules: PlatformRules = RULES,

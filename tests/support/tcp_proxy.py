@@ -1,6 +1,7 @@
 """A TCP proxy that can lose what a server answers, as a network does, and lead elsewhere."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -50,8 +51,10 @@ class TcpProxy:
 
 
 @asynccontextmanager
-async def proxy_before(host: str, port: int) -> AsyncIterator[TcpProxy]:
-    """Listen at a free port for one server, until the body ends."""
+async def proxy_before(
+    host: str, port: int, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[TcpProxy]:
+    """Listen at a free port for one server, until the body ends; with `tls`, only to TLS."""
     proxy = TcpProxy((host, port))
     running: set[asyncio.Task[None]] = set()
 
@@ -60,7 +63,7 @@ async def proxy_before(host: str, port: int) -> AsyncIterator[TcpProxy]:
         running.add(task)
         task.add_done_callback(running.discard)
 
-    async with await asyncio.start_server(attend, "127.0.0.1", 0) as listener:
+    async with await asyncio.start_server(attend, "127.0.0.1", 0, ssl=tls) as listener:
         proxy.port = listener.sockets[0].getsockname()[1]
         yield proxy
         for writer in list(proxy.connections):

@@ -17,9 +17,10 @@ from devstack import temporal as devstack_temporal
 from devstack.temporal import EmbeddedTemporal
 from processes.drains import nudge
 from processes.namespace import prepare
+from settings import Settings, platform_rules
 from tests.conftest import SKIPPING, NewDatabase
 from tests.support.factories import unique
-from wiring import Clients, Settings, connect_temporal, platform_rules
+from wiring import Clients, connect_temporal
 from worker import build_workers
 
 # A history of a hundred events is long enough to begin anew.

@@ -27,6 +27,7 @@ from billing.collection import CollectionRequest, CollectionResult
 from billing.inbox.webhook_event import PaymentHint
 from billing.ledger.entry import PostingCounts
 from processes.namespace import prepare
+from settings import Settings, platform_rules
 from store.calls import calls
 from tests.conftest import NewDatabase
 from tests.support.eventually import eventually
@@ -43,7 +44,7 @@ from tests.support.factories import (
 from tests.support.parked_workflows import ended, start_bill, until_parked
 from tests.support.recharged_payers import a_payer
 from tests.support.stand_ins import StripeStandIn
-from wiring import Clients, Settings, connect_temporal, platform_rules
+from wiring import Clients, connect_temporal
 from worker import build_workers
 from workflows import settle_payment
 from workflows.bill_call import BillCall

@@ -12,6 +12,7 @@ from temporalio.worker import Worker
 
 import activities.alerts.outbox
 from billing.alerts.alert import Alert
+from settings import Settings
 from store.alerts import alerts
 from tests.support.alerting_workflow import Raising
 from tests.support.eventually import eventually
@@ -19,7 +20,6 @@ from tests.support.factories import an_alert, unique
 from tests.support.parked_workflows import ended, tries
 from tests.support.stand_ins import SlackStandIn
 from tests.workflows.conftest import SkippingWorld
-from wiring import Settings
 from worker import sandbox
 from workflows.deliver_alerts import DeliverAlerts
 from workflows.shared import alert_requests

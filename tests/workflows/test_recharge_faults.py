@@ -15,6 +15,7 @@ from temporalio.testing import TimeSkipper
 
 from billing.recharges.attempt import AttemptState
 from processes.namespace import prepare
+from settings import WorkerSettings, platform_rules
 from tests.conftest import NewDatabase
 from tests.support.cut_activities import Cut, Cutter
 from tests.support.eventually import LONGEST_SECONDS
@@ -30,7 +31,7 @@ from tests.support.recharged_payers import (
 )
 from tests.support.stand_ins import StripeStandIn
 from tests.workflows.conftest import SkippingWorld
-from wiring import Clients, Settings, connect_temporal, platform_rules, stripe_client
+from wiring import Clients, connect_temporal, stripe_client
 from worker import build_workers
 
 IMPATIENT_SECONDS = 1.5
@@ -54,7 +55,7 @@ def cutter() -> Cutter:
 @pytest.fixture(scope="module")
 async def world(
     skipping_server: str,
-    settings: Settings,
+    settings: WorkerSettings,
     clients: Clients,
     migrated_database: NewDatabase,
     cutter: Cutter,

@@ -19,6 +19,7 @@ from billing.ledger.money import Currency, Money
 from billing.monitoring import Rate, Rates
 from billing.parking.parked_work import ParkedTotal
 from processes.namespace import prepare
+from settings import Settings
 from store.calls import calls
 from store.schema import webhook_events
 from tests.support.eventually import eventually
@@ -29,7 +30,7 @@ from tests.support.parked_workflows import ended, start_bill, until_parked
 from tests.support.stand_ins import SlackStandIn
 from tests.support.watch_rounds import Watchman, a_watch_id, connections_refused
 from tests.workflows.conftest import World
-from wiring import Settings, connect_temporal
+from wiring import connect_temporal
 from workflows.shared import options
 from workflows.shared.options import BILLING_QUEUE
 from workflows.watch_billing import Watch, WatchBilling

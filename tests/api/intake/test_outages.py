@@ -16,6 +16,7 @@ from billing.inbox.webhook_event import Drain
 from devstack.stack import Stack
 from processes.drains import nudge
 from processes.namespace import prepare
+from settings import WorkerSettings, platform_rules
 from store.database import engine as store_engine
 from store.schema import webhook_events
 from tests.support.answers import accepted, balance, eventually, parked, problem, settled
@@ -30,7 +31,7 @@ from tests.support.signed_webhooks import (
     stripe_event,
     with_bearer,
 )
-from wiring import Settings, connect_temporal, open_clients, platform_rules
+from wiring import connect_temporal, open_clients
 from worker import build_workers
 
 
@@ -52,7 +53,7 @@ class World:
 
 @pytest.fixture(scope="module")
 async def servers(
-    tmp_path_factory: pytest.TempPathFactory, settings: Settings
+    tmp_path_factory: pytest.TempPathFactory, settings: WorkerSettings
 ) -> AsyncIterator[World]:
     async with AsyncExitStack() as opened:
         state = tmp_path_factory.mktemp("outages")

@@ -17,6 +17,7 @@ from temporalio.service import RPCError
 from api.intake.intake import CONNECTIONS, MOST_STARTS_INSTEAD
 from devstack.stack import Stack
 from processes.namespace import prepare
+from settings import Settings
 from store.database import engine as store_engine
 from store.database.migrate import upgrade
 from tests.support.answers import accepted, eventually, problem, settled
@@ -24,7 +25,7 @@ from tests.support.api_server import Api, serving
 from tests.support.factories import an_assistant, an_organization, keys_of, unique, wallet_of
 from tests.support.signed_webhooks import Webhook, call_id_of, report
 from tests.support.tcp_proxy import proxy_before
-from wiring import Settings, connect_temporal
+from wiring import connect_temporal
 
 
 class Server:

@@ -6,13 +6,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from devstack.stack import Stack
 from processes.namespace import prepare
+from settings import Settings
 from tests.api.monitoring.test_worker_metrics import NAMESPACE, metered, shows
 from tests.support.answers import eventually, parked
 from tests.support.api_server import serving
 from tests.support.factories import an_assistant, an_organization
 from tests.support.prometheus import scrape
 from tests.support.signed_webhooks import call_id_of, report
-from wiring import Settings, connect_temporal
+from wiring import connect_temporal
 
 
 async def test_what_parks_is_counted_once_and_every_decision_about_it(

@@ -12,12 +12,13 @@ from devstack.ports import HOST, Ports
 from devstack.process import Service
 from devstack.stack import Stack
 from processes.namespace import prepare
+from settings import Settings
 from tests.support.answers import accepted, eventually, settled
 from tests.support.api_server import Api, serving
 from tests.support.factories import an_assistant, an_organization
 from tests.support.prometheus import Scrape, scrape
 from tests.support.signed_webhooks import call_id_of, report
-from wiring import Settings, connect_temporal
+from wiring import connect_temporal
 
 NAMESPACE = "a-worker-is-measured-here"
 

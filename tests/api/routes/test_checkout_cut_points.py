@@ -17,12 +17,13 @@ from devstack import programs
 from devstack.process import Service
 from devstack.stack import Stack
 from processes.namespace import prepare
+from settings import Settings
 from tests.support.answers import balance, eventually
 from tests.support.api_server import Api, serving
 from tests.support.checkout_clicks import bringing_events, click, opened
 from tests.support.factories import an_organization, keys_of
 from tests.support.stand_ins import StripeStandIn
-from wiring import Settings, connect_temporal
+from wiring import connect_temporal
 
 CUSTOMERS, SESSIONS = "/v1/customers", "/v1/checkout/sessions"
 NAMESPACE = "a-worker-is-killed-here"

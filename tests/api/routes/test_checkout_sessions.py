@@ -9,13 +9,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
 from processes import request
+from settings import Settings
 from tests.support.answers import balance, eventually, problem
 from tests.support.api_process import NOBODY_LISTENS
 from tests.support.api_server import Api, serving
 from tests.support.checkout_clicks import Session, bringing_events, click, opened, path_of
 from tests.support.factories import an_organization, keys_of, unique
 from tests.support.stand_ins import StripeStandIn
-from wiring import Settings, connect_temporal
+from wiring import connect_temporal
 
 SESSIONS = "/v1/checkout/sessions"
 

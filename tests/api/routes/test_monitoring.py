@@ -20,6 +20,7 @@ from temporalio.client import Client
 from api import keys
 from billing.ledger.audit import Audit, Check, Flaw
 from devstack.stack import Stack
+from settings import Settings
 from store.calls import calls
 from store.database import engine as store_engine
 from store.ledger import audit
@@ -29,7 +30,7 @@ from tests.support.api_server import Api, serving
 from tests.support.factories import an_assistant, an_organization, ended_call, unique
 from tests.support.migrations import set_up
 from tests.support.signed_webhooks import Webhook, call_id_of, message, with_bearer
-from wiring import Settings, connect_temporal
+from wiring import connect_temporal
 
 AGO = timedelta(minutes=5)
 Labels = tuple[tuple[str, str], ...]

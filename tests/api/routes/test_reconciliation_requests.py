@@ -16,13 +16,14 @@ from billing.reconciliation.reconciliation import Reconciliation, Window
 from processes import reconciliations, request
 from processes.namespace import prepare
 from processes.request import worker_polls
+from settings import Settings
 from tests.support.answers import balance, eventually, problem
 from tests.support.api_process import NOBODY_LISTENS
 from tests.support.api_server import Api, serving
 from tests.support.factories import an_assistant, an_organization
 from tests.support.reconciled_days import a_day, calls_on
 from tests.support.stand_ins import StripeStandIn, VapiStandIn
-from wiring import Settings, connect_temporal
+from wiring import connect_temporal
 from worker import sandbox
 from workflows.collect import Collect
 from workflows.reconciliation import start_options

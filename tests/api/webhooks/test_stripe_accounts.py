@@ -2,7 +2,6 @@
 
 import pytest
 
-from api.webhooks.stripe import livemode_of
 from store.alerts import alerts
 from tests.support.answers import accepted
 from tests.support.api_server import Api, serving
@@ -64,23 +63,7 @@ async def test_an_event_that_was_of_the_other_mode_counts_once_the_key_is_right(
 
 
 @pytest.mark.parametrize("is_live", [True, False])
-async def test_a_key_that_does_not_say_its_mode_believes_every_event(
+async def test_an_api_that_is_not_told_the_mode_believes_every_event(
     api: Api, *, is_live: bool
 ) -> None:
     assert not await is_ignored(api, stripe_event(livemode=is_live))
-
-
-@pytest.mark.parametrize(
-    ("key", "is_live"),
-    [
-        ("sk_live_1", True),
-        ("rk_live_1", True),
-        ("sk_test_1", False),
-        ("rk_test_1", False),
-        ("sk_org_1", None),
-        ("sk", None),
-        ("whsk_live_1", None),
-    ],
-)
-def test_the_mode_of_a_stripe_key_is_in_its_prefix(key: str, *, is_live: bool | None) -> None:
-    assert livemode_of(key) is is_live
