@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
+import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -21,6 +22,7 @@ IDEMPOTENCY_KEY = "Idempotency-Key"
 # Who has made more mistakes learns the rest by and by: an answer is not for its sender to size.
 MOST_ERRORS = 20
 LONGEST_TEXT = 300
+log = structlog.get_logger()
 
 
 class Unauthorized(BillingError):
@@ -226,10 +228,26 @@ def _is_plainly_too_large(message: Message) -> bool:
     return (b"content-type", MEDIA_TYPE.encode()) not in message["headers"]
 
 
-async def _refused(_: Request, error: Exception) -> JSONResponse:
+async def _refused(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, BillingError):
         raise error
+    if error.status == HTTPStatus.FORBIDDEN:
+        _log_forbidden(request, error)
     return refused(error)
+
+
+def _log_forbidden(request: Request, error: BillingError) -> None:
+    """Say who has tried what they may not. The book has only what was changed."""
+    key = getattr(request.state, "api_key", None)
+    log.warning(
+        "a key may not do that",
+        key_id=key and key.key_id,
+        code=error.code,
+        why=str(error),
+        method=request.method,
+        route=getattr(request.scope.get("route"), "path", None),
+        about=request.path_params,
+    )
 
 
 async def _invalid(_: Request, error: Exception) -> JSONResponse:

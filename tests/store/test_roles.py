@@ -124,7 +124,7 @@ def test_what_the_ledger_and_people_have_said_is_only_ever_added_to() -> None:
     named = {name for name, grant in GRANTS.items() if grant == APPEND_ONLY}
     assert named >= {
         "ledger_entries", "decisions", "audits", "tariffs", "sms_tariffs", "card_caps",
-        "former_customers",
+        "former_customers", "admin_log",
     }  # fmt: skip
 
 
