@@ -180,9 +180,7 @@ def registered(by: Who, agent: Agent, before: Agent | None, last_owner: str | No
     is_sender = agent.kind in SENDERS
     action = AdminAction.SENDER_REGISTERED if is_sender else AdminAction.ASSISTANT_REGISTERED
     was = _as_registered(before) if before else {"org_id": last_owner}
-    return AdminChange(
-        by, action, agent.agent_id, agent.org_id, was, _as_registered(agent)
-    )
+    return AdminChange(by, action, agent.agent_id, agent.org_id, was, _as_registered(agent))
 
 
 def removed(by: Who, agent: Agent) -> AdminChange:

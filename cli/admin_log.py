@@ -14,6 +14,7 @@ from wiring import Settings, connect_database
 
 
 def admin_log(
+    *,
     org: Annotated[str | None, typer.Option(help="About this organisation.")] = None,
     actor: Annotated[
         str | None, typer.Option(help="By this key (its id or label), or whoever has this name.")

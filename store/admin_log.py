@@ -28,7 +28,7 @@ async def write(connection: AsyncConnection, change: AdminChange) -> AdminRecord
         return None
     new = insert(table).values(_row(change)).on_conflict_do_nothing(index_elements=["once"])
     row = (await connection.execute(new.returning(table))).one_or_none()
-    return row and _record(row)
+    return None if row is None else _record(row)
 
 
 async def page(
@@ -78,7 +78,7 @@ async def is_known(connection: AsyncConnection, subject_id: str, reason: str) ->
 async def raised_today(
     connection: AsyncConnection, key_ids: Collection[str], default_minor: int
 ) -> int:
-    """Sum up by how much debt limits were raised today (UTC) with these keys, by nobody else's word.
+    """Sum up by how much debt limits were raised today (UTC) with these keys, and alone.
 
     An organisation that was made with a higher one than `default_minor` counts as raised.
     """

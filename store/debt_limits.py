@@ -45,8 +45,8 @@ async def rule(
             change = changed(wallet, wanted_minor, by, one)
             return LimitRuling(is_allowed=True, change=change, took_two=True)
     waits = next((one for one in requests if one.requested_by.key_id in keys), None)
-    change = None if waits else asked_for(wallet, wanted_minor, by)
-    return LimitRuling(is_allowed=False, change=change, waits=waits)
+    new = None if waits else asked_for(wallet, wanted_minor, by)
+    return LimitRuling(is_allowed=False, change=new, waits=waits)
 
 
 async def require_within(

@@ -88,8 +88,6 @@ async def list_all(
 async def revoke(key_id: Id, key: Operator, transaction: Transaction) -> Response:
     """Make a key useless from now on."""
     await api_keys.revoke(transaction, key_id)
-    change = AdminChange(
-        by(key), AdminAction.KEY_REVOKED, key_id, once=f"key/{key_id}:revoked"
-    )
+    change = AdminChange(by(key), AdminAction.KEY_REVOKED, key_id, once=f"key/{key_id}:revoked")
     await changes.record(transaction, change)
     return Response(status_code=204)

@@ -184,7 +184,7 @@ def noting(
     who_and_why: str,
     after: Values | None = None,
 ) -> parked_process.Note:
-    """Return what writes a decision about one process into the book, before the process hears it."""
+    """Return what writes a decision about a process into the book, before that hears of it."""
 
     async def note(work: ParkedWork) -> None:
         async with engine.begin() as connection:

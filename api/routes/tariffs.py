@@ -96,7 +96,7 @@ class NewTariff(NewRate):
     minimum_minor: StrictInt = Field(default=0, ge=0, le=1_000_000)
 
 
-async def add_price(  # noqa: PLR0917
+async def add_price(
     table: TariffTable[Price],
     new: Price,
     key: ApiKey,

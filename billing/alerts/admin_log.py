@@ -63,9 +63,9 @@ def payer_changed(line: AdminRecord) -> Alert:
     return Alert(
         f"registration/{line.position}",
         AlertLevel.MEDIUM,
-        f"Another organisation pays for a {line.subject} from now on",
-        f"It was {before}'s, and is {line.org_id}'s. What began or was sent before stays {before}'s"
-        " to pay. If nobody meant it, register it back, and put right by adjustments what was"
+        "Another organisation pays from now on",
+        f"This {line.subject} was {before}'s, and is {line.org_id}'s. What began or was sent before"
+        f" stays {before}'s to pay. If nobody meant it, register it back, and put right by adjustments what was"
         " charged meanwhile.",
         line.org_id,
         # A sender may be a telephone number, which is nobody's business in Slack.
@@ -104,5 +104,3 @@ def price_fell(price_id: str, org_id: str | None, channel: Channel | str) -> Ale
 
 def _key_of(by: Who) -> str:
     return by.key_id or "no key"
-
-

@@ -32,7 +32,8 @@ def _costs(price: object) -> list[Fraction]:
     """Return what some things cost by a price, in minor units of the wallet's currency, exactly."""
     if isinstance(price, Tariff):
         rate, fx = Fraction(price.rate_minor_per_minute), Fraction(price.fx_rate)
-        return [max(rate * minutes, price.minimum_minor) * fx for minutes in _MINUTES]
+        minimum = Fraction(price.minimum_minor)
+        return [max(rate * minutes, minimum) * fx for minutes in _MINUTES]
     if isinstance(price, SmsTariff):
         return [Fraction(price.price_minor_per_segment) * Fraction(price.fx_rate)]
     raise TypeError(f"{type(price).__name__} is no price")

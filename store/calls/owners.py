@@ -128,15 +128,16 @@ async def register(connection: AsyncConnection, call_id: str, org_id: str) -> bo
     another's: given to them, or found to be theirs.
     """
     await additions.add(connection, Addition.REGISTRATION)
-    new = insert(registrations).values(
+    given = insert(registrations).values(
         agent_id=call_id, kind=AgentKind.CALL, org_id=org_id, since=literal_column("'-infinity'")
     )
-    # `inline`: or SQLAlchemy would read the key back, and Python has no such time.
-    done = await connection.execute(new.on_conflict_do_nothing().inline())
+    # Or SQLAlchemy would read the whole key back, and Python has no such time.
+    new = given.on_conflict_do_nothing().returning(registrations.c.agent_id)
+    is_new = (await connection.execute(new)).first() is not None
     found = await of_calls(connection, [EndedCall(call_id)])
     if found.get(call_id) != org_id:
         raise Conflict(f"{call_id} is another organisation's already")
-    return bool(done.rowcount)
+    return is_new
 
 
 async def _booked(connection: AsyncConnection, calls: Iterable[EndedCall]) -> dict[str, Booked]:

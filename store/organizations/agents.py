@@ -63,7 +63,7 @@ async def find_to_register(connection: AsyncConnection, agent_id: str) -> Agent 
     await additions.add(connection, Addition.REGISTRATION)
     found = await connection.execute(select(agents).where(agents.c.agent_id == agent_id))
     row = found.one_or_none()
-    return row and _agent(row)
+    return None if row is None else _agent(row)
 
 
 async def remove(

@@ -3,7 +3,6 @@
 An operation that is in neither table fails, and so does one that writes another line, or two.
 """
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +15,8 @@ from billing.admin_log import AdminAction, AdminSubject
 from tests.api.routes.test_stated_lengths import a_call_beyond_its_cap
 from tests.api.routes.test_tariffs import wanted as price
 from tests.support import adjustments
-from tests.support.admin_log import done, key_id_of, lines, told
 from tests.support.adjustments import another_operator
+from tests.support.admin_log import done, key_id_of, lines, told
 from tests.support.answers import problem
 from tests.support.api_server import Api
 from tests.support.factories import (
@@ -152,13 +151,9 @@ async def of_organizations(walk: Walk) -> None:
     await walk.does(f"DELETE {ORGANIZATION}/auto-recharge/caps", org_id=org_id)
     agent, sender = unique("assistant"), "+15017122661"
     await walk.does(f"POST {ORGANIZATION}/assistants", {"assistant_id": agent}, org_id=org_id)
-    await walk.does(
-        f"DELETE {ORGANIZATION}/assistants/{{agent_id}}", org_id=org_id, agent_id=agent
-    )
+    await walk.does(f"DELETE {ORGANIZATION}/assistants/{{agent_id}}", org_id=org_id, agent_id=agent)
     await walk.does(f"POST {ORGANIZATION}/senders", {"phone_number": sender}, org_id=org_id)
-    await walk.does(
-        f"DELETE {ORGANIZATION}/senders/{{sender_id}}", org_id=org_id, sender_id=sender
-    )
+    await walk.does(f"DELETE {ORGANIZATION}/senders/{{sender_id}}", org_id=org_id, sender_id=sender)
     day = a_day()
     run = {"source": "stripe", "org_id": org_id, "dry_run": True}
     run |= {"since": day.since.isoformat(), "until": day.until.isoformat()}
@@ -371,7 +366,7 @@ async def test_what_another_organisation_pays_for_from_now_on_is_told(working_ap
     line = (await lines(api, subject=assistant))[0]
     assert (line["before"]["org_id"], line["after"]["org_id"]) == (owner, heir)
     assert await told(api.engine, f"registration/{line['position']}") == [
-        "Another organisation pays for a assistant from now on"
+        "Another organisation pays from now on"
     ]
 
 

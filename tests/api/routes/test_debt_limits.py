@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import text
 
 from billing.platform_rules import PlatformRules
-from tests.support.admin_log import done, key_id_of, lines, told
 from tests.support.adjustments import another_operator
+from tests.support.admin_log import done, key_id_of, lines, told
 from tests.support.answers import problem
 from tests.support.api_server import Api, new_operator_key
 from tests.support.factories import an_organization, unique, wallet_of
