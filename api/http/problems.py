@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
-import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -12,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.http import attempts
 from api.http.rate_limits import TooManyRequests
 from billing.errors import BillingError, Conflict
 from store.database.errors import DATABASE_GONE
@@ -22,7 +22,6 @@ IDEMPOTENCY_KEY = "Idempotency-Key"
 # Who has made more mistakes learns the rest by and by: an answer is not for its sender to size.
 MOST_ERRORS = 20
 LONGEST_TEXT = 300
-log = structlog.get_logger()
 
 
 class Unauthorized(BillingError):
@@ -232,22 +231,8 @@ async def _refused(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, BillingError):
         raise error
     if error.status == HTTPStatus.FORBIDDEN:
-        _log_forbidden(request, error)
+        attempts.log(request, error)
     return refused(error)
-
-
-def _log_forbidden(request: Request, error: BillingError) -> None:
-    """Say who has tried what they may not. The book has only what was changed."""
-    key = getattr(request.state, "api_key", None)
-    log.warning(
-        "a key may not do that",
-        key_id=key and key.key_id,
-        code=error.code,
-        why=str(error),
-        method=request.method,
-        route=getattr(request.scope.get("route"), "path", None),
-        about=request.path_params,
-    )
 
 
 async def _invalid(_: Request, error: Exception) -> JSONResponse:

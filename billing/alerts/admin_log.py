@@ -65,8 +65,8 @@ def payer_changed(line: AdminRecord) -> Alert:
         AlertLevel.MEDIUM,
         "Another organisation pays from now on",
         f"This {line.subject} was {before}'s, and is {line.org_id}'s. What began or was sent before"
-        f" stays {before}'s to pay. If nobody meant it, register it back, and put right by adjustments what was"
-        " charged meanwhile.",
+        f" stays {before}'s to pay. If nobody meant it, register it back, and put right by"
+        " adjustments what was charged meanwhile.",
         line.org_id,
         # A sender may be a telephone number, which is nobody's business in Slack.
         (("Line of the book", str(line.position)), ("Changed with", _key_of(line.by))),

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
+from structlog.testing import capture_logs
 
 from billing.admin_log import AdminAction, AdminSubject
 from tests.api.routes.test_stated_lengths import a_call_beyond_its_cap
@@ -211,12 +212,16 @@ async def test_nobody_takes_a_line_back(working_api: Api) -> None:
                 await connection.execute(text(statement))
 
 
-async def test_what_is_refused_writes_nothing(working_api: Api) -> None:
+async def test_what_is_refused_is_logged_and_writes_nothing(working_api: Api) -> None:
     api = working_api
     org_id = await an_organization(api.engine)
     tenant = await api.tenant(org_id)
     path = f"/v1/organizations/{org_id}"
-    problem(await tenant.put(f"{path}/debt-limit", json={"debt_limit_minor": 1}), 403, "forbidden")
+    with capture_logs() as logged:
+        refused = await tenant.put(f"{path}/debt-limit", json={"debt_limit_minor": 1})
+        problem(refused, 403, "forbidden")
+    [attempt] = [one for one in logged if one["event"] == "a key may not do that"]
+    assert (attempt["key_id"], attempt["about"]) == (key_id_of(tenant), {"org_id": org_id})
     problem(await api.operator.delete(f"{path}/frozen"), 404, "not_found")
     unknown = await api.operator.post("/v1/parked/call/nothing/discard", json={"note": "a test"})
     problem(unknown, 404, "not_found")
