@@ -106,19 +106,23 @@ async def test_a_request_counts_for_the_same_raise_and_not_for_ever(
             assert (await put(ann, org_id, 600)).status_code == 200
             assert (await put(ann, org_id, 500)).status_code == 200
         case _:
-            await grow_old(api, org_id, timedelta(days=7))
+            await grow_old(api, org_id, timedelta(days=7), key_id_of(bob))
     asked = await waits(bob, org_id, wanted)
     assert asked["requested_by"]["key_id"] == key_id_of(bob)
     assert await limit_of(api, org_id) == 500
 
 
-async def grow_old(api: Api, org_id: str, age: timedelta) -> None:
-    """Have what stands in the book be older: nobody else can."""
+async def grow_old(api: Api, org_id: str, age: timedelta, key_id: str) -> None:
+    """Have what stands in the book be older, and a key older still: nobody else can."""
     async with api.engine.begin() as connection:
         await connection.execute(text("SET LOCAL session_replication_role = replica"))
         await connection.execute(
             text("UPDATE admin_log SET recorded_at = recorded_at - :age WHERE org_id = :org_id"),
             {"age": age, "org_id": org_id},
+        )
+        await connection.execute(
+            text("UPDATE api_keys SET created_at = created_at - :age * 2 WHERE key_id = :key_id"),
+            {"age": age, "key_id": key_id},
         )
 
 
