@@ -67,6 +67,7 @@ class Settings(BaseSettings):
     own_workflow_rate: float = Field(default=_DEFAULT.own_workflow_rate, ge=0, allow_inf_nan=False)
     adjustment_approval_minor: int = Field(default=_DEFAULT.adjustment_approval_minor, ge=0)
     adjustment_day_approval_minor: int = Field(default=_DEFAULT.adjustment_day_approval_minor, ge=0)
+    debt_limit_approval_minor: int = Field(default=_DEFAULT.debt_limit_approval_minor, ge=0)
     recharge_charge_cap_minor: int = Field(default=_DEFAULT.recharge_charge_cap_minor, gt=0)
     recharge_day_cap_minor: int = Field(default=_DEFAULT.recharge_day_cap_minor, gt=0)
     parked_money_alert_minor: int = Field(default=_DEFAULT.parked_money_alert_minor, gt=0)

@@ -21,6 +21,7 @@ from api.monitoring.metrics import Metrics
 from api.monitoring.monitor import Monitor
 from api.routes import (
     adjustments,
+    admin_log,
     allowance,
     api_keys,
     assistants,
@@ -29,6 +30,7 @@ from api.routes import (
     bulk_decisions,
     calls,
     checkout_sessions,
+    debt_limits,
     decisions,
     entries,
     health,
@@ -67,6 +69,7 @@ _ROUTERS = (
     vapi.router,
     twilio_webhook.router,
     organizations.router,
+    debt_limits.router,
     allowance.router,
     entries.router,
     calls.router,
@@ -84,6 +87,7 @@ _ROUTERS = (
     parked.router,
     bulk_decisions.router,
     decisions.router,
+    admin_log.router,
     api_keys.router,
     webhook_events.router,
     monitoring.router,

@@ -16,6 +16,7 @@ from api.http.fields import NAME
 from api.http.problems import Forbidden
 from api.http.rate_limits import TooManyRequests
 from api.services import Services
+from billing.adjustments import Who
 from billing.organizations import ApiKey, Scope
 
 # None of what callers write comes near it.
@@ -130,6 +131,11 @@ async def operator(key: Key) -> ApiKey:
     if key.scope is not Scope.OPERATOR:
         raise Forbidden("this needs an operator's key")
     return key
+
+
+def by(key: ApiKey) -> Who:
+    """Return who acts, as the book of powers has it: the key that was shown."""
+    return Who(key.key_id, key.label)
 
 
 async def member(key: Key, org_id: Id) -> str:

@@ -108,5 +108,10 @@ def answer(status: int, value: Any) -> Answer:
     return Answer(status, TypeAdapter(type(value)).dump_json(value).decode())
 
 
+def as_response(status: int, value: Any) -> Response:
+    """Return the same as a response, where nothing is kept."""
+    return _response(answer(status, value))
+
+
 def _response(answer: Answer) -> Response:
     return Response(answer.body, status_code=answer.status, media_type="application/json")

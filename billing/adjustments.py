@@ -5,6 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Protocol
 
 from billing.errors import SameOperator
 from billing.ledger.entry import (
@@ -62,6 +63,18 @@ class Who:
     def __str__(self) -> str:
         key = f"{self.label} (key {self.key_id})" if self.key_id else self.label
         return f"{self.name}, {key}" if self.name else key
+
+
+class FourEyesRequest(Protocol):
+    """What somebody has asked for, and another has to agree to."""
+
+    @property
+    def requested_by(self) -> Who:
+        """Who asked."""
+
+    @property
+    def requested_at(self) -> datetime:
+        """When they did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,22 +159,24 @@ def require_second(proposal: Proposal, approver: Who) -> None:
 
 
 def require_another_person(
-    adjustment: Adjustment,
+    asked: FourEyesRequest,
     approver: ApiKey,
     makers_of_asker: Collection[str],
     makers_of_approver: Collection[str],
 ) -> None:
-    """Let a key approve that is not in the hands of who asked; raise SameOperator.
+    """Let a key agree that is not in the hands of who asked; raise SameOperator.
 
     Who makes a key sees its secret, so a key and what was made with it, or with that, are one
     person's. A key that is younger than the request may have been made for it.
     """
-    asker = adjustment.requested_by.key_id
+    asker = asked.requested_by.key_id
+    if asker == approver.key_id:
+        raise SameOperator("the key that asked for this cannot approve it as well")
     if asker in makers_of_approver:
-        raise SameOperator("this key was made with the one that asked for the adjustment")
+        raise SameOperator("this key was made with the one that asked for it")
     if approver.key_id in makers_of_asker:
-        raise SameOperator("the key that asked for this adjustment was made with this one")
-    if approver.created_at > adjustment.requested_at:
+        raise SameOperator("the key that asked for it was made with this one")
+    if approver.created_at > asked.requested_at:
         raise SameOperator("this key is younger than the request: use one that was there before")
 
 

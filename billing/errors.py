@@ -106,7 +106,7 @@ class ListingStuck(BillingError):
 
 
 class SameOperator(BillingError):
-    """Who asks for an adjustment cannot approve it: that takes a second person.
+    """Who asks for something that takes two people cannot be the second one.
 
     Two keys are not two people if one was made with the other, or for the occasion.
     """
@@ -114,6 +114,14 @@ class SameOperator(BillingError):
     code = "same_operator"
     status = 403
     title = "Another operator must approve"
+
+
+class NeedsAnotherPerson(BillingError):
+    """It is more than one person may do alone."""
+
+    code = "needs_another_person"
+    status = 403
+    title = "That takes two people"
 
 
 class AlreadyDecided(Conflict):

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from billing.adjustments import Adjustment
 from billing.adjustments import workflow_id as adjustment_workflow_id
+from billing.admin_log import AdminRecord
 from billing.calls.call import call_workflow_id
 from billing.calls.call_record import CallRecord
 from billing.inbox.webhook_event import END_OF_CALL, call_event_key
@@ -64,7 +65,8 @@ class Explanation:
 
     `related` are the entries that it reverses or corrects, and that do so to it. Of `call`,
     `message` and `adjustment` the one that it is about is there, with the tariff that it was rated
-    by; the arithmetic is in the entry's `note`.
+    by; the arithmetic is in the entry's `note`. `changes` are what people had changed last, by
+    then, about the organisation's limits, and about what it was rated by; for operators only.
     """
 
     entry: Entry
@@ -77,6 +79,16 @@ class Explanation:
     adjustment: Adjustment | None = None
     tariff: Tariff | None = None
     sms_tariff: SmsTariff | None = None
+    changes: tuple[AdminRecord, ...] = ()
+
+    @property
+    def changeable(self) -> tuple[str, ...]:
+        """The ids of what people may have set that it came about by."""
+        tariff = self.tariff and self.tariff.tariff_id
+        sms_tariff = self.sms_tariff and self.sms_tariff.sms_tariff_id
+        assistant = self.call and self.call.call.assistant_id
+        subject = self.subject and self.subject.subject_id
+        return tuple(one for one in (tariff, sms_tariff, assistant, subject) if one)
 
 
 def subject_of(entry: Entry) -> Subject | None:

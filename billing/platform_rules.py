@@ -30,6 +30,8 @@ class PlatformRules:
     adjustment_approval_minor: int = 10_000
     # And so does what comes to more than this, with all that was adjusted alone that day (UTC).
     adjustment_day_approval_minor: int = 1_000_000
+    # By so much one person raises debt limits in a day (UTC), of all organisations together.
+    debt_limit_approval_minor: int = 100_000
     # Twilio charges for a message that it could not deliver; the platform need not.
     sms_reverse_undelivered: bool = True
     # From this much on, people are told of the money that waits with parked work.

@@ -5,7 +5,7 @@ from typing import Any
 import typer
 from pydantic import ValidationError
 
-from cli import explain, keys, recharges, system
+from cli import admin_log, explain, keys, recharges, system
 from cli.output import BAD_INPUT, complain
 from cli.parked import commands as parked
 from cli.reconcile import commands as reconcile
@@ -39,6 +39,7 @@ app.command()(system.setup)
 app.command()(system.up)
 app.command()(system.demo)
 app.command()(explain.explain)
+app.command()(admin_log.admin_log)
 app.add_typer(reconcile.commands, name="reconcile")
 app.add_typer(parked.commands, name="parked")
 app.add_typer(recharges.commands, name="recharges")

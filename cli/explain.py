@@ -7,6 +7,7 @@ from urllib.parse import quote
 import typer
 from rich.table import Table
 
+from billing.admin_log import in_one_line
 from billing.calls.call import EndedCall
 from billing.explanations import Explanation
 from billing.tariffs.tariff import Tariff
@@ -73,6 +74,8 @@ def _course(found: Explanation, ui: str | None) -> Iterator[tuple[str, str]]:
         yield "webhook", f"{event.type} ({event.key}), {heard}, {event.status}"
     if found.adjustment is not None:
         yield "asked for", f"{found.adjustment.requested_by}: {found.adjustment.reason}"
+    for line in found.changes:
+        yield "changed", in_one_line(line)
     if found.subject is not None:
         workflow_id = found.subject.workflow_id
         yield "workflow", f"{ui}/{quote(workflow_id, safe='')}" if ui else workflow_id

@@ -4,9 +4,12 @@ from typing import Annotated
 
 import typer
 
-from cli.output import require_plain, run
+from billing.admin_log import key_made
+from billing.alerts.admin_log import operator_key_made
+from cli.output import by_command, require_plain, run
 from settings import Settings
-from store.organizations import api_keys
+from store.alerts import changes
+from store.organizations import api_keys, four_eyes
 from wiring import connect_database
 
 commands = typer.Typer(help="Keys to the API.", no_args_is_help=True)
@@ -28,6 +31,13 @@ def create(
 async def _create(settings: Settings, label: str, org_id: str | None) -> str:
     engine = connect_database(settings, "keys")
     async with engine.begin() as connection:
-        _, secret = await api_keys.issue(connection, label, org_id)
+        is_first = org_id is None and not await four_eyes.has_operator(connection)
+        key, secret = await api_keys.issue(connection, label, org_id)
+        is_told = org_id is None and not is_first
+        await changes.record(
+            connection,
+            key_made(key, by_command()),
+            (lambda _: operator_key_made(key)) if is_told else None,
+        )
     await engine.dispose()
     return secret

@@ -1,6 +1,7 @@
 """What every command has in common: how it asks, what it complains of, and how it ends."""
 
 import asyncio
+import getpass
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
+from billing.adjustments import Who
 from billing.errors import BillingError
 from billing.text import is_plain, visible
 from environment import WrongSetting
@@ -80,6 +82,19 @@ def require_plain(text: str) -> None:
 def print_json(value: object) -> None:
     """Print a value for programs."""
     typer.echo(TypeAdapter(type(value)).dump_json(value, indent=2))
+
+
+def logged_in() -> str:
+    """Return whose shell it is; nobody's in a container whose user has no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""
+
+
+def by_command(name: str | None = None, command: str = "cli") -> Who:
+    """Return who acts by a command, as the book of powers has it: nobody has shown a key."""
+    return Who(None, command, (logged_in() if name is None else name.strip()) or None)
 
 
 def _exit(error: Exception) -> typer.Exit:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from billing.admin_log import caps_changed
 from billing.platform_rules import PlatformRules
 from billing.recharges.history import (
     LARGEST_CHARGE_CAP_MINOR,
@@ -17,10 +18,11 @@ from billing.recharges.history import (
     caps_of,
 )
 from billing.text import visible
-from cli.output import NOTHING_CHANGED, print_json, run
+from cli.output import NOTHING_CHANGED, by_command, print_json, run
 from cli.parked import decide, show
 from processes import recharges as recharge_process
 from settings import Settings, platform_rules
+from store.alerts import changes
 from store.ledger import wallets
 from store.recharges import recharge_settings, recharges
 
@@ -64,7 +66,7 @@ def caps(
         _require_possible(charge_minor, day_minor, default=default)
         now = datetime.fromtimestamp(time.time(), UTC)
         said = CardCaps(charge_minor, day_minor, decide.who_and_why(name, note), now)
-    shown = run(lambda settings: _caps(settings, org, said), NOTHING_CHANGED)
+    shown = run(lambda settings: _caps(settings, org, said, name), NOTHING_CHANGED)
     if as_json:
         print_json(shown)
         return
@@ -89,13 +91,17 @@ def _require_possible(charge_minor: int | None, day_minor: int | None, *, defaul
         raise typer.BadParameter(f"--day-minor is from --charge-minor to {LARGEST_DAY_CAP_MINOR}")
 
 
-async def _caps(settings: Settings, org_id: str, said: CardCaps | None) -> CapsShown:
+async def _caps(
+    settings: Settings, org_id: str, said: CardCaps | None, name: str | None
+) -> CapsShown:
     """Set what was said, if anything was, and have the recharge look again; read what holds."""
     async with show.connected(settings) as (temporal, engine):
         async with engine.begin() as connection:
             wallet = await wallets.wallet_of(connection, org_id)
             if said is not None:
-                await recharge_settings.set_caps(connection, org_id, said)
+                before = await recharge_settings.set_caps(connection, org_id, said)
+                change = caps_changed(by_command(name), org_id, before, said)
+                await changes.record(connection, change)
             now = datetime.fromtimestamp(time.time(), UTC)
             history = await recharges.history(connection, wallet, now)
         if said is not None and wallet.recharge_below_minor is not None:

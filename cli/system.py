@@ -12,15 +12,17 @@ import structlog
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from billing.calls.admin_log import free_calls_changed
 from billing.calls.ended_reason import FreeEnding
 from billing.errors import ChangesThePast, Conflict
 from billing.tariffs import examples
 from billing.tariffs.channel import Channel
 from billing.tariffs.sms_tariff import SmsTariff
-from cli.output import run_with
+from cli.output import by_command, run_with
 from processes import namespace
 from processes.tariffs import MOST_TOLD, tell_waiting
 from settings import SetupSettings, platform_rules, warn_of_secrets
+from store.alerts import changes
 from store.calls import free_call_rules
 from store.database import clock, migrate, roles, session
 from store.database.session import Pooler
@@ -98,9 +100,13 @@ def demo(
 
 async def _keep_rules(engine: AsyncEngine, *, faults_free: bool) -> None:
     """Write down from when on calls are free that Vapi ends by a fault of its own, or no longer."""
+    ending = FreeEnding.PROVIDER_FAULT
     async with engine.begin() as connection:
-        await free_call_rules.put(connection, FreeEnding.PROVIDER_FAULT, in_force=faults_free)
+        before = await free_call_rules.read(connection)
+        await free_call_rules.put(connection, ending, in_force=faults_free)
         kept = await free_call_rules.read(connection)
+        by = by_command(command="setup")
+        await changes.record(connection, free_calls_changed(by, ending, before, kept))
     for rule in kept:
         until = rule.until and rule.until.isoformat()
         log.info("calls are free", by=rule.ending, since=rule.since.isoformat(), until=until)
@@ -173,12 +179,15 @@ async def _add_examples(
     added = {}
     for price in prices:
         try:
-            await table.add(connection, price)
+            is_new = await table.add(connection, price)
         except (Conflict, ChangesThePast) as refusal:
             log.warning(
                 "an example price was not added", price=table.id_of(price), why=str(refusal)
             )
         else:
+            if is_new:
+                change = table.added(price, by_command(command="setup"))
+                await changes.record(connection, change)
             added[price.wallet_currency, price.channel] = price
     return {
         table.id_of(price): await table.waiting(connection, price, MOST_TOLD)

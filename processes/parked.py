@@ -1,6 +1,7 @@
 """What is parked, asked of Temporal from outside; and what a person decides, told to it."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from temporalio.client import Client, WorkflowExecutionStatus
@@ -29,6 +30,8 @@ from workflows.shared.decision_answer import DecisionAnswer
 _NOTHING_READ = "and nothing was read; ask again when it is back"
 # Something else has happened to a process in the same moment: nothing was done, so tell it again.
 _TOLD_AGAIN_SECONDS = 0.1
+# What writes a decision down, of the work as it was found.
+Note = Callable[[ParkedWork], Awaitable[None]]
 # A type to the data converter, and none to mypy.
 _EITHER_FORM: Any = DecisionAnswer | str
 
@@ -80,31 +83,41 @@ async def find(temporal: Client, workflow_id: str) -> ParkedWork | None:
 
 
 async def decide(
-    temporal: Client, workflow_id: str, verdict: Verdict, who_and_why: str
+    temporal: Client, workflow_id: str, verdict: Verdict, who_and_why: str, note: Note
 ) -> DecisionAnswer:
     """Tell a parked process what was decided; return what came of it.
 
-    Raise NotFound, NotParked, and TemporalUnavailable when nothing answers in time.
+    `note` writes it down before it is told. Raise NotFound, NotParked, and TemporalUnavailable when
+    nothing answers in time.
     """
-    return await _decide(temporal, workflow_id, verdict, who_and_why)
+    return await _decide(temporal, workflow_id, verdict, who_and_why, note)
 
 
-async def charge_length(temporal: Client, call_id: str, length: StatedLength) -> DecisionAnswer:
+async def charge_length(
+    temporal: Client, call_id: str, length: StatedLength, note: Note
+) -> DecisionAnswer:
     """Have a parked call charged by a length that a person states; return what came of it.
 
-    Raise NotFound, NotParked, and TemporalUnavailable when nothing answers in time.
+    `note` writes it down before it is told. Raise NotFound, NotParked, and TemporalUnavailable when
+    nothing answers in time.
     """
-    return await _decide(temporal, call_workflow_id(call_id), "charge_length", length)
+    return await _decide(temporal, call_workflow_id(call_id), "charge_length", length, note)
 
 
 async def _decide(
-    temporal: Client, workflow_id: str, update: str, argument: str | StatedLength
+    temporal: Client, workflow_id: str, update: str, argument: str | StatedLength, note: Note
 ) -> DecisionAnswer:
-    if await find(temporal, workflow_id) is None:
+    work = await find(temporal, workflow_id)
+    if work is None:
         raise NotParked(f"{workflow_id} is not parked")
+
+    async def ask() -> DecisionAnswer:
+        await note(work)
+        return await _tell(temporal, workflow_id, update, argument)
+
     return await answer_of(
         temporal,
-        lambda: _tell(temporal, workflow_id, update, argument),
+        ask,
         otherwise="nothing was decided",
         refusals=(NotParked,),
         late=f"it has not said within {ANSWER_SECONDS:.0f} s what came of it, and may have been"

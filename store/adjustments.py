@@ -22,7 +22,8 @@ from billing.errors import NotFound
 from billing.ledger.entry import Account, Entry, Outcome, Posting, Refusal, adjustment_key
 from billing.ledger.money import Currency, Money
 from billing.parking.adjustments import decision_record
-from store import parking
+from billing.parking.admin_log import asked_for, decided_adjustment
+from store import admin_log, parking
 from store.database.pages import newest_first
 from store.ledger import ledger
 from store.organizations import api_keys
@@ -39,7 +40,9 @@ async def create(
     """Keep a proposal as pending; one of this id that exists is answered as it stands."""
     row = _row(proposal)
     row |= {"requested_at": at, "expires_at": expires_at, "state": AdjustmentState.PENDING}
-    await connection.execute(insert(table).values(row).on_conflict_do_nothing())
+    new = insert(table).values(row).on_conflict_do_nothing().returning(table.c.adjustment_id)
+    if (await connection.execute(new)).first() is not None:
+        await admin_log.write(connection, asked_for(proposal))
     return await read(connection, proposal.adjustment_id)
 
 
@@ -103,6 +106,9 @@ async def settle(connection: AsyncConnection, adjustment: Adjustment) -> None:
     record = decision_record(adjustment)
     if record is not None and not await _is_discarded(connection, adjustment):
         await parking.record(connection, [record])
+        change = decided_adjustment(adjustment)
+        if change is not None:
+            await admin_log.write(connection, change)
 
 
 async def page(

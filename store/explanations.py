@@ -9,12 +9,14 @@ from billing.errors import NotFound
 from billing.explanations import Explanation, HeardEvent, Subject, SubjectKind, subject_of
 from billing.inbox.webhook_event import Source
 from billing.ledger.entry import Entry
-from store import adjustments
+from store import adjustments, admin_log
 from store.calls import call_records
 from store.ledger import ledger
 from store.messages import message_records
 from store.schema import messages, webhook_events
 from store.tariffs import call_tariffs, sms_tariffs
+
+_MOST_CHANGES = 10
 
 
 async def explain(connection: AsyncConnection, name: str) -> Explanation:
@@ -27,7 +29,15 @@ async def explain(connection: AsyncConnection, name: str) -> Explanation:
     if subject is None:
         return explanation
     explanation = replace(explanation, events=await _events(connection, subject))
-    return await _in_detail(connection, explanation, subject)
+    explanation = await _in_detail(connection, explanation, subject)
+    changes = await admin_log.over_charges(
+        connection,
+        entry.org_id,
+        _MOST_CHANGES,
+        subjects=explanation.changeable,
+        until=entry.recorded_at,
+    )
+    return replace(explanation, changes=changes)
 
 
 async def _in_detail(

@@ -16,11 +16,18 @@ from store.schema import decisions as table
 _VERDICT: TypeAdapter[Verdict | ApprovalVerdict] = TypeAdapter(Verdict | ApprovalVerdict)
 
 
-async def record(connection: AsyncConnection, records: Sequence[DecisionRecord]) -> None:
-    """Record what was said, in the order in which it was; what is recorded already stays."""
+async def record(
+    connection: AsyncConnection, records: Sequence[DecisionRecord]
+) -> list[DecisionRecord]:
+    """Record what was said, in the order in which it was; what is recorded already stays.
+
+    Return what is new.
+    """
     rows = [_row(one) for one in records]
-    if rows:
-        await connection.execute(insert(table).values(rows).on_conflict_do_nothing())
+    if not rows:
+        return []
+    new = insert(table).values(rows).on_conflict_do_nothing().returning(table)
+    return [_record(row) for row in await connection.execute(new)]
 
 
 async def is_discarded(connection: AsyncConnection, workflow_id: str, who_and_why: str) -> bool:

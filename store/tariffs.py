@@ -10,6 +10,8 @@ from sqlalchemy import Column, RowMapping, Select, Table, func, insert, or_, sel
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from billing.adjustments import Who
+from billing.admin_log import AdminAction, AdminChange
 from billing.calls.call import CallState, call_workflow_id
 from billing.errors import ChangesThePast, Conflict
 from billing.ledger.money import Currency
@@ -43,7 +45,7 @@ class Unpriced:
 class TariffTable(Generic[Price]):
     """A table of prices. Of those with the same `scope` one is in effect at a time.
 
-    `route` is where the API takes a new one.
+    `route` is where the API takes a new one, and `action` what the book calls that.
     """
 
     table: Table
@@ -51,6 +53,7 @@ class TariffTable(Generic[Price]):
     scope: tuple[str, ...]
     unpriced: Unpriced
     route: str
+    action: AdminAction
 
     async def for_organizations(
         self, connection: AsyncConnection, org_ids: Collection[str]
@@ -93,6 +96,11 @@ class TariffTable(Generic[Price]):
             )
         await connection.execute(insert(self.table).values(asdict(new)))
         return True
+
+    def added(self, price: Price, by: Who) -> AdminChange:
+        """Tell the book of a price that was added."""
+        after = self.kind.dump_python(price, mode="json")
+        return AdminChange(by, self.action, self.id_of(price), price.org_id, after=after)
 
     async def page(
         self,
@@ -198,6 +206,7 @@ call_tariffs = TariffTable(
     ("org_id", "wallet_currency"),
     Unpriced(schema.calls, CallState.NO_TARIFF, schema.calls.c.ended_at, call_workflow_id),
     route="/v1/tariffs",
+    action=AdminAction.TARIFF_ADDED,
 )
 sms_tariffs = TariffTable(
     schema.sms_tariffs,
@@ -211,4 +220,5 @@ sms_tariffs = TariffTable(
         of=("channel",),
     ),
     route="/v1/sms-tariffs",
+    action=AdminAction.SMS_TARIFF_ADDED,
 )

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.http import attempts
 from api.http.rate_limits import TooManyRequests
 from billing.errors import BillingError, Conflict
 from store.database.errors import DATABASE_GONE
@@ -226,9 +227,11 @@ def _is_plainly_too_large(message: Message) -> bool:
     return (b"content-type", MEDIA_TYPE.encode()) not in message["headers"]
 
 
-async def _refused(_: Request, error: Exception) -> JSONResponse:
+async def _refused(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, BillingError):
         raise error
+    if error.status == HTTPStatus.FORBIDDEN:
+        attempts.log(request, error)
     return refused(error)
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_validator
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
 from api import idempotency
@@ -37,7 +37,6 @@ from billing.adjustments import (
     asked_again,
     asks_the_same,
     proposal_of,
-    require_another_person,
 )
 from billing.errors import AlreadyDecided, Conflict, CurrencyMismatch, NotFound
 from billing.ledger.entry import Account
@@ -47,7 +46,8 @@ from processes.adjustments import adjust, decide
 from store import adjustments
 from store.idempotency import Answer
 from store.ledger import wallets
-from store.organizations import api_keys, organizations
+from store.organizations import organizations
+from store.organizations.four_eyes import require_another_person
 
 router = APIRouter(
     route_class=KeyFirst,
@@ -208,21 +208,13 @@ async def _decide(  # noqa: PLR0917
         wallet = await wallets.wallet_of(connection, adjustment.org_id)
         is_pending = adjustment.state is AdjustmentState.PENDING
         if is_pending and verdict is ApprovalVerdict.APPROVED:
-            await _require_another_person(connection, adjustment, key)
+            await require_another_person(connection, adjustment, key)
     adjustment = asked_again(adjustment, wallet.balance)
     if is_pending:
         adjustment = await decide(temporal, proposal_of(adjustment), verdict, _word(said, key))
     if not agrees(adjustment.state, verdict):
         raise AlreadyDecided(f"the adjustment is {adjustment.state}")
     return adjustment
-
-
-async def _require_another_person(
-    connection: AsyncConnection, adjustment: Adjustment, key: ApiKey
-) -> None:
-    asker = adjustment.requested_by.key_id
-    of_asker = await api_keys.makers(connection, asker) if asker else ()
-    require_another_person(adjustment, key, of_asker, await api_keys.makers(connection, key.key_id))
 
 
 async def _existing(engine: AsyncEngine, proposal: Proposal) -> Adjustment | None:

@@ -1,17 +1,23 @@
 """What answers calls at Vapi for an organisation, which pays for them."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Self
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from api.dependencies import Id, KeyFirst, Limit, Member, Temporal, Transaction, operator
+from api.dependencies import Id, KeyFirst, Limit, Member, Operator, Temporal, Transaction, by
 from api.http.fields import NAME
 from api.http.pages import After, Page, page
 from api.http.problems import documented
-from billing.organizations import ANSWERERS, Agent, Answerer
-from processes import collections
-from store.organizations import agents, organizations
+from billing.admin_log import AdminRecord, has_another_owner, registered, removed
+from billing.alerts.admin_log import answered_by_another, payer_changed
+from billing.alerts.alert import Alert
+from billing.organizations import ANSWERERS, Agent, Answerer, ApiKey
+from processes import alerts, collections
+from store.alerts import changes
+from store.organizations import agents, organizations, registrations
 
 router = APIRouter(
     route_class=KeyFirst,
@@ -74,9 +80,32 @@ class NewAgent(BaseModel):
         return [Answerer(one, kind) for kind, one in ids.items() if one is not None]
 
 
-@router.post("", status_code=201, dependencies=[Depends(operator)], responses=documented(400, 409))
+async def note_registration(
+    transaction: Transaction, temporal: Temporal, key: ApiKey, agent: Agent, before: Agent | None
+) -> None:
+    """Write into the book what was registered, commit, and tell if another pays than before."""
+    last_owner = await registrations.last_owner(transaction, agent.agent_id)
+    change = registered(by(key), agent, before, last_owner)
+    alert = payer_changed if has_another_owner(change) else await _elsewhere(transaction, agent)
+    await changes.record(transaction, change, alert)
+    await transaction.commit()
+    if alert is not None:
+        await alerts.deliver(temporal, "another organisation pays for something")
+
+
+async def _elsewhere(
+    transaction: Transaction, agent: Agent
+) -> Callable[[AdminRecord], Alert] | None:
+    """Return the alert that another organisation has what answers a number, if it has."""
+    answerer = await agents.find_to_register(transaction, agent.answered_by or "")
+    if answerer is None or answerer.org_id == agent.org_id:
+        return None
+    return partial(answered_by_another, owner=answerer.org_id)
+
+
+@router.post("", status_code=201, responses=documented(400, 409))
 async def register(
-    org_id: Id, new: NewAgent, transaction: Transaction, temporal: Temporal
+    org_id: Id, new: NewAgent, key: Operator, transaction: Transaction, temporal: Temporal
 ) -> Agent:
     """Register what answers calls. Calls that waited for it are charged, oldest first.
 
@@ -84,11 +113,10 @@ async def register(
     another organisation: 409.
     """
     await organizations.read(transaction, org_id)
-    registered, answerer = new.agents
-    agent = await agents.register(
-        transaction, registered.agent_id, registered.kind, org_id, answerer
-    )
-    await transaction.commit()
+    one, answerer = new.agents
+    before = await agents.find_to_register(transaction, one.agent_id)
+    agent = await agents.register(transaction, one.agent_id, one.kind, org_id, answerer)
+    await note_registration(transaction, temporal, key, agent, before)
     await collections.collect_waiting(temporal, org_id, f"{agent.agent_id} was registered")
     return agent
 
@@ -103,8 +131,9 @@ async def list_all(
     return page(found, limit, lambda agent: agent.agent_id)
 
 
-@router.delete("/{agent_id}", status_code=204, dependencies=[Depends(operator)])
-async def remove(org_id: Id, agent_id: Id, transaction: Transaction) -> Response:
+@router.delete("/{agent_id}", status_code=204)
+async def remove(org_id: Id, agent_id: Id, key: Operator, transaction: Transaction) -> Response:
     """Remove what answers calls. Calls that began before stay this organisation's to pay."""
-    await agents.remove(transaction, agent_id, org_id)
+    gone = await agents.remove(transaction, agent_id, org_id)
+    await changes.record(transaction, removed(by(key), gone))
     return Response(status_code=204)

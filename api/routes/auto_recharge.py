@@ -1,6 +1,7 @@
 """Auto-recharge: an organisation's settings, and how its recharge stands."""
 
 import time
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Self
 
@@ -9,11 +10,23 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_
 from sqlalchemy.ext.asyncio import AsyncConnection
 from temporalio.client import Client
 
-from api.dependencies import Id, KeyFirst, Member, Operator, StartsWork, Temporal, Transaction
+from api.dependencies import (
+    Id,
+    Key,
+    KeyFirst,
+    Member,
+    Operator,
+    StartsWork,
+    Temporal,
+    Transaction,
+    by,
+)
 from api.http.fields import Text
 from api.http.problems import described, documented
 from api.routes.parked import said_by
 from api.services import Services
+from billing.admin_log import AdminAction, AdminChange, caps_changed
+from billing.organizations import ApiKey
 from billing.payments.return_urls import require_allowed
 from billing.platform_rules import PlatformRules
 from billing.recharges.history import (
@@ -29,6 +42,7 @@ from billing.recharges.history import (
 )
 from billing.recharges.standing import RechargeStanding, shown
 from processes import recharges as recharge_process
+from store.alerts import changes
 from store.ledger import wallets
 from store.recharges import recharge_settings, recharges
 
@@ -137,7 +151,7 @@ async def read(request: Request, org_id: Member, transaction: Transaction) -> Re
     responses={**documented(400), 409: described("There is no saved card (`no_saved_card`)")},
 )
 async def configure(
-    request: Request, org_id: Member, wanted: WantedRecharge, temporal: Temporal
+    request: Request, org_id: Member, wanted: WantedRecharge, key: Key, temporal: Temporal
 ) -> RechargeStanding:
     """Switch it on or off, or change it; a wallet that is short by now is recharged at once.
 
@@ -153,9 +167,12 @@ async def configure(
         await recharge_process.require_card(temporal, org_id)
     async with services.engine.begin() as connection:
         await wallets.lock(connection, [org_id])
-        await recharge_settings.configure(
-            connection, org_id, RechargeSettings(**wanted.model_dump())
-        )
+        settings = RechargeSettings(**wanted.model_dump())
+        before = await recharge_settings.read(connection, org_id)
+        await recharge_settings.configure(connection, org_id, settings)
+        action = AdminAction.AUTO_RECHARGE_CHANGED
+        change = AdminChange(by(key), action, org_id, org_id, asdict(before), asdict(settings))
+        await changes.record(connection, change)
     await recharge_process.look_again(temporal, org_id, "auto-recharge was configured")
     async with services.engine.connect() as connection:
         return await _standing(connection, org_id, services.rules)
@@ -167,7 +184,7 @@ async def set_caps(
 ) -> RechargeStanding:
     """Raise or lower the caps of one organisation's card; what waited above them looks again."""
     said = CardCaps(new.charge_minor, new.day_minor, said_by(key, new.note), _now())
-    return await _cap(request, org_id, said, temporal)
+    return await _cap(request, org_id, said, key, temporal)
 
 
 @router.delete("/caps")
@@ -176,14 +193,17 @@ async def remove_caps(
 ) -> RechargeStanding:
     """Have the platform's caps hold for this organisation again."""
     said = CardCaps(None, None, said_by(key, "back to the platform's caps"), _now())
-    return await _cap(request, org_id, said, temporal)
+    return await _cap(request, org_id, said, key, temporal)
 
 
-async def _cap(request: Request, org_id: str, said: CardCaps, temporal: Client) -> RechargeStanding:
+async def _cap(
+    request: Request, org_id: str, said: CardCaps, key: ApiKey, temporal: Client
+) -> RechargeStanding:
     services = Services.of(request)
     async with services.engine.begin() as connection:
         wallet = await wallets.wallet_of(connection, org_id)
-        await recharge_settings.set_caps(connection, org_id, said)
+        before = await recharge_settings.set_caps(connection, org_id, said)
+        await changes.record(connection, caps_changed(by(key), org_id, before, said))
     if wallet.recharge_below_minor is not None:
         await recharge_process.look_again(temporal, org_id, "the caps of the card were changed")
     async with services.engine.connect() as connection:

@@ -8,13 +8,14 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_validator
 
 from api import idempotency
-from api.dependencies import Id, KeyFirst, Operator, StartsWork, Temporal
+from api.dependencies import Id, KeyFirst, Operator, StartsWork, Temporal, by
 from api.http.fields import NAME, PROCESS, REASON, Moment, Text
 from api.http.problems import described, documented
 from api.idempotency import MayActOnce
 from api.routes.parked import page_of, said_by
 from api.services import Services
 from billing.organizations import ApiKey
+from billing.parking.admin_log import decided_about_many
 from billing.parking.parked_work import (
     DEFAULT_PER_SECOND,
     MOST_PER_SECOND,
@@ -26,6 +27,7 @@ from billing.parking.parked_work import (
     bulk_id,
 )
 from processes import parked
+from store.alerts import changes
 from store.idempotency import Answer
 from workflows.decide_parked import workflow_id
 
@@ -138,6 +140,8 @@ async def create(
         if new.dry_run:
             totals = await parked.sum_up(services.temporal, new.which)
             return idempotency.answer(200, DryRun(sum(one.count for one in totals), totals))
+        async with services.engine.begin() as connection:
+            await changes.record(connection, decided_about_many(by(key), bulk))
         progress = await parked.begin(services.temporal, bulk)
         return idempotency.answer(202, _standing(bulk.bulk_id, progress, services.workflows_url))
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.dependencies import (
@@ -18,18 +18,20 @@ from api.dependencies import (
     Operator,
     Temporal,
     Transaction,
-    operator,
+    by,
 )
 from api.http.fields import NAME, Number, Text
 from api.http.pages import Page, Position, page
 from api.http.problems import documented
-from api.routes.parked import Decided, decided, said_by
+from api.routes.parked import Decided, decided, noting, said_by
+from billing.admin_log import AdminAction, AdminChange
 from billing.calls.call import CallState, call_workflow_id
 from billing.calls.call_record import CallRecord, stated_length
 from billing.calls.length import LONGEST_SECONDS
 from billing.errors import NotFound
 from billing.organizations import ApiKey, RegisteredCall, Scope
 from processes import collections, parked
+from store.alerts import changes
 from store.calls import call_records, owners
 from store.organizations import organizations
 
@@ -88,11 +90,10 @@ class NewCall(BaseModel):
 @router.post(
     "/v1/organizations/{org_id}/calls",
     status_code=201,
-    dependencies=[Depends(operator)],
     responses=documented(400, 403, 409),
 )
 async def register(
-    org_id: Id, new: NewCall, transaction: Transaction, temporal: Temporal
+    org_id: Id, new: NewCall, key: Operator, transaction: Transaction, temporal: Temporal
 ) -> RegisteredCall:
     """Give a call to an organisation, whatever it came over: when the platform starts it, or later.
 
@@ -100,7 +101,11 @@ async def register(
     another organization's: 409.
     """
     await organizations.read(transaction, org_id)
-    await owners.register(transaction, new.call_id, org_id)
+    if await owners.register(transaction, new.call_id, org_id):
+        change = AdminChange(
+            by(key), AdminAction.CALL_REGISTERED, new.call_id, org_id, after={"org_id": org_id}
+        )
+        await changes.record(transaction, change)
     await transaction.commit()
     await collections.collect_waiting(temporal, org_id, f"call {new.call_id} was registered")
     return RegisteredCall(new.call_id, org_id)
@@ -131,5 +136,8 @@ async def charge_length(
         call = (await call_records.read(connection, call_id)).call
     now = datetime.fromtimestamp(time.time(), UTC)
     length = stated_length(call, new.seconds, said_by(key, new.note), now)
-    answer = await parked.charge_length(temporal, call_id, length)
-    return decided(call_workflow_id(call_id), answer)
+    workflow_id = call_workflow_id(call_id)
+    after = {"seconds": str(length.seconds)}
+    note = noting(engine, key, AdminAction.LENGTH_STATED, length.who_and_why, after)
+    answer = await parked.charge_length(temporal, call_id, length, note)
+    return decided(workflow_id, answer)

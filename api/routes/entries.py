@@ -35,14 +35,14 @@ async def explain(entry: Id, key: Key, transaction: Transaction, request: Reques
     """Explain an entry, by its key or its number: what for, what was heard of it, by which tariff.
 
     One of another organisation is as unknown as one that never was. Only operators are shown the
-    way to its workflow, and what Vapi charges for a call.
+    way to its workflow, what Vapi charges for a call, and what people have changed before it.
     """
     found = await explanations.explain(transaction, entry)
     if key.scope is Scope.OPERATOR:
         return _with_link(found, Services.of(request).workflows_url)
     if key.org_id != found.entry.org_id:
         raise NotFound(f"the ledger has no entry {entry}")
-    return replace(found, call=found.call and found.call.for_organization())
+    return replace(found, call=found.call and found.call.for_organization(), changes=())
 
 
 def _with_link(found: Explanation, workflows_url: str | None) -> Explanation:

@@ -3,17 +3,20 @@
 import uuid
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
-from api.dependencies import Id, KeyFirst, Limit, Member, Temporal, Transaction, operator
+from api.dependencies import KeyFirst, Limit, Member, Operator, Transaction, by, operator
 from api.http.fields import Name
 from api.http.pages import After, Page, page
 from api.http.problems import documented
+from api.services import Services
+from billing.admin_log import AdminAction, AdminChange
 from billing.ledger.money import Currency
 from billing.ledger.wallet import DEBT_LIMIT_MINOR, Wallet
 from billing.organizations import Organization
-from processes import collections
+from store import debt_limits
+from store.alerts import changes
 from store.ledger import wallets
 from store.organizations import organizations
 
@@ -25,7 +28,7 @@ router = APIRouter(
 )
 
 _LARGEST_LIMIT_MINOR = 100_000_000
-_DebtLimit = Annotated[
+DebtLimitMinor = Annotated[
     StrictInt, Field(ge=0, le=_LARGEST_LIMIT_MINOR, description="Minor units below zero, at most")
 ]
 
@@ -47,25 +50,29 @@ class NewOrganization(BaseModel):
     )
     name: Name
     currency: Currency
-    debt_limit_minor: _DebtLimit = DEBT_LIMIT_MINOR
+    debt_limit_minor: DebtLimitMinor = DEBT_LIMIT_MINOR
 
 
-class DebtLimit(BaseModel):
-    """How far below zero a wallet may go."""
+@router.post("", status_code=201, responses=documented(400, 409))
+async def create(
+    new: NewOrganization, key: Operator, transaction: Transaction, request: Request
+) -> Organization:
+    """Create an organisation and its wallet; the same again gives what exists.
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"debt_limit_minor": 1000}]}
-    )
-
-    debt_limit_minor: _DebtLimit
-
-
-@router.post("", status_code=201, dependencies=[Depends(operator)], responses=documented(400, 409))
-async def create(new: NewOrganization, transaction: Transaction) -> Organization:
-    """Create an organisation and its wallet; the same again gives what exists."""
-    return await organizations.create(
+    A debt limit that is above the usual by more than one person may give is 403.
+    """
+    organization, is_new = await organizations.create(
         transaction, new.org_id, new.name, new.currency, new.debt_limit_minor
     )
+    if is_new:
+        most_minor = Services.of(request).rules.debt_limit_approval_minor
+        await debt_limits.require_within(transaction, new.debt_limit_minor, key, most_minor)
+        after = {"currency": new.currency, "debt_limit_minor": new.debt_limit_minor}
+        change = AdminChange(
+            by(key), AdminAction.ORGANIZATION_MADE, new.org_id, new.org_id, after=after
+        )
+        await changes.record(transaction, change)
+    return organization
 
 
 @router.get("", dependencies=[Depends(operator)])
@@ -87,16 +94,3 @@ async def read(org_id: Member, transaction: Transaction) -> Organization:
 async def read_wallet(org_id: Member, transaction: Transaction) -> Wallet:
     """Read the balance and the limits; `balance_minor` is below zero for debt."""
     return await wallets.wallet_of(transaction, org_id)
-
-
-@router.put(
-    "/{org_id}/debt-limit", dependencies=[Depends(operator)], responses=documented(400, 404)
-)
-async def set_debt_limit(
-    org_id: Id, limit: DebtLimit, transaction: Transaction, temporal: Temporal
-) -> Wallet:
-    """Set the debt limit. Calls that waited and now fit are charged, oldest first."""
-    wallet = await wallets.set_debt_limit(transaction, org_id, limit.debt_limit_minor)
-    await transaction.commit()
-    await collections.collect_waiting(temporal, org_id, "the debt limit was changed")
-    return wallet

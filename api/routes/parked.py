@@ -7,16 +7,20 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import BaseModel, ConfigDict
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.client import Client
 
 from activities.parking.visibility import cursor_of
-from api.dependencies import Engine, KeyFirst, Limit, Operator, Temporal
+from api.dependencies import Engine, KeyFirst, Limit, Operator, Temporal, by
 from api.http.fields import NAME, PROCESS, REASON, WORKFLOW_ID, Moment, Text
 from api.http.pages import Page
 from api.http.problems import documented
 from api.services import Services
+from billing.admin_log import AdminAction, AdminRecord, Values
 from billing.errors import NotFound
 from billing.ledger.money import Money
 from billing.organizations import ApiKey
+from billing.parking.admin_log import VERDICTS, decided_about
 from billing.parking.parked_work import (
     DecisionRecord,
     ParkedFilter,
@@ -25,7 +29,8 @@ from billing.parking.parked_work import (
     Verdict,
 )
 from processes import parked as parked_process
-from store import parking
+from store import admin_log, parking
+from store.alerts import changes
 from workflows.shared.decision_answer import DecisionAnswer
 
 router = APIRouter(
@@ -37,13 +42,15 @@ router = APIRouter(
 
 # Nobody decides more often about one process, and remembers it.
 _MOST_DECISIONS = 100
+_MOST_CHANGES = 10
 
 
 @dataclass(frozen=True, slots=True)
 class ParkedItem:
     """A process that waits. `choices` are the signals that it understands; `url` is its page.
 
-    What people have `decided` so far, newest first, comes with one process, and not in lists.
+    What people have `decided` so far, newest first, comes with one process, and not in lists; so
+    does what they have `changed` last about its organisation's limits, oldest first.
     """
 
     workflow_id: str
@@ -59,6 +66,7 @@ class ParkedItem:
     choices: tuple[str, ...]
     url: str | None
     decided: tuple[DecisionRecord, ...] | None = None
+    changed: tuple[AdminRecord, ...] | None = None
 
 
 class ParkedList(Page[ParkedItem]):
@@ -133,22 +141,18 @@ async def list_all(
 
 @router.post("/{workflow_id:path}/reprocess", responses=documented(400, 404, 409))
 async def reprocess(
-    workflow_id: _WorkflowId, new: NewVerdict, key: Operator, temporal: Temporal
+    workflow_id: _WorkflowId, new: NewVerdict, key: Operator, engine: Engine, temporal: Temporal
 ) -> Decided:
     """Have it try again now; answers with what came of it."""
-    said = said_by(key, new.note)
-    answer = await parked_process.decide(temporal, workflow_id, Verdict.REPROCESS, said)
-    return decided(workflow_id, answer)
+    return await _decide(engine, temporal, workflow_id, Verdict.REPROCESS, key, new.note)
 
 
 @router.post("/{workflow_id:path}/discard", responses=documented(400, 404, 409))
 async def discard(
-    workflow_id: _WorkflowId, new: NewVerdict, key: Operator, temporal: Temporal
+    workflow_id: _WorkflowId, new: NewVerdict, key: Operator, engine: Engine, temporal: Temporal
 ) -> Decided:
     """Give it up for good. Read `standing`: what was settled in the meantime stays `settled`."""
-    said = said_by(key, new.note)
-    answer = await parked_process.decide(temporal, workflow_id, Verdict.DISCARD, said)
-    return decided(workflow_id, answer)
+    return await _decide(engine, temporal, workflow_id, Verdict.DISCARD, key, new.note)
 
 
 @router.get("/{workflow_id:path}", responses=documented(404))
@@ -162,12 +166,32 @@ async def read(
         raise NotFound(f"{workflow_id} is not parked")
     async with engine.connect() as connection:
         said = await parking.page(connection, None, _MOST_DECISIONS, workflow_id=workflow_id)
-    return replace(_item(work, services.workflows_url), decided=tuple(said))
+        org_id = work.parked.org_id
+        changed = await admin_log.over_charges(connection, org_id, _MOST_CHANGES) if org_id else ()
+    item = _item(work, services.workflows_url)
+    return replace(item, decided=tuple(said), changed=changed)
 
 
 def said_by(key: ApiKey, note: str) -> str:
     """Write who and why, as a process records it; who is what the key says."""
     return f"{key.label} ({key.key_id}): {note}"
+
+
+def noting(
+    engine: AsyncEngine,
+    key: ApiKey,
+    action: AdminAction,
+    who_and_why: str,
+    after: Values | None = None,
+) -> parked_process.Note:
+    """Return what writes a decision about a process into the book, before that hears of it."""
+
+    async def note(work: ParkedWork) -> None:
+        async with engine.begin() as connection:
+            change = decided_about(by(key), action, work, who_and_why, after)
+            await changes.record(connection, change)
+
+    return note
 
 
 def page_of(workflow_id: str, workflows_url: str | None) -> str | None:
@@ -181,6 +205,20 @@ def decided(workflow_id: str, answer: DecisionAnswer) -> Decided:
     if parked is None:
         return Decided(workflow_id, answer.state)
     return Decided(workflow_id, answer.state, parked.reason, parked.happened)
+
+
+async def _decide(  # noqa: PLR0917
+    engine: AsyncEngine,
+    temporal: Client,
+    workflow_id: str,
+    verdict: Verdict,
+    key: ApiKey,
+    why: str,
+) -> Decided:
+    said = said_by(key, why)
+    note = noting(engine, key, VERDICTS[verdict], said)
+    answer = await parked_process.decide(temporal, workflow_id, verdict, said, note)
+    return decided(workflow_id, answer)
 
 
 def _item(work: ParkedWork, workflows_url: str | None) -> ParkedItem:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
-from api.dependencies import Id, Key, KeyFirst, Limit, StartsWork, Temporal, Transaction
+from api.dependencies import Id, Key, KeyFirst, Limit, StartsWork, Temporal, Transaction, by
 from api.http.fields import NAME, Moment
 from api.http.pages import Page, Position, page
 from api.http.problems import Forbidden, documented
@@ -16,9 +16,11 @@ from billing.errors import NotFound
 from billing.inbox.webhook_event import Source
 from billing.organizations import ApiKey, Scope
 from billing.reconciliation import reliability_chart
+from billing.reconciliation.admin_log import asked_for
 from billing.reconciliation.reconciliation import Finding, Reconciliation, Report, Run
 from billing.reconciliation.reliability import Day
 from processes.reconciliations import reconcile
+from store.alerts import changes
 from store.organizations import organizations
 from store.reconciliation import findings, reliability, runs
 
@@ -102,6 +104,7 @@ async def start(
         await organizations.read(transaction, new.org_id)
     wanted = Reconciliation(new.source, new.since, new.until, new.org_id, new.dry_run)
     opened = await reconcile(temporal, wanted)
+    await changes.record(transaction, asked_for(by(key), wanted, opened))
     return await runs.read(transaction, opened.run_id)
 
 

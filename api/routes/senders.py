@@ -3,14 +3,17 @@
 import re
 from typing import Annotated, Self
 
-from fastapi import APIRouter, Depends, Path, Query, Response
+from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from api.dependencies import Id, KeyFirst, Limit, Member, Temporal, Transaction, operator
+from api.dependencies import Id, KeyFirst, Limit, Member, Operator, Temporal, Transaction, by
 from api.http.pages import Page, page
 from api.http.problems import documented
+from api.routes.assistants import note_registration
+from billing.admin_log import removed
 from billing.organizations import SENDERS, Agent, AgentKind, sender_id
 from processes import collections
+from store.alerts import changes
 from store.organizations import agents, organizations
 
 router = APIRouter(
@@ -95,9 +98,9 @@ class NewSender(BaseModel):
         return sender_id(self.phone_number, self.account_sid), AgentKind.SMS_NUMBER
 
 
-@router.post("", status_code=201, dependencies=[Depends(operator)], responses=documented(400, 409))
+@router.post("", status_code=201, responses=documented(400, 409))
 async def register(
-    org_id: Id, new: NewSender, transaction: Transaction, temporal: Temporal
+    org_id: Id, new: NewSender, key: Operator, transaction: Transaction, temporal: Temporal
 ) -> Agent:
     """Register a sender. Messages that waited for it are charged, oldest first.
 
@@ -105,8 +108,9 @@ async def register(
     """
     await organizations.read(transaction, org_id)
     agent_id, kind = new.agent
+    before = await agents.find_to_register(transaction, agent_id)
     agent = await agents.register(transaction, agent_id, kind, org_id)
-    await transaction.commit()
+    await note_registration(transaction, temporal, key, agent, before)
     # The reason goes to Temporal, which holds no personal data: so it does not name the number.
     await collections.collect_waiting(temporal, org_id, "a sender was registered")
     return agent
@@ -122,8 +126,11 @@ async def list_all(
     return page(found, limit, lambda agent: agent.agent_id)
 
 
-@router.delete("/{sender_id}", status_code=204, dependencies=[Depends(operator)])
-async def remove(org_id: Id, agent_id: _SenderId, transaction: Transaction) -> Response:
+@router.delete("/{sender_id}", status_code=204)
+async def remove(
+    org_id: Id, agent_id: _SenderId, key: Operator, transaction: Transaction
+) -> Response:
     """Remove a sender. Messages that were sent before stay this organisation's to pay."""
-    await agents.remove(transaction, agent_id, org_id, SENDERS)
+    gone = await agents.remove(transaction, agent_id, org_id, SENDERS)
+    await changes.record(transaction, removed(by(key), gone))
     return Response(status_code=204)

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import ConfigDict, Field
 
-from api.dependencies import KeyFirst, Limit, Member, Temporal, Transaction, operator
+from api.dependencies import KeyFirst, Limit, Member, Operator, Temporal, Transaction, operator
 from api.http.fields import NAME
 from api.http.pages import After, Page
 from api.http.problems import documented
@@ -65,11 +65,14 @@ class NewSmsTariff(NewRate):
 @router.post(
     "/v1/sms-tariffs",
     status_code=201,
-    dependencies=[Depends(operator)],
     responses=_IS_THERE | documented(400, 404, 409),
 )
 async def add(
-    new: NewSmsTariff, transaction: Transaction, temporal: Temporal, response: Response
+    new: NewSmsTariff,
+    key: Operator,
+    transaction: Transaction,
+    temporal: Temporal,
+    response: Response,
 ) -> SmsTariff:
     """Add a price; messages that waited for one are charged. One that exists never changes.
 
@@ -78,7 +81,7 @@ async def add(
     it is free. The same again is answered by 200, and tells the messages that wait again.
     """
     tariff = SmsTariff(**new.model_dump())
-    response.status_code = await add_price(sms_tariffs, tariff, transaction, temporal)
+    response.status_code = await add_price(sms_tariffs, tariff, key, transaction, temporal)
     return tariff
 
 

@@ -6,14 +6,20 @@ from typing import Annotated, Any, Self
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
 
-from api.dependencies import KeyFirst, Limit, Member, Temporal, Transaction, operator
+from api.dependencies import KeyFirst, Limit, Member, Operator, Temporal, Transaction, by, operator
 from api.http.fields import NAME, Moment, Number
 from api.http.pages import After, Page, page
 from api.http.problems import documented
+from billing.alerts.admin_log import price_fell
 from billing.errors import CurrencyMismatch
 from billing.ledger.money import Currency
+from billing.organizations import ApiKey
+from billing.tariffs.price_fall import is_price_fall
 from billing.tariffs.tariff import Tariff
+from processes import alerts
 from processes.tariffs import MOST_TOLD, tell_waiting
+from store.alerts import changes
+from store.database import clock
 from store.ledger import wallets
 from store.organizations import organizations
 from store.tariffs import Price, TariffTable, call_tariffs
@@ -82,18 +88,40 @@ class NewTariff(NewRate):
 
 
 async def add_price(
-    table: TariffTable[Price], new: Price, transaction: Transaction, temporal: Temporal
+    table: TariffTable[Price],
+    new: Price,
+    key: ApiKey,
+    transaction: Transaction,
+    temporal: Temporal,
 ) -> int:
     """Add a price, and have what waited for one charged; return 201, or 200 if it was there.
+
+    One that is much lower than the one before is told.
 
     Raise NotFound and CurrencyMismatch for whom it is not, Conflict and ChangesThePast.
     """
     await _require_wallet_in(transaction, new.org_id, new.wallet_currency)
     is_new = await table.add(transaction, new)
+    is_told = is_new and await _note(table, new, key, transaction)
     waiting = await table.waiting(transaction, new, MOST_TOLD)
     await transaction.commit()
+    if is_told:
+        await alerts.deliver(temporal, "a price falls")
     await tell_waiting(temporal, table.id_of(new), waiting)
     return 201 if is_new else 200
+
+
+async def _note(
+    table: TariffTable[Price], new: Price, key: ApiKey, transaction: Transaction
+) -> bool:
+    """Write a new price into the book; return whether it is so low that people are told."""
+    others, now = await table.of_all(transaction), await clock.now(transaction)
+    is_told = is_price_fall(new, others, now)
+    alert = price_fell(table.id_of(new), new.org_id, new.channel)
+    await changes.record(
+        transaction, table.added(new, by(key)), (lambda _: alert) if is_told else None
+    )
+    return is_told
 
 
 async def list_prices(
@@ -127,11 +155,10 @@ async def _require_wallet_in(
 @router.post(
     "/v1/tariffs",
     status_code=201,
-    dependencies=[Depends(operator)],
     responses=_IS_THERE | documented(400, 404, 409),
 )
 async def add(
-    new: NewTariff, transaction: Transaction, temporal: Temporal, response: Response
+    new: NewTariff, key: Operator, transaction: Transaction, temporal: Temporal, response: Response
 ) -> Tariff:
     """Add a tariff; calls that waited for one are charged. One that exists never changes.
 
@@ -139,7 +166,7 @@ async def add(
     was in effect. The same again is answered by 200, and tells the calls that wait again.
     """
     tariff = Tariff(**new.model_dump())
-    response.status_code = await add_price(call_tariffs, tariff, transaction, temporal)
+    response.status_code = await add_price(call_tariffs, tariff, key, transaction, temporal)
     return tariff
 
 

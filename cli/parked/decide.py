@@ -1,7 +1,6 @@
 """Decide about parked work, one or all that fit, and watch how far that is."""
 
 import asyncio
-import getpass
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,23 +16,29 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
+from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
+from billing.adjustments import Who
+from billing.admin_log import AdminAction, Values
 from billing.calls.call import call_workflow_id
 from billing.calls.call_record import stated_length
+from billing.parking.admin_log import VERDICTS, decided_about, decided_about_many
 from billing.parking.parked_work import (
     BulkDecision,
     BulkProgress,
     ParkedFilter,
     ParkedTotal,
+    ParkedWork,
     Verdict,
 )
 from billing.text import visible
-from cli.output import ERRORS, FAILED, print_json, require_plain, run
+from cli.output import ERRORS, FAILED, by_command, logged_in, print_json, require_plain, run
 from cli.parked import show
 from processes import parked
 from processes.errors import TemporalUnavailable
 from settings import Settings
+from store.alerts import changes
 from store.calls import call_records
 
 CHARGED: Literal["charge_length"] = "charge_length"
@@ -74,8 +79,9 @@ def decide_one(verdict: Verdict, workflow_id: str, who_and_why: str, *, as_json:
     """Tell one, and say how it stands then; only what is done with is the status 0."""
 
     async def ask(settings: Settings) -> str:
-        async with show.connected(settings) as (temporal, _):
-            return str(await parked.decide(temporal, workflow_id, verdict, who_and_why))
+        async with show.connected(settings) as (temporal, engine):
+            note = _noting(engine, VERDICTS[verdict], who_and_why)
+            return str(await parked.decide(temporal, workflow_id, verdict, who_and_why, note))
 
     standing = run(ask, _may_have_been_told(workflow_id))
     _say(Answered(workflow_id, verdict, standing), as_json=as_json)
@@ -91,11 +97,30 @@ def state_length(
             async with engine.connect() as connection:
                 call = (await call_records.read(connection, call_id)).call
             length = stated_length(call, seconds, who_and_why, now)
-            return str(await parked.charge_length(temporal, call_id, length))
+            after = {"seconds": str(length.seconds)}
+            note = _noting(engine, AdminAction.LENGTH_STATED, who_and_why, after)
+            return str(await parked.charge_length(temporal, call_id, length, note))
 
     workflow_id = call_workflow_id(call_id)
     standing = run(ask, _may_have_been_told(workflow_id))
     _say(Answered(workflow_id, CHARGED, standing), as_json=as_json)
+
+
+def _noting(
+    engine: AsyncEngine, action: AdminAction, who_and_why: str, after: Values | None = None
+) -> parked.Note:
+    """Return what writes a decision into the book, before the process hears of it."""
+
+    async def note(work: ParkedWork) -> None:
+        async with engine.begin() as connection:
+            change = decided_about(_by(who_and_why), action, work, who_and_why, after)
+            await changes.record(connection, change)
+
+    return note
+
+
+def _by(who_and_why: str) -> Who:
+    return by_command(who_and_why.partition(":")[0])
 
 
 def _may_have_been_told(workflow_id: str) -> str:
@@ -150,7 +175,7 @@ def require_one_way(
 
 def who_and_why(name: str | None, note: str) -> str:
     """Return who decides and why, as it is recorded; raise BadParameter when either is missing."""
-    who = (_logged_in() if name is None else name).strip()
+    who = (logged_in() if name is None else name).strip()
     if not who or not note.strip():
         raise typer.BadParameter("say who you are (--as), and why (--note)")
     require_plain(who)
@@ -184,7 +209,10 @@ async def _totals(settings: Settings, which: ParkedFilter) -> tuple[ParkedTotal,
 
 async def _begin(settings: Settings, bulk: BulkDecision) -> BulkProgress:
     """Start a decision about many and watch it to its end."""
-    async with show.connected(settings) as (temporal, _):
+    async with show.connected(settings) as (temporal, engine):
+        async with engine.begin() as connection:
+            by = _by(bulk.who_and_why)
+            await changes.record(connection, decided_about_many(by, bulk))
         return await _watch(temporal, bulk.bulk_id, await parked.begin(temporal, bulk))
 
 
@@ -222,11 +250,3 @@ def _bar() -> Progress:
 def _print(answer: BulkAnswer, options: BulkOptions) -> None:
     if options.as_json:
         print_json(answer)
-
-
-def _logged_in() -> str:
-    """Return whose shell it is; nobody's in a container whose user has no name."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return ""

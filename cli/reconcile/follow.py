@@ -5,11 +5,13 @@ import asyncio
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from billing.reconciliation.admin_log import asked_for
 from billing.reconciliation.reconciliation import Reconciliation, Report, RunStatus, Tally
-from cli.output import ERRORS
+from cli.output import ERRORS, by_command
 from processes.reconciliations import reconcile
 from processes.request import require_patience
 from settings import Settings
+from store.alerts import changes
 from store.database.errors import DATABASE_GONE
 from store.organizations import organizations
 from store.reconciliation import runs
@@ -29,6 +31,8 @@ async def follow(settings: Settings, wanted: Reconciliation) -> Report:
             async with engine.connect() as connection:
                 await organizations.read(connection, wanted.org_id)
         run = await reconcile(await connect_temporal(settings, lazy=True), wanted)
+        async with engine.begin() as connection:
+            await changes.record(connection, asked_for(by_command(), wanted, run))
         return await _watch(engine, run.run_id)
     finally:
         await engine.dispose()

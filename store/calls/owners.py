@@ -121,21 +121,23 @@ def came_to_be_of(org_id: str) -> ColumnElement[bool]:
     return was_given_to(org_id, began_at, NAMES_OF_CALLS, *names)
 
 
-async def register(connection: AsyncConnection, call_id: str, org_id: str) -> None:
-    """Give a call to an organisation whatever it came over; the same again changes nothing.
+async def register(connection: AsyncConnection, call_id: str, org_id: str) -> bool:
+    """Give a call to an organisation whatever it came over; False if it was given before.
 
     It holds from the beginning, for the call may have begun before. Raise Conflict if it is
     another's: given to them, or found to be theirs.
     """
     await additions.add(connection, Addition.REGISTRATION)
-    new = insert(registrations).values(
+    given = insert(registrations).values(
         agent_id=call_id, kind=AgentKind.CALL, org_id=org_id, since=literal_column("'-infinity'")
     )
-    # `inline`: or SQLAlchemy would read the key back, and Python has no such time.
-    await connection.execute(new.on_conflict_do_nothing().inline())
+    # Or SQLAlchemy would read the whole key back, and Python has no such time.
+    new = given.on_conflict_do_nothing().returning(registrations.c.agent_id)
+    is_new = (await connection.execute(new)).first() is not None
     found = await of_calls(connection, [EndedCall(call_id)])
     if found.get(call_id) != org_id:
         raise Conflict(f"{call_id} is another organisation's already")
+    return is_new
 
 
 async def _booked(connection: AsyncConnection, calls: Iterable[EndedCall]) -> dict[str, Booked]:

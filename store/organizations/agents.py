@@ -58,22 +58,37 @@ async def register(
     return agent
 
 
+async def find_to_register(connection: AsyncConnection, agent_id: str) -> Agent | None:
+    """Find what is registered under an id; nobody registers anything until the transaction ends."""
+    await additions.add(connection, Addition.REGISTRATION)
+    found = await connection.execute(select(agents).where(agents.c.agent_id == agent_id))
+    row = found.one_or_none()
+    return None if row is None else _agent(row)
+
+
 async def remove(
     connection: AsyncConnection,
     agent_id: str,
     org_id: str,
     kinds: Collection[AgentKind] = ANSWERERS,
-) -> None:
-    """Remove an organisation's agent; raise NotFound. What was before now stays theirs."""
+) -> Agent:
+    """Remove an organisation's agent, and return it; raise NotFound.
+
+    What was before now stays theirs.
+    """
     gone = await connection.execute(
-        delete(agents).where(
+        delete(agents)
+        .where(
             agents.c.agent_id == agent_id,
             agents.c.org_id == org_id,
             agents.c.kind == func.any(list(kinds)),
         )
+        .returning(*agents.c)
     )
-    if not gone.rowcount:
+    row = gone.one_or_none()
+    if row is None:
         raise NotFound(f"{org_id} has no agent {agent_id}")
+    return _agent(row)
 
 
 async def page(

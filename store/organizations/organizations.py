@@ -14,10 +14,11 @@ from store.schema import organizations, wallets
 
 async def create(
     connection: AsyncConnection, org_id: str, name: str, currency: Currency, debt_limit_minor: int
-) -> Organization:
-    """Create an organisation and its empty wallet; the same again gives what exists.
+) -> tuple[Organization, bool]:
+    """Create an organisation and its empty wallet, and say whether it is new.
 
-    Raise Conflict if the id is taken with another name, currency or debt limit.
+    The same again gives what exists. Raise Conflict if the id is taken with another name, currency
+    or debt limit.
     """
     # Of two that create the same at once, the second waits here for the first, and finds it.
     made = await connection.execute(
@@ -41,7 +42,7 @@ async def create(
         wallet.debt_limit_minor,
     ):
         raise Conflict(f"organization {org_id} exists with other settings")
-    return organization
+    return organization, is_new
 
 
 async def read(connection: AsyncConnection, org_id: str) -> Organization:

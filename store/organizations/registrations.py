@@ -22,11 +22,13 @@ from sqlalchemy import (
     union_all,
 )
 from sqlalchemy.dialects.postgresql import distinct_on
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.organizations import AgentKind
 from store.schema import registrations
 
 _Column = ColumnElement[Any]
+_EVER = "'infinity'::timestamptz"
 
 
 def owner_at(
@@ -42,6 +44,18 @@ def owner_at(
         .limit(1)
         .scalar_subquery()
     )
+
+
+async def last_owner(connection: AsyncConnection, agent_id: str) -> str | None:
+    """Return whose it was before it was removed; None of what was nobody's before."""
+    query = (
+        select(registrations.c.org_id)
+        .where(registrations.c.agent_id == agent_id, registrations.c.until < literal_column(_EVER))
+        .order_by(registrations.c.since.desc())
+        .limit(1)
+    )
+    owner: str | None = await connection.scalar(query)
+    return owner
 
 
 def owners_of(

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.platform_rules import PlatformRules
 from billing.recharges.history import Caps, CardCaps, RechargeSettings, Suspension, recharge_below
+from store.ledger import wallets
 from store.schema import card_caps
 from store.schema import recharge_settings as table
 from store.schema import wallets as wallets_table
@@ -34,9 +35,21 @@ async def configure(connection: AsyncConnection, org_id: str, wanted: RechargeSe
     )
 
 
-async def set_caps(connection: AsyncConnection, org_id: str, caps: CardCaps) -> None:
-    """Keep what an operator has said about the caps of an organisation; the last word counts."""
+async def read(connection: AsyncConnection, org_id: str) -> RechargeSettings:
+    """Read an organisation's settings; those by default where nobody has set any."""
+    row = (await connection.execute(select(table).where(table.c.org_id == org_id))).one_or_none()
+    return of(row) if row else RechargeSettings()
+
+
+async def set_caps(connection: AsyncConnection, org_id: str, caps: CardCaps) -> CardCaps | None:
+    """Keep what an operator has said about the caps of an organisation; the last word counts.
+
+    Return the word before. The wallet is locked.
+    """
+    await wallets.lock(connection, [org_id])
+    before = await said_caps(connection, org_id)
     await connection.execute(insert(card_caps).values(org_id=org_id, **asdict(caps)))
+    return before
 
 
 async def said_caps(connection: AsyncConnection, org_id: str) -> CardCaps | None:

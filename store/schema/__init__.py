@@ -1,6 +1,7 @@
 """The tables, by subject. `migrations/` creates them; a test holds the two to each other."""
 
 from store.schema.adjustments import adjustments
+from store.schema.admin_log import admin_log
 from store.schema.alerts import alarms, alerts
 from store.schema.calls import calls, calls_in_progress, free_call_rules, freezes
 from store.schema.columns import metadata
@@ -26,6 +27,7 @@ from store.schema.tariffs import sms_tariffs, tariffs
 
 __all__ = [
     "adjustments",
+    "admin_log",
     "agents",
     "alarms",
     "alerts",

@@ -34,6 +34,7 @@ GRANTS: Mapping[str, Grant] = {
     "adjustments": Grant(
         updates=("state", "decision", "settled_at", "balance_before_minor", "over_by_minor")
     ),
+    "admin_log": APPEND_ONLY,
     "agents": Grant(updates=("answered_by", "answered_by_kind"), delete=True),
     "alarms": WHOLE_ROW,
     REVISIONS: READ_ONLY,

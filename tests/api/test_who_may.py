@@ -101,6 +101,7 @@ EXPECTED = {
     "POST /v1/bulk-decisions": OPERATORS,
     "GET /v1/bulk-decisions/{bulk_id}": OPERATORS,
     "GET /v1/decisions": OPERATORS,
+    "GET /v1/admin-log": OPERATORS,
     "POST /v1/api-keys": OPERATORS,
     "GET /v1/api-keys": OPERATORS,
     "DELETE /v1/api-keys/{key_id}": OPERATORS,

@@ -49,9 +49,9 @@ def test_every_make_command_in_the_documents_is_in_the_makefile() -> None:
 def test_every_callwallet_command_in_the_documents_exists() -> None:
     known = {command.split()[0] for command in commands()} | commands()
     for document in (*DOCUMENTS, "CHANGELOG.md", "docker-compose.yml", "Makefile"):
-        for named in re.findall(r"`callwallet ([a-z]+)", read(document)):
+        for named in re.findall(r"`callwallet ([a-z-]+)", read(document)):
             assert named in known, f"{document}: callwallet {named}"
-        for named in re.findall(r"(?:exec api|BIN\)/)\s*callwallet ([a-z]+)", read(document)):
+        for named in re.findall(r"(?:exec api|BIN\)/)\s*callwallet ([a-z-]+)", read(document)):
             assert named in known, f"{document}: callwallet {named}"
 
 

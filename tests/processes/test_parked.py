@@ -8,7 +8,7 @@ from temporalio.worker import Worker
 
 from activities.temporal.search_attributes import BILLING_STATE, BillingState
 from billing.parking.parked import Parked
-from billing.parking.parked_work import Verdict
+from billing.parking.parked_work import ParkedWork, Verdict
 from processes import parked
 from tests.support.factories import unique
 from workflows.shared.decision_answer import DecisionAnswer
@@ -32,6 +32,10 @@ class AnswersInASentence:
     async def reprocess(self, who_and_why: str) -> str:
         self._is_over = bool(who_and_why)
         return self._sentence
+
+
+async def nothing(work: ParkedWork) -> None:
+    """Write nothing into the book."""
 
 
 @pytest.mark.parametrize(
@@ -58,7 +62,7 @@ async def test_the_sentence_of_a_worker_of_the_version_before_is_read(
             task_queue=queue,
             search_attributes=is_parked,
         )
-        answer = await parked.decide(worker, queue, Verdict.REPROCESS, "Ann: is it back?")
+        answer = await parked.decide(worker, queue, Verdict.REPROCESS, "Ann: is it back?", nothing)
         await handle.result()
     assert answer == read
     assert str(answer) == sentence

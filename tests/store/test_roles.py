@@ -124,7 +124,7 @@ def test_what_the_ledger_and_people_have_said_is_only_ever_added_to() -> None:
     named = {name for name, grant in GRANTS.items() if grant == APPEND_ONLY}
     assert named >= {
         "ledger_entries", "decisions", "audits", "tariffs", "sms_tariffs", "card_caps",
-        "former_customers",
+        "former_customers", "admin_log",
     }  # fmt: skip
 
 
@@ -350,7 +350,7 @@ async def test_what_belongs_to_the_service_since_version_0_1_is_taken_over_if_th
         ("GRANT SET ON PARAMETER session_replication_role TO {service}", "may set session_repl"),
         ("ALTER ROLE {service} CREATEROLE", "may make roles"),
         ("ALTER ROLE {service} SUPERUSER", "is a superuser"),
-        ("GRANT pg_write_all_data TO {service}", "append-only: alembic_version, audits"),
+        ("GRANT pg_write_all_data TO {service}", "append-only: admin_log, alembic_version, audits"),
     ],
 )
 async def test_a_right_that_the_service_does_not_need_is_named(

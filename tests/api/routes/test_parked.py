@@ -64,6 +64,7 @@ async def test_parked_work_is_listed_with_everything_that_an_operator_needs(
         "choices": ["reprocess", "discard"],
         "url": None,
         "decided": None,
+        "changed": None,
     }
 
 
