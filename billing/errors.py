@@ -116,6 +116,13 @@ class SameOperator(BillingError):
     title = "Another operator must approve"
 
 
+class InvalidExpiry(BillingError):
+    """No key can be good until then."""
+
+    code = "invalid_expiry"
+    title = "A key cannot be good until then"
+
+
 class AlreadyDecided(Conflict):
     """The adjustment no longer waits: it was decided another way."""
 

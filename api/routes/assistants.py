@@ -5,7 +5,7 @@ from typing import Annotated, Self
 from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from api.dependencies import Id, KeyFirst, Limit, Member, Temporal, Transaction, operator
+from api.dependencies import OPERATES, Id, KeyFirst, Limit, Member, Temporal, Transaction
 from api.http.fields import NAME
 from api.http.pages import After, Page, page
 from api.http.problems import documented
@@ -74,7 +74,7 @@ class NewAgent(BaseModel):
         return [Answerer(one, kind) for kind, one in ids.items() if one is not None]
 
 
-@router.post("", status_code=201, dependencies=[Depends(operator)], responses=documented(400, 409))
+@router.post("", status_code=201, dependencies=[Depends(OPERATES)], responses=documented(400, 409))
 async def register(
     org_id: Id, new: NewAgent, transaction: Transaction, temporal: Temporal
 ) -> Agent:
@@ -103,7 +103,7 @@ async def list_all(
     return page(found, limit, lambda agent: agent.agent_id)
 
 
-@router.delete("/{agent_id}", status_code=204, dependencies=[Depends(operator)])
+@router.delete("/{agent_id}", status_code=204, dependencies=[Depends(OPERATES)])
 async def remove(org_id: Id, agent_id: Id, transaction: Transaction) -> Response:
     """Remove what answers calls. Calls that began before stay this organisation's to pay."""
     await agents.remove(transaction, agent_id, org_id)

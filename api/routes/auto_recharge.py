@@ -9,7 +9,16 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_
 from sqlalchemy.ext.asyncio import AsyncConnection
 from temporalio.client import Client
 
-from api.dependencies import Id, KeyFirst, Member, Operator, StartsWork, Temporal, Transaction
+from api.dependencies import (
+    FullMember,
+    Id,
+    KeyFirst,
+    Member,
+    Operator,
+    StartsWork,
+    Temporal,
+    Transaction,
+)
 from api.http.fields import Text
 from api.http.problems import described, documented
 from api.routes.parked import said_by
@@ -137,7 +146,7 @@ async def read(request: Request, org_id: Member, transaction: Transaction) -> Re
     responses={**documented(400), 409: described("There is no saved card (`no_saved_card`)")},
 )
 async def configure(
-    request: Request, org_id: Member, wanted: WantedRecharge, temporal: Temporal
+    request: Request, org_id: FullMember, wanted: WantedRecharge, temporal: Temporal
 ) -> RechargeStanding:
     """Switch it on or off, or change it; a wallet that is short by now is recharged at once.
 

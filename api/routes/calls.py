@@ -9,16 +9,16 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.dependencies import (
+    OPERATES,
     Engine,
     Id,
-    Key,
     KeyFirst,
     Limit,
     Member,
     Operator,
+    Reader,
     Temporal,
     Transaction,
-    operator,
 )
 from api.http.fields import NAME, Number, Text
 from api.http.pages import Page, Position, page
@@ -28,12 +28,14 @@ from billing.calls.call import CallState, call_workflow_id
 from billing.calls.call_record import CallRecord, stated_length
 from billing.calls.length import LONGEST_SECONDS
 from billing.errors import NotFound
-from billing.organizations import ApiKey, RegisteredCall, Scope
+from billing.organizations import ApiKey, RegisteredCall
 from processes import collections, parked
 from store.calls import call_records, owners
 from store.organizations import organizations
 
-router = APIRouter(route_class=KeyFirst, tags=["calls"], responses=documented(401, 404, 422, 503))
+router = APIRouter(
+    route_class=KeyFirst, tags=["calls"], responses=documented(401, 403, 404, 422, 503)
+)
 
 
 class NewLength(BaseModel):
@@ -55,11 +57,11 @@ class NewLength(BaseModel):
     note: Text
 
 
-@router.get("/v1/organizations/{org_id}/calls", responses=documented(403))
+@router.get("/v1/organizations/{org_id}/calls")
 async def list_all(
     *,
     org_id: Member,
-    key: Key,
+    key: Reader,
     transaction: Transaction,
     cursor: Position = None,
     limit: Limit = 50,
@@ -88,8 +90,8 @@ class NewCall(BaseModel):
 @router.post(
     "/v1/organizations/{org_id}/calls",
     status_code=201,
-    dependencies=[Depends(operator)],
-    responses=documented(400, 403, 409),
+    dependencies=[Depends(OPERATES)],
+    responses=documented(400, 409),
 )
 async def register(
     org_id: Id, new: NewCall, transaction: Transaction, temporal: Temporal
@@ -107,7 +109,7 @@ async def register(
 
 
 @router.get("/v1/calls/{call_id}")
-async def read(call_id: Id, key: Key, transaction: Transaction) -> CallRecord:
+async def read(call_id: Id, key: Reader, transaction: Transaction) -> CallRecord:
     """Read one call. A call of another organisation is as unknown as one that never was."""
     call = await call_records.read(transaction, call_id)
     if not key.reaches(call.org_id):
@@ -116,10 +118,10 @@ async def read(call_id: Id, key: Key, transaction: Transaction) -> CallRecord:
 
 
 def _shown(call: CallRecord, key: ApiKey) -> CallRecord:
-    return call if key.scope is Scope.OPERATOR else call.for_organization()
+    return call if key.is_operators else call.for_organization()
 
 
-@router.post("/v1/calls/{call_id}/length", responses=documented(400, 403, 409))
+@router.post("/v1/calls/{call_id}/length", responses=documented(400, 409))
 async def charge_length(
     call_id: Id, new: NewLength, key: Operator, engine: Engine, temporal: Temporal
 ) -> Decided:

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
-from api.dependencies import Id, KeyFirst, Limit, Member, Temporal, Transaction, operator
+from api.dependencies import OPERATES, SEES_ALL, Id, KeyFirst, Limit, Member, Temporal, Transaction
 from api.http.fields import Name
 from api.http.pages import After, Page, page
 from api.http.problems import documented
@@ -60,7 +60,7 @@ class DebtLimit(BaseModel):
     debt_limit_minor: _DebtLimit
 
 
-@router.post("", status_code=201, dependencies=[Depends(operator)], responses=documented(400, 409))
+@router.post("", status_code=201, dependencies=[Depends(OPERATES)], responses=documented(400, 409))
 async def create(new: NewOrganization, transaction: Transaction) -> Organization:
     """Create an organisation and its wallet; the same again gives what exists."""
     return await organizations.create(
@@ -68,7 +68,7 @@ async def create(new: NewOrganization, transaction: Transaction) -> Organization
     )
 
 
-@router.get("", dependencies=[Depends(operator)])
+@router.get("", dependencies=[Depends(SEES_ALL)])
 async def list_all(
     transaction: Transaction, cursor: After = None, limit: Limit = 50
 ) -> Page[Organization]:
@@ -90,7 +90,7 @@ async def read_wallet(org_id: Member, transaction: Transaction) -> Wallet:
 
 
 @router.put(
-    "/{org_id}/debt-limit", dependencies=[Depends(operator)], responses=documented(400, 404)
+    "/{org_id}/debt-limit", dependencies=[Depends(OPERATES)], responses=documented(400, 404)
 )
 async def set_debt_limit(
     org_id: Id, limit: DebtLimit, transaction: Transaction, temporal: Temporal

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import BaseModel, ConfigDict
 
 from activities.parking.visibility import cursor_of
-from api.dependencies import Engine, KeyFirst, Limit, Operator, Temporal
+from api.dependencies import SEES_ALL, Decider, Engine, KeyFirst, Limit, Temporal
 from api.http.fields import NAME, PROCESS, REASON, WORKFLOW_ID, Moment, Text
 from api.http.pages import Page
 from api.http.problems import documented
@@ -109,10 +109,9 @@ _Cursor = Annotated[
 _WorkflowId = Annotated[str, Path(pattern=WORKFLOW_ID, examples=["call/abc"])]
 
 
-@router.get("")
+@router.get("", dependencies=[Depends(SEES_ALL)])
 async def list_all(
     which: _Wanted,
-    _: Operator,
     request: Request,
     cursor: _Cursor = None,
     limit: Limit = 50,
@@ -133,7 +132,7 @@ async def list_all(
 
 @router.post("/{workflow_id:path}/reprocess", responses=documented(400, 404, 409))
 async def reprocess(
-    workflow_id: _WorkflowId, new: NewVerdict, key: Operator, temporal: Temporal
+    workflow_id: _WorkflowId, new: NewVerdict, key: Decider, temporal: Temporal
 ) -> Decided:
     """Have it try again now; answers with what came of it."""
     said = said_by(key, new.note)
@@ -143,7 +142,7 @@ async def reprocess(
 
 @router.post("/{workflow_id:path}/discard", responses=documented(400, 404, 409))
 async def discard(
-    workflow_id: _WorkflowId, new: NewVerdict, key: Operator, temporal: Temporal
+    workflow_id: _WorkflowId, new: NewVerdict, key: Decider, temporal: Temporal
 ) -> Decided:
     """Give it up for good. Read `standing`: what was settled in the meantime stays `settled`."""
     said = said_by(key, new.note)
@@ -151,10 +150,8 @@ async def discard(
     return decided(workflow_id, answer)
 
 
-@router.get("/{workflow_id:path}", responses=documented(404))
-async def read(
-    workflow_id: _WorkflowId, _: Operator, engine: Engine, request: Request
-) -> ParkedItem:
+@router.get("/{workflow_id:path}", dependencies=[Depends(SEES_ALL)], responses=documented(404))
+async def read(workflow_id: _WorkflowId, engine: Engine, request: Request) -> ParkedItem:
     """Read one as it is now, and what was decided about it; 404 if it is not parked."""
     services = Services.of(request)
     work = await parked_process.find(services.temporal, workflow_id)

@@ -6,7 +6,7 @@ from typing import Annotated, Self
 from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from api.dependencies import Id, KeyFirst, Limit, Member, Temporal, Transaction, operator
+from api.dependencies import OPERATES, Id, KeyFirst, Limit, Member, Temporal, Transaction
 from api.http.pages import Page, page
 from api.http.problems import documented
 from billing.organizations import SENDERS, Agent, AgentKind, sender_id
@@ -95,7 +95,7 @@ class NewSender(BaseModel):
         return sender_id(self.phone_number, self.account_sid), AgentKind.SMS_NUMBER
 
 
-@router.post("", status_code=201, dependencies=[Depends(operator)], responses=documented(400, 409))
+@router.post("", status_code=201, dependencies=[Depends(OPERATES)], responses=documented(400, 409))
 async def register(
     org_id: Id, new: NewSender, transaction: Transaction, temporal: Temporal
 ) -> Agent:
@@ -122,7 +122,7 @@ async def list_all(
     return page(found, limit, lambda agent: agent.agent_id)
 
 
-@router.delete("/{sender_id}", status_code=204, dependencies=[Depends(operator)])
+@router.delete("/{sender_id}", status_code=204, dependencies=[Depends(OPERATES)])
 async def remove(org_id: Id, agent_id: _SenderId, transaction: Transaction) -> Response:
     """Remove a sender. Messages that were sent before stay this organisation's to pay."""
     await agents.remove(transaction, agent_id, org_id, SENDERS)

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import ConfigDict, Field
 
-from api.dependencies import KeyFirst, Limit, Member, Temporal, Transaction, operator
+from api.dependencies import OPERATES, SEES_ALL, KeyFirst, Limit, Member, Temporal, Transaction
 from api.http.fields import NAME
 from api.http.pages import After, Page
 from api.http.problems import documented
@@ -65,7 +65,7 @@ class NewSmsTariff(NewRate):
 @router.post(
     "/v1/sms-tariffs",
     status_code=201,
-    dependencies=[Depends(operator)],
+    dependencies=[Depends(OPERATES)],
     responses=_IS_THERE | documented(400, 404, 409),
 )
 async def add(
@@ -82,7 +82,7 @@ async def add(
     return tariff
 
 
-@router.get("/v1/sms-tariffs", dependencies=[Depends(operator)])
+@router.get("/v1/sms-tariffs", dependencies=[Depends(SEES_ALL)])
 async def list_all(
     transaction: Transaction,
     *,

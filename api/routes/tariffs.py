@@ -6,7 +6,7 @@ from typing import Annotated, Any, Self
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
 
-from api.dependencies import KeyFirst, Limit, Member, Temporal, Transaction, operator
+from api.dependencies import OPERATES, SEES_ALL, KeyFirst, Limit, Member, Temporal, Transaction
 from api.http.fields import NAME, Moment, Number
 from api.http.pages import After, Page, page
 from api.http.problems import documented
@@ -127,7 +127,7 @@ async def _require_wallet_in(
 @router.post(
     "/v1/tariffs",
     status_code=201,
-    dependencies=[Depends(operator)],
+    dependencies=[Depends(OPERATES)],
     responses=_IS_THERE | documented(400, 404, 409),
 )
 async def add(
@@ -143,7 +143,7 @@ async def add(
     return tariff
 
 
-@router.get("/v1/tariffs", dependencies=[Depends(operator)])
+@router.get("/v1/tariffs", dependencies=[Depends(SEES_ALL)])
 async def list_all(
     transaction: Transaction,
     org_id: OfOrganization = None,

@@ -1,5 +1,6 @@
 """Reconciliation: its runs, what they find, and what that comes to."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -12,7 +13,11 @@ from billing.errors import InvalidWindow
 from billing.inbox.webhook_event import Source
 from billing.ledger.money import Currency, Money
 from billing.reconciliation.reliability import is_low, reliability
+from billing.text import GIVEN_UP_BY_SUPPORT
 
+# What is written down of a run that a person has given up, before who and why; and of a payment.
+RUN_GIVEN_UP = "Given up: "
+_GIVEN_UP = re.compile(r"^discarded \(.*\), so", re.DOTALL)
 # What ended or was paid this recently may still be on its way, and is left alone.
 GRACE = timedelta(minutes=10)
 # A run begins this long before the end of the last success. Providers list things by when they were
@@ -100,6 +105,11 @@ class Run:
     problem: str = ""
     position: int = 0
 
+    def for_organization(self) -> "Run":
+        """Return what an organisation is shown of it: not who has given it up, and why."""
+        is_given_up = self.problem.startswith(RUN_GIVEN_UP)
+        return replace(self, problem=GIVEN_UP_BY_SUPPORT) if is_given_up else self
+
     @property
     def progress(self) -> Decimal:
         """How much of the window is compared, from 0 to 1. The lists go from new to old."""
@@ -156,8 +166,9 @@ class Finding:
     position: int = 0
 
     def for_organization(self) -> "Finding":
-        """Return what an organisation is shown of it."""
-        return replace(self, call=self.call and for_organization(self.call))
+        """Return what an organisation is shown of it: not who has given a payment up, and why."""
+        detail = _GIVEN_UP.sub(f"{GIVEN_UP_BY_SUPPORT}, so", self.detail)
+        return replace(self, call=self.call and for_organization(self.call), detail=detail)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +215,10 @@ class Report:
     total: Tally
     organizations: tuple[Tally, ...]
     impact: Impact
+
+    def for_organization(self) -> "Report":
+        """Return what an organisation is shown of it."""
+        return replace(self, run=self.run.for_organization())
 
 
 def window_of(wanted: Reconciliation, now: datetime, last_until: datetime | None) -> Window:
