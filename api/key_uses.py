@@ -18,6 +18,8 @@ from store.organizations import api_keys
 # What could not be written down is tried again after this time.
 AGAIN_SECONDS = 60.0
 _MOST_REMEMBERED = 10_000
+# A server that hangs lets nobody go, also not who is cancelled.
+_FAREWELL_SECONDS = 1.0
 log = structlog.get_logger()
 
 
@@ -40,7 +42,7 @@ class KeyUses:
     async def __aexit__(self, *_: object) -> None:
         if self._writing is not None:
             self._writing.cancel()
-            await asyncio.wait({self._writing})
+            await asyncio.wait({self._writing}, timeout=_FAREWELL_SECONDS)
 
     def note(self, key: ApiKey) -> None:
         """Have it written down that a key is used, if that is due; never wait for it."""
