@@ -20,8 +20,8 @@ from activities.reconciliation.runs import (
 )
 from activities.temporal.search_attributes import ORG_ID, RUNNING, BillingState
 from billing.errors import InvalidWindow
+from billing.reconciliation.given_up import RUN_GIVEN_UP
 from billing.reconciliation.reconciliation import (
-    RUN_GIVEN_UP,
     Finding,
     Progress,
     Reconciliation,

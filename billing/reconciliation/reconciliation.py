@@ -1,6 +1,5 @@
 """Reconciliation: its runs, what they find, and what that comes to."""
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -12,12 +11,9 @@ from billing.calls.facts import for_organization
 from billing.errors import InvalidWindow
 from billing.inbox.webhook_event import Source
 from billing.ledger.money import Currency, Money
+from billing.reconciliation.given_up import without_who
 from billing.reconciliation.reliability import is_low, reliability
-from billing.text import GIVEN_UP_BY_SUPPORT
 
-# What is written down of a run that a person has given up, before who and why; and of a payment.
-RUN_GIVEN_UP = "Given up: "
-_GIVEN_UP = re.compile(r"^discarded \(.*\), so", re.DOTALL)
 # What ended or was paid this recently may still be on its way, and is left alone.
 GRACE = timedelta(minutes=10)
 # A run begins this long before the end of the last success. Providers list things by when they were
@@ -107,8 +103,7 @@ class Run:
 
     def for_organization(self) -> "Run":
         """Return what an organisation is shown of it: not who has given it up, and why."""
-        is_given_up = self.problem.startswith(RUN_GIVEN_UP)
-        return replace(self, problem=GIVEN_UP_BY_SUPPORT) if is_given_up else self
+        return replace(self, problem=without_who(self.problem))
 
     @property
     def progress(self) -> Decimal:
@@ -167,8 +162,8 @@ class Finding:
 
     def for_organization(self) -> "Finding":
         """Return what an organisation is shown of it: not who has given a payment up, and why."""
-        detail = _GIVEN_UP.sub(f"{GIVEN_UP_BY_SUPPORT}, so", self.detail)
-        return replace(self, call=self.call and for_organization(self.call), detail=detail)
+        call = self.call and for_organization(self.call)
+        return replace(self, call=call, detail=without_who(self.detail))
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,10 +210,6 @@ class Report:
     total: Tally
     organizations: tuple[Tally, ...]
     impact: Impact
-
-    def for_organization(self) -> "Report":
-        """Return what an organisation is shown of it."""
-        return replace(self, run=self.run.for_organization())
 
 
 def window_of(wanted: Reconciliation, now: datetime, last_until: datetime | None) -> Window:

@@ -18,8 +18,9 @@ from billing.calls.call_record import DiscardedCall
 from billing.calls.length import StatedLength
 from billing.organizations import Scope
 from billing.recharges.history import CardCaps
+from billing.reconciliation.given_up import RUN_GIVEN_UP
 from billing.reconciliation.payment_comparison import left_alone
-from billing.reconciliation.reconciliation import RUN_GIVEN_UP, RunStatus
+from billing.reconciliation.reconciliation import RunStatus
 from store.calls import gate
 from store.messages import discards
 from store.organizations import api_keys
