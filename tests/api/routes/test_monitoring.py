@@ -26,7 +26,7 @@ from store.ledger import audit
 from store.schema import webhook_events
 from tests.support.answers import eventually, parked, problem, settled
 from tests.support.api_server import Api, serving
-from tests.support.factories import an_assistant, an_organization, ended_call, unique
+from tests.support.factories import NOON, an_assistant, an_organization, ended_call, unique
 from tests.support.migrations import set_up
 from tests.support.signed_webhooks import Webhook, call_id_of, message, with_bearer
 from wiring import Settings, connect_temporal
@@ -198,7 +198,7 @@ async def test_only_operators_read_it(api: Api) -> None:
 async def test_what_was_let_in_is_let_in_until_it_expires_though_nobody_can_be_asked(
     engine: AsyncEngine, temporal: Client
 ) -> None:
-    monitor, moment = Monitor(engine, temporal), datetime.now(UTC)
+    monitor, moment = Monitor(engine, temporal), NOON
     monitor.remember("a key", moment)
     monitor.remember("another", None)
     before = moment - timedelta(seconds=1)
