@@ -5,16 +5,19 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.types import ASGIApp
 from temporalio.client import Client
 
+from api.dependencies import BEARER, guards
 from api.gate import Gate
 from api.http import problems
 from api.http.problems import Problem
 from api.http.rate_limits import RateLimit
 from api.http.security_headers import SecurityHeaders
 from api.intake.intake import Intake
+from api.key_uses import KeyUses
 from api.keys import Keys
 from api.monitoring.health import Observer
 from api.monitoring.metrics import Metrics
@@ -98,8 +101,19 @@ _ROUTERS = (
 
 class _App(FastAPI):
     def openapi(self) -> dict[str, Any]:
-        """Return the document, with the schema of problems, which FastAPI does not find itself."""
+        """Return the document, with what FastAPI does not find itself.
+
+        That is the schema of problems, and which keys each operation lets in: one of the roles.
+        """
         document = super().openapi()
+        for route in (one for router in _ROUTERS for one in router.routes):
+            if isinstance(route, APIRoute) and (let_in := list(guards(route.dependant))):
+                roles = [
+                    one for one in let_in[0].roles if all(one in each.roles for each in let_in)
+                ]
+                for method in route.methods or ():
+                    operation = document["paths"][route.path_format][method.lower()]
+                    operation["security"] = [{BEARER.scheme_name: [role]} for role in roles]
         document["components"]["schemas"]["Problem"] = Problem.model_json_schema(
             ref_template="#/components/schemas/Problem/$defs/{model}"
         )
@@ -138,6 +152,7 @@ def create_app(
             Gate(engine, intake, metrics, rules) as gate,
             Monitor(engine, temporal) as monitor,
             Observer(engine, temporal, limits.health_fresh_seconds, missing) as observer,
+            KeyUses(engine) as uses,
         ):
             app.state.services = Services(
                 engine=engine,
@@ -150,7 +165,7 @@ def create_app(
                 stripe_secrets=stripe_secrets,
                 vapi_secrets=vapi_secrets,
                 twilio=twilio,
-                keys=Keys(engine, limits.wrong_keys_per_minute, limits.requests_per_second),
+                keys=Keys(engine, uses, limits.wrong_keys_per_minute, limits.requests_per_second),
                 starts=RateLimit(limits.starts_per_minute),
                 vapi_message_seconds=limits.vapi_message_seconds,
                 observer=observer,

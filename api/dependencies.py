@@ -1,10 +1,11 @@
 """What routes depend on: a transaction, a client of Temporal, and a key with the right scope."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator
 from typing import Annotated, Any
 
 from fastapi import Depends, HTTPException, Path, Query, Request, Response
+from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -17,7 +18,7 @@ from api.http.problems import Forbidden
 from api.http.rate_limits import TooManyRequests
 from api.services import Services
 from billing.adjustments import Who
-from billing.organizations import ApiKey, Scope
+from billing.organizations import OPERATORS_SCOPES, ORGANIZATIONS_SCOPES, ApiKey, Scope, role_of
 
 # None of what callers write comes near it.
 LARGEST_REQUEST = 64 * 1024
@@ -55,8 +56,13 @@ class KeyFirst(APIRoute):
     """A route that looks at the key before it reads the body, of which it reads 64 KiB at most.
 
     FastAPI reads and parses the body before any dependency: that is work, and whoever has no key
-    may give us none.
+    may give us none. A route that does not say which keys it lets in cannot be made.
     """
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        if not any(guards(self.dependant)):
+            raise ValueError(f"{self.path} does not say which keys it lets in")
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return what answers a request once its key is known."""
@@ -126,11 +132,31 @@ async def api_key(
 Key = Annotated[ApiKey, Depends(api_key)]
 
 
-async def operator(key: Key) -> ApiKey:
-    """Return the key if it is an operator's. Raise Forbidden."""
-    if key.scope is not Scope.OPERATOR:
-        raise Forbidden("this needs an operator's key")
-    return key
+class Allowed:
+    """Which keys a route lets in: operators' of some scopes, and organisations' of some.
+
+    OpenAPI says it of each route that depends on one.
+    """
+
+    def __init__(self, *operators: Scope, organizations: tuple[Scope, ...] = ()) -> None:
+        self._operators, self._organizations = operators, organizations
+
+    def require(self, key: ApiKey) -> ApiKey:
+        """Return the key if it is let in. Raise Forbidden, which says what would be."""
+        if not self.lets_in(key):
+            raise Forbidden(f"this needs scope {' or '.join(self.roles)}; the key has {key.role}")
+        return key
+
+    def lets_in(self, key: ApiKey) -> bool:
+        """Whether a key has one of the scopes. Whose it is, is looked at where that is known."""
+        return key.scope in (self._operators if key.is_operators else self._organizations)
+
+    @property
+    def roles(self) -> list[str]:
+        """The scopes, with whose they are."""
+        return [role_of(one, is_operators=True) for one in self._operators] + [
+            role_of(one, is_operators=False) for one in self._organizations
+        ]
 
 
 def by(key: ApiKey) -> Who:
@@ -138,7 +164,50 @@ def by(key: ApiKey) -> Who:
     return Who(key.key_id, key.label)
 
 
-async def member(key: Key, org_id: Id) -> str:
+class Guard(Allowed):
+    """What a route depends on to let these keys in, and no others."""
+
+    async def __call__(self, key: Key) -> ApiKey:
+        """Return the key if it is let in. Raise Forbidden."""
+        return self.require(key)
+
+
+def guards(dependant: Dependant) -> Iterator[Allowed]:
+    """Find what says which keys a route lets in, among all that it depends on."""
+    for one in dependant.dependencies:
+        if isinstance(one.call, Allowed):
+            yield one.call
+        yield from guards(one)
+
+
+_SEES_ALL = (Scope.OPERATOR, Scope.SUPPORT, Scope.READ)
+# What every key may do is in these, and in nothing else.
+OPERATES = Guard(Scope.OPERATOR)
+DECIDES = Guard(Scope.OPERATOR, Scope.SUPPORT)
+SEES_ALL = Guard(*_SEES_ALL)
+SCRAPES = Guard(*OPERATORS_SCOPES)
+SEES_OWN = Guard(*_SEES_ALL, organizations=ORGANIZATIONS_SCOPES)
+CHANGES_OWN = Guard(Scope.OPERATOR, organizations=(Scope.FULL,))
+LISTS_KEYS = Guard(*_SEES_ALL, organizations=(Scope.FULL,))
+ROTATES_ITSELF = Guard(*OPERATORS_SCOPES, organizations=ORGANIZATIONS_SCOPES)
+
+Operator = Annotated[ApiKey, Depends(OPERATES)]
+Decider = Annotated[ApiKey, Depends(DECIDES)]
+Reader = Annotated[ApiKey, Depends(SEES_OWN)]
+Changer = Annotated[ApiKey, Depends(CHANGES_OWN)]
+
+
+async def member(key: Reader, org_id: Id) -> str:
+    """Return an organisation's id if the key may see what is its own. Raise Forbidden."""
+    return of_own(key, org_id)
+
+
+async def full_member(key: Changer, org_id: Id) -> str:
+    """Return an organisation's id if the key may change what is its own. Raise Forbidden."""
+    return of_own(key, org_id)
+
+
+def of_own(key: ApiKey, org_id: str) -> str:
     """Return the organisation's id if the key is its own, or an operator's. Raise Forbidden."""
     if not key.reaches(org_id):
         raise Forbidden("this key is of another organization")
@@ -147,12 +216,12 @@ async def member(key: Key, org_id: Id) -> str:
 
 async def start_work(request: Request, key: Key) -> None:
     """Count a request that starts work, by its key and route. Raise TooManyRequests."""
-    name = f"{key.key_id} {request.scope['route'].path}"
+    name = f"{key.caller} {request.scope['route'].path}"
     if wait := Services.of(request).starts.take(name, time.monotonic()):
         raise TooManyRequests("this key has started too much of this in a minute", wait)
 
 
 StartsWork = Depends(start_work)
-Operator = Annotated[ApiKey, Depends(operator)]
 Member = Annotated[str, Depends(member)]
+FullMember = Annotated[str, Depends(full_member)]
 Limit = Annotated[int, Query(ge=1, le=200, description="How many at most")]

@@ -26,7 +26,10 @@ LEASE = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class Once:
-    """One caller's request under their `key`, to the endpoint of `path`."""
+    """One caller's request under their `key`, to the endpoint of `path`.
+
+    A key that replaces another is the same caller.
+    """
 
     engine: AsyncEngine
     caller: str
@@ -48,10 +51,10 @@ class Once:
         if claim.request_sha256 != request_sha256:
             raise IdempotencyKeyReused("this key came with another request; make a new one up")
         if claim.is_mine:
-            return _response(await self._act(act))
+            return sent(await self._act(act))
         if claim.answer is None:
             raise IdempotencyKeyInUse("the same request is being acted on; ask again in a moment")
-        return _response(claim.answer)
+        return sent(claim.answer)
 
     async def _act(self, act: Callable[[], Awaitable[Answer]]) -> Answer:
         answer = None
@@ -81,7 +84,7 @@ async def once(
     ],
 ) -> Once:
     """Read the key of a request that must act once."""
-    return Once(engine, key.key_id, idempotency_key, request.url.path)
+    return Once(engine, key.caller, idempotency_key, request.url.path)
 
 
 async def once_if_asked(
@@ -96,7 +99,7 @@ async def once_if_asked(
     """Read the key of a request that acts once if its sender gives a key; None without one."""
     if idempotency_key is None:
         return None
-    return Once(engine, key.key_id, idempotency_key, request.url.path)
+    return Once(engine, key.caller, idempotency_key, request.url.path)
 
 
 ActsOnce = Annotated[Once, Depends(once)]
@@ -110,8 +113,9 @@ def answer(status: int, value: Any) -> Answer:
 
 def as_response(status: int, value: Any) -> Response:
     """Return the same as a response, where nothing is kept."""
-    return _response(answer(status, value))
+    return sent(answer(status, value))
 
 
-def _response(answer: Answer) -> Response:
+def sent(answer: Answer) -> Response:
+    """Return what is sent of an answer."""
     return Response(answer.body, status_code=answer.status, media_type="application/json")

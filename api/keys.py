@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.http.problems import Unauthorized, Unavailable
 from api.http.rate_limits import RateLimit, TooManyRequests
+from api.key_uses import KeyUses
 from billing.errors import BillingError
 from billing.organizations import KEY_PREFIX, ApiKey
 from store.organizations import api_keys
@@ -42,9 +43,13 @@ class Keys:
     """Whose key a request shows. What is remembered of keys is a hash."""
 
     def __init__(
-        self, engine: AsyncEngine, wrong_keys_per_minute: int, requests_per_second: int
+        self,
+        engine: AsyncEngine,
+        uses: KeyUses,
+        wrong_keys_per_minute: int,
+        requests_per_second: int,
     ) -> None:
-        self._engine = engine
+        self._engine, self._uses = engine, uses
         self._wrong_keys = RateLimit(wrong_keys_per_minute)
         self._requests = RateLimit(requests_per_second, seconds=1.0)
         self._unknown = asyncio.Semaphore(UNKNOWN_AT_ONCE)
@@ -70,7 +75,8 @@ class Keys:
             raise await self._refusal(address, "this is no API key: `Authorization: Bearer cw_…`")
         key = await self._look_up(address, key_id, secret)
         if key is None:
-            raise await self._refusal(address, "the API key is unknown or revoked")
+            raise await self._refusal(address, "the API key is unknown, revoked or expired")
+        self._uses.note(key)
         return key
 
     async def _look_up(self, address: str, key_id: str, secret: str) -> ApiKey | None:

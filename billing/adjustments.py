@@ -19,6 +19,7 @@ from billing.ledger.entry import (
 )
 from billing.ledger.money import Money
 from billing.organizations import ApiKey
+from billing.text import SUPPORT
 
 # What nobody has approved by then is not posted any more.
 APPROVAL_WAITS = timedelta(days=7)
@@ -130,10 +131,19 @@ class Adjustment(Proposal):
     settled_at: datetime | None = None
     posting: Posting | None = None
 
+    def for_organization(self) -> "Adjustment":
+        """Return what an organisation is shown of it: not who asked, nor who decided, nor why.
 
-def adjustment_id(key_id: str, idempotency_key: str) -> str:
-    """Name the adjustment that this key asks for under this Idempotency-Key: always the same."""
-    return f"adj_{hashlib.sha256(f'{key_id} {idempotency_key}'.encode()).hexdigest()[:32]}"
+        What operators call their keys, and what they write to each other, is theirs.
+        """
+        decision = self.decision and replace(self.decision, by=Who(None, SUPPORT), note="")
+        posting = self.posting and self.posting.for_organization()
+        return replace(self, requested_by=Who(None, SUPPORT), decision=decision, posting=posting)
+
+
+def adjustment_id(caller: str, idempotency_key: str) -> str:
+    """Name the adjustment that a caller asks for under this Idempotency-Key: always the same."""
+    return f"adj_{hashlib.sha256(f'{caller} {idempotency_key}'.encode()).hexdigest()[:32]}"
 
 
 def workflow_id(adjustment_id: str) -> str:
@@ -147,9 +157,13 @@ def proposal_of(adjustment: Adjustment) -> Proposal:
 
 
 def asks_the_same(proposal: Proposal, adjustment: Adjustment) -> bool:
-    """Whether this is what was asked for before; the rule about approval may have changed since."""
+    """Whether this is what was asked for before, with the same key or one that replaces it.
+
+    The rule about approval may have changed since.
+    """
     before = proposal_of(adjustment)
-    return replace(proposal, needs_approval=before.needs_approval) == before
+    asker = replace(before.requested_by, name=proposal.requested_by.name)
+    return replace(proposal, needs_approval=before.needs_approval, requested_by=asker) == before
 
 
 def require_second(proposal: Proposal, approver: Who) -> None:
@@ -159,23 +173,21 @@ def require_second(proposal: Proposal, approver: Who) -> None:
 
 
 def require_another_person(
-    asked: FourEyesRequest,
-    approver: ApiKey,
-    makers_of_asker: Collection[str],
-    makers_of_approver: Collection[str],
+    asked: FourEyesRequest, approver: ApiKey, keys_of_asker: Collection[str]
 ) -> None:
     """Let a key agree that is not in the hands of who asked; raise SameOperator.
 
-    Who makes a key sees its secret, so a key and what was made with it, or with that, are one
-    person's. A key that is younger than the request may have been made for it.
+    Who makes or rotates a key sees its secret, so keys that are linked by that are one person's. A
+    key that is younger than the request may have been made for it.
     """
     asker = asked.requested_by.key_id
     if asker == approver.key_id:
         raise SameOperator("the key that asked for this cannot approve it as well")
-    if asker in makers_of_approver:
-        raise SameOperator("this key was made with the one that asked for it")
-    if approver.key_id in makers_of_asker:
-        raise SameOperator("the key that asked for it was made with this one")
+    if approver.key_id in keys_of_asker:
+        raise SameOperator(
+            "this key and the one that asked are one person's: one of them, or of their makers, was"
+            " made or rotated with the other"
+        )
     if approver.created_at > asked.requested_at:
         raise SameOperator("this key is younger than the request: use one that was there before")
 

@@ -51,6 +51,7 @@ class AdminAction(StrEnum):
     FROZEN = "frozen"
     KEY_MADE = "key_made"
     KEY_REVOKED = "key_revoked"
+    KEY_ROTATED = "key_rotated"
     LENGTH_STATED = "length_stated"
     ORGANIZATION_MADE = "organization_made"
     PARKED_DISCARDED = "parked_discarded"
@@ -79,6 +80,7 @@ _SUBJECTS: Mapping[AdminAction, AdminSubject] = {
     AdminAction.FROZEN: AdminSubject.ORGANIZATION,
     AdminAction.KEY_MADE: AdminSubject.API_KEY,
     AdminAction.KEY_REVOKED: AdminSubject.API_KEY,
+    AdminAction.KEY_ROTATED: AdminSubject.API_KEY,
     AdminAction.LENGTH_STATED: AdminSubject.PROCESS,
     AdminAction.ORGANIZATION_MADE: AdminSubject.ORGANIZATION,
     AdminAction.PARKED_DISCARDED: AdminSubject.PROCESS,
@@ -171,8 +173,18 @@ class AdminLogFilter:
 
 def key_made(key: ApiKey, by: Who) -> AdminChange:
     """Tell the book of a new key; nothing of its secret."""
-    after = {"scope": key.scope, "label": key.label}
-    return AdminChange(by, AdminAction.KEY_MADE, key.key_id, key.org_id, after=after)
+    return AdminChange(by, AdminAction.KEY_MADE, key.key_id, key.org_id, after=_as_made(key))
+
+
+def key_rotated(key: ApiKey, by: Who) -> AdminChange:
+    """Tell the book of a key that has come in the place of another."""
+    after = {**_as_made(key), "replaces": key.replaces}
+    return AdminChange(by, AdminAction.KEY_ROTATED, key.key_id, key.org_id, after=after)
+
+
+def _as_made(key: ApiKey) -> Values:
+    expires_at = key.expires_at.isoformat() if key.expires_at else None
+    return {"scope": key.scope, "label": key.label, "expires_at": expires_at}
 
 
 def registered(by: Who, agent: Agent, before: Agent | None, last_owner: str | None) -> AdminChange:

@@ -124,6 +124,13 @@ class NeedsAnotherPerson(BillingError):
     title = "That takes two people"
 
 
+class InvalidExpiry(BillingError):
+    """No key can be good until then."""
+
+    code = "invalid_expiry"
+    title = "A key cannot be good until then"
+
+
 class AlreadyDecided(Conflict):
     """The adjustment no longer waits: it was decided another way."""
 

@@ -1,6 +1,6 @@
 """Explain an entry: what it is for, which webhooks led to it, and how its amount was computed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -89,6 +89,17 @@ class Explanation:
         assistant = self.call and self.call.call.assistant_id
         subject = self.subject and self.subject.subject_id
         return tuple(one for one in (tariff, sms_tariff, assistant, subject) if one)
+
+    def for_organization(self) -> "Explanation":
+        """Return what an organisation is shown of it."""
+        return replace(
+            self,
+            entry=self.entry.for_organization(),
+            related=tuple(one.for_organization() for one in self.related),
+            call=self.call and self.call.for_organization(),
+            message=self.message and self.message.for_organization(),
+            adjustment=self.adjustment and self.adjustment.for_organization(),
+        )
 
 
 def subject_of(entry: Entry) -> Subject | None:

@@ -5,6 +5,10 @@ does not.
 import re
 import unicodedata
 
+# How an organisation is told of an operator: names and notes of operators are among them.
+SUPPORT = "support"
+GIVEN_UP_BY_SUPPORT = f"given up by {SUPPORT}"
+
 # What means something in Markdown within a line, and what makes an address a link. An underscore
 # within a word means nothing.
 _MARKUP = re.compile(

@@ -49,15 +49,15 @@ async def create(
 async def adjusted_alone(connection: AsyncConnection, proposal: Proposal, at: datetime) -> int:
     """Sum up what one person will have adjusted without another on the day of `at`, with this one.
 
-    In minor units of its currency. Keys of which one was made with the other are one person's, and
-    from here to the end of the transaction they open nothing else.
+    In minor units of its currency. From here to the end of the transaction the keys of that person
+    open nothing else; the lock is by the oldest of them, which stays so whatever is made meanwhile.
     """
     key_id = proposal.requested_by.key_id
-    keys = await api_keys.kin(connection, key_id) if key_id else set()
-    await connection.execute(_ONE_AT_A_TIME, {"name": f"adjustments of {min(keys, default='')}"})
+    keys = await api_keys.of_one_person(connection, key_id) if key_id else [""]
+    await connection.execute(_ONE_AT_A_TIME, {"name": f"adjustments of {keys[0]}"})
     day = at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     before = select(func.coalesce(func.sum(table.c.amount_minor), 0)).where(
-        table.c.requested_by["key_id"].astext == func.any(list(keys)),
+        table.c.requested_by["key_id"].astext == func.any(keys),
         table.c.requested_at >= day,
         table.c.currency == proposal.amount.currency,
         table.c.needs_approval.is_(False),

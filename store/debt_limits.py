@@ -71,7 +71,7 @@ async def _raised_alone(connection: AsyncConnection, key_id: str) -> tuple[set[s
 
     Nobody raises another until the transaction ends.
     """
-    keys = await api_keys.kin(connection, key_id)
+    keys = set(await api_keys.of_one_person(connection, key_id))
     await connection.execute(_ONE_AT_A_TIME)
     return keys, await admin_log.raised_today(connection, keys, DEBT_LIMIT_MINOR)
 

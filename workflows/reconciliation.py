@@ -20,6 +20,7 @@ from activities.reconciliation.runs import (
 )
 from activities.temporal.search_attributes import ORG_ID, RUNNING, BillingState
 from billing.errors import InvalidWindow
+from billing.reconciliation.given_up import RUN_GIVEN_UP
 from billing.reconciliation.reconciliation import (
     Finding,
     Progress,
@@ -73,7 +74,7 @@ class Reconciling(Parking, ABC):
             return None
         report = await self.until_settled(lambda: self._attempt(wanted))
         if report is None:
-            await self._set_back(f"Given up: {self.discarded_by}", final=True)
+            await self._set_back(f"{RUN_GIVEN_UP}{self.discarded_by}", final=True)
         await deliver_alerts()
         state = BillingState.SETTLED if report else BillingState.DISCARDED
         await self.close(state, wanted.org_id)

@@ -10,6 +10,7 @@ from temporalio import activity
 from activities.parking.visibility import Problems, Visibility
 from billing.alerts.alert import AlarmKind
 from billing.alerts.balances import balance_alerts
+from billing.alerts.keys import WEEK, expiring
 from billing.alerts.observation import Observation
 from billing.alerts.outage import Outage, over
 from billing.alerts.watch import decide
@@ -19,6 +20,7 @@ from billing.platform_rules import PlatformRules
 from store.alerts import alerts, balances
 from store.inbox import inbox
 from store.monitoring import rates
+from store.organizations import api_keys
 
 _KINDS = (
     AlarmKind.RATE,
@@ -63,6 +65,7 @@ class WatchActivities:
                 alerted += await alerts.cross(
                     connection, one.alarm, raised=one.raised, alert=one.alert, depth=one.depth
                 )
+            alerted += await _tell_of_expiring_keys(connection)
             return alerted + await _alert_balances(connection, now)
 
     @activity.defn
@@ -106,6 +109,12 @@ async def _see(connection: AsyncConnection, shown: _Shown, now: datetime) -> Obs
         failing=shown.problems.count,
         failing_ids=shown.problems.workflow_ids,
     )
+
+
+async def _tell_of_expiring_keys(connection: AsyncConnection) -> int:
+    """Store the alerts about keys of operators that are in use and end soon; return how many."""
+    ending = await api_keys.expiring(connection, WEEK, WEEK)
+    return sum([await alerts.tell(connection, expiring(key)) for key in ending])
 
 
 async def _alert_balances(connection: AsyncConnection, now: datetime) -> int:

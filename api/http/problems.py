@@ -128,8 +128,8 @@ class Problem(BaseModel):
 
 _MEANINGS = {
     400: "The body could not be understood",
-    401: "The API key is missing, unknown or revoked",
-    403: "The key is good, but not for this",
+    401: "The API key is missing, unknown, revoked or expired",
+    403: "The key is good, but not for this; `detail` says which scope is",
     404: "Nothing is known under this id",
     409: "Something else has this id; it was not changed",
     413: "The body is larger than 64 KiB, or has more than 500 values",

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections import OrderedDict
+from datetime import datetime
 from typing import Self
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -51,7 +52,7 @@ class Monitor:
             stale_seconds=STALE_SECONDS,
             patience_seconds=PATIENCE_SECONDS,
         )
-        self._let_in: OrderedDict[bytes, None] = OrderedDict()
+        self._let_in: OrderedDict[bytes, datetime | None] = OrderedDict()
 
     async def __aenter__(self) -> Self:
         return self
@@ -91,9 +92,9 @@ class Monitor:
             return False
         return True
 
-    def remember(self, credentials: str) -> None:
-        """Remember credentials that the database has accepted; only a hash stays in memory."""
-        self._let_in[_digest(credentials)] = None
+    def remember(self, credentials: str, until: datetime | None) -> None:
+        """Remember credentials that the database accepts, `until` then; memory has only a hash."""
+        self._let_in[_digest(credentials)] = until
         self._let_in.move_to_end(_digest(credentials))
         if len(self._let_in) > _MOST_REMEMBERED:
             self._let_in.popitem(last=False)
@@ -102,9 +103,11 @@ class Monitor:
         """Forget credentials that the database has refused."""
         self._let_in.pop(_digest(credentials), None)
 
-    def remembers(self, credentials: str) -> bool:
-        """Return whether the database accepted these credentials when it was last asked."""
-        return _digest(credentials) in self._let_in
+    def remembers(self, credentials: str, now: datetime) -> bool:
+        """Return whether the database, when it was last asked, accepted these credentials."""
+        digest = _digest(credentials)
+        until = self._let_in.get(digest)
+        return digest in self._let_in and (until is None or now < until)
 
 
 async def _nothing() -> None:

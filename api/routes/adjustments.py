@@ -11,11 +11,11 @@ from api import idempotency
 from api.dependencies import (
     Engine,
     Id,
-    Key,
     KeyFirst,
     Limit,
     Member,
     Operator,
+    Reader,
     Temporal,
     Transaction,
 )
@@ -147,7 +147,8 @@ async def create(
         proposal = _proposal(org_id, new, key, once.key, needs_approval=needs_approval)
         adjustment = await _existing(services.engine, proposal)
         if adjustment is None or adjustment.state is AdjustmentState.PENDING:
-            adjustment = await adjust(services.temporal, proposal)
+            asked = proposal_of(adjustment) if adjustment else proposal
+            adjustment = await adjust(services.temporal, asked)
         is_pending = adjustment.state is AdjustmentState.PENDING
         return idempotency.answer(202 if is_pending else 201, adjustment)
 
@@ -156,21 +157,29 @@ async def create(
 
 @router.get("/organizations/{org_id}/adjustments", responses=documented(404))
 async def list_all(
-    org_id: Member, transaction: Transaction, cursor: Position = None, limit: Limit = 50
+    org_id: Member,
+    key: Reader,
+    transaction: Transaction,
+    cursor: Position = None,
+    limit: Limit = 50,
 ) -> Page[Adjustment]:
-    """List an organisation's adjustments, newest first."""
+    """List an organisation's adjustments, newest first. Who asked and decided, operators see."""
     await organizations.read(transaction, org_id)
     found = await adjustments.page(transaction, org_id, cursor, limit + 1)
-    return page(found, limit, lambda one: one.position)
+    return page([_shown(one, key) for one in found], limit, lambda one: one.position)
 
 
 @router.get("/adjustments/{adjustment_id}", responses=documented(404))
-async def read(adjustment_id: Id, key: Key, transaction: Transaction) -> Adjustment:
+async def read(adjustment_id: Id, key: Reader, transaction: Transaction) -> Adjustment:
     """Read an adjustment; one of another organisation is as unknown as one that never was."""
     adjustment = await adjustments.read(transaction, adjustment_id)
     if not key.reaches(adjustment.org_id):
         raise NotFound(f"there is no adjustment {adjustment_id}")
-    return adjustment
+    return _shown(adjustment, key)
+
+
+def _shown(adjustment: Adjustment, key: ApiKey) -> Adjustment:
+    return adjustment if key.is_operators else adjustment.for_organization()
 
 
 @router.post("/adjustments/{adjustment_id}/approve", responses=documented(400, 404, 409))
@@ -179,7 +188,8 @@ async def approve(
 ) -> Adjustment:
     """Approve, as another person than the one that asked. Approving twice is approving once.
 
-    The key must be older than the request, and neither made with the key that asked nor its maker.
+    The key must be older than the request, and no maker of either key, however far back, may have
+    made or rotated the other.
 
     Read `state`: what was approved may still be `refused` at the debt limit. The second time the
     posting is a `duplicate`, which names the entry.
@@ -236,7 +246,7 @@ def _proposal(
     org_id: str, new: NewAdjustment, key: ApiKey, idempotency_key: str, *, needs_approval: bool
 ) -> Proposal:
     return Proposal(
-        adjustment_id=adjustment_id(key.key_id, idempotency_key),
+        adjustment_id=adjustment_id(key.caller, idempotency_key),
         org_id=org_id,
         direction=new.direction,
         amount=Money(new.amount_minor, new.currency),

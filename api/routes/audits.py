@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Depends
 
-from api.dependencies import KeyFirst, Limit, Transaction, operator
+from api.dependencies import SEES_ALL, KeyFirst, Limit, Transaction
 from api.http.pages import Page, Position, page
 from api.http.problems import documented
 from billing.ledger.audit import Audit
@@ -16,7 +16,7 @@ router = APIRouter(
 )
 
 
-@router.get("", dependencies=[Depends(operator)])
+@router.get("", dependencies=[Depends(SEES_ALL)])
 async def list_all(
     transaction: Transaction, cursor: Position = None, limit: Limit = 50
 ) -> Page[Audit]:

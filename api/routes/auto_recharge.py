@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from temporalio.client import Client
 
 from api.dependencies import (
+    FullMember,
     Id,
     Key,
     KeyFirst,
@@ -151,7 +152,7 @@ async def read(request: Request, org_id: Member, transaction: Transaction) -> Re
     responses={**documented(400), 409: described("There is no saved card (`no_saved_card`)")},
 )
 async def configure(
-    request: Request, org_id: Member, wanted: WantedRecharge, key: Key, temporal: Temporal
+    request: Request, org_id: FullMember, wanted: WantedRecharge, key: Key, temporal: Temporal
 ) -> RechargeStanding:
     """Switch it on or off, or change it; a wallet that is short by now is recharged at once.
 

@@ -4,11 +4,11 @@ import uuid
 from dataclasses import dataclass
 from typing import Self
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_validator
 
 from api import idempotency
-from api.dependencies import Id, KeyFirst, Operator, StartsWork, Temporal, by
+from api.dependencies import SEES_ALL, Decider, Id, KeyFirst, StartsWork, Temporal, by
 from api.http.fields import NAME, PROCESS, REASON, Moment, Text
 from api.http.problems import described, documented
 from api.idempotency import MayActOnce
@@ -130,7 +130,7 @@ class BulkStanding:
     },
 )
 async def create(
-    new: NewBulkDecision, key: Operator, once: MayActOnce, request: Request
+    new: NewBulkDecision, key: Decider, once: MayActOnce, request: Request
 ) -> Response:
     """Decide about all that fits. Each process is told once, and records who and why."""
     services = Services.of(request)
@@ -151,8 +151,8 @@ async def create(
     return Response(answer.body, status_code=answer.status, media_type="application/json")
 
 
-@router.get("/{bulk_id}", responses=documented(404))
-async def read(bulk_id: Id, _: Operator, temporal: Temporal, request: Request) -> BulkStanding:
+@router.get("/{bulk_id}", dependencies=[Depends(SEES_ALL)], responses=documented(404))
+async def read(bulk_id: Id, temporal: Temporal, request: Request) -> BulkStanding:
     """Say how far it is. What was decided about each process is in `/v1/decisions`."""
     progress = await parked.follow(temporal, bulk_id)
     return _standing(bulk_id, progress, Services.of(request).workflows_url)
@@ -160,7 +160,7 @@ async def read(bulk_id: Id, _: Operator, temporal: Temporal, request: Request) -
 
 def _bulk(new: NewBulkDecision, key: ApiKey, idempotency_key: str) -> BulkDecision:
     return BulkDecision(
-        bulk_id=bulk_id(key.key_id, idempotency_key),
+        bulk_id=bulk_id(key.caller, idempotency_key),
         verdict=new.verdict,
         which=new.which,
         who_and_why=said_by(key, new.note),

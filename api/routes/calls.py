@@ -11,11 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.dependencies import (
     Engine,
     Id,
-    Key,
     KeyFirst,
     Limit,
     Member,
     Operator,
+    Reader,
     Temporal,
     Transaction,
     by,
@@ -29,13 +29,15 @@ from billing.calls.call import CallState, call_workflow_id
 from billing.calls.call_record import CallRecord, stated_length
 from billing.calls.length import LONGEST_SECONDS
 from billing.errors import NotFound
-from billing.organizations import ApiKey, RegisteredCall, Scope
+from billing.organizations import ApiKey, RegisteredCall
 from processes import collections, parked
 from store.alerts import changes
 from store.calls import call_records, owners
 from store.organizations import organizations
 
-router = APIRouter(route_class=KeyFirst, tags=["calls"], responses=documented(401, 404, 422, 503))
+router = APIRouter(
+    route_class=KeyFirst, tags=["calls"], responses=documented(401, 403, 404, 422, 503)
+)
 
 
 class NewLength(BaseModel):
@@ -57,11 +59,11 @@ class NewLength(BaseModel):
     note: Text
 
 
-@router.get("/v1/organizations/{org_id}/calls", responses=documented(403))
+@router.get("/v1/organizations/{org_id}/calls")
 async def list_all(
     *,
     org_id: Member,
-    key: Key,
+    key: Reader,
     transaction: Transaction,
     cursor: Position = None,
     limit: Limit = 50,
@@ -112,7 +114,7 @@ async def register(
 
 
 @router.get("/v1/calls/{call_id}")
-async def read(call_id: Id, key: Key, transaction: Transaction) -> CallRecord:
+async def read(call_id: Id, key: Reader, transaction: Transaction) -> CallRecord:
     """Read one call. A call of another organisation is as unknown as one that never was."""
     call = await call_records.read(transaction, call_id)
     if not key.reaches(call.org_id):
@@ -121,10 +123,10 @@ async def read(call_id: Id, key: Key, transaction: Transaction) -> CallRecord:
 
 
 def _shown(call: CallRecord, key: ApiKey) -> CallRecord:
-    return call if key.scope is Scope.OPERATOR else call.for_organization()
+    return call if key.is_operators else call.for_organization()
 
 
-@router.post("/v1/calls/{call_id}/length", responses=documented(400, 403, 409))
+@router.post("/v1/calls/{call_id}/length", responses=documented(400, 409))
 async def charge_length(
     call_id: Id, new: NewLength, key: Operator, engine: Engine, temporal: Temporal
 ) -> Decided:

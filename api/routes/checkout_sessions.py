@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
-from api.dependencies import KeyFirst, Member, StartsWork, Temporal
+from api.dependencies import FullMember, KeyFirst, StartsWork, Temporal
 from api.http.problems import documented
 from api.services import Services
 from billing.errors import CurrencyMismatch
@@ -62,7 +62,7 @@ class NewCheckoutSession(BaseModel):
     save_card: StrictBool = False
 
 
-async def _wallet(request: Request, org_id: Member) -> Wallet:
+async def _wallet(request: Request, org_id: FullMember) -> Wallet:
     """Read the wallet on a connection of its own, so that none is held while Stripe is asked.
 
     Raise NotFound.

@@ -2,9 +2,9 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 
-from api.dependencies import KeyFirst, Limit, Operator, Transaction
+from api.dependencies import SEES_ALL, KeyFirst, Limit, Transaction
 from api.http.fields import NAME, WORKFLOW_ID
 from api.http.pages import Page, Position, page
 from api.http.problems import documented
@@ -19,9 +19,8 @@ router = APIRouter(
 )
 
 
-@router.get("")
+@router.get("", dependencies=[Depends(SEES_ALL)])
 async def list_all(
-    _: Operator,
     transaction: Transaction,
     workflow_id: Annotated[str | None, Query(pattern=WORKFLOW_ID)] = None,
     org_id: Annotated[str | None, Query(pattern=NAME)] = None,

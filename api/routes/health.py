@@ -4,7 +4,7 @@ from contextlib import suppress
 
 from fastapi import APIRouter, Request, Response
 
-from api.dependencies import operator
+from api.dependencies import SCRAPES
 from api.http.problems import Forbidden, Unauthorized
 from api.http.rate_limits import TooManyRequests
 from api.monitoring.health import Health, Readiness, State
@@ -30,14 +30,14 @@ async def ready(request: Request, response: Response) -> Readiness:
     services = Services.of(request)
     found = await services.observer.readiness()
     response.status_code = 200 if found.ready else 503
-    if await _is_operator(request):
+    if await _is_shown_to(request):
         found.warnings = [*services.warnings, *await services.observer.excess()]
     return found
 
 
-async def _is_operator(request: Request) -> bool:
-    """Return whether an operator asks. Whoever does not show that is answered as well."""
+async def _is_shown_to(request: Request) -> bool:
+    """Return whether an operator's key asks. Whoever does not show one is answered as well."""
     with suppress(Unauthorized, Forbidden, TooManyRequests, *DATABASE_GONE):
-        await operator(await Services.of(request).keys.authenticate(request))
+        SCRAPES.require(await Services.of(request).keys.authenticate(request))
         return True
     return False

@@ -7,17 +7,18 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
-from api.dependencies import Id, Key, KeyFirst, Limit, Member, Transaction
+from api.dependencies import Id, KeyFirst, Limit, Member, Reader, Transaction
 from api.http.pages import Page, Position, page
 from api.http.problems import documented
 from billing.errors import NotFound
 from billing.messages.delivery_rate import Delivery
 from billing.messages.message import MessageRecord, MessageState
+from billing.organizations import ApiKey
 from store.messages import message_records
 from store.organizations import organizations
 
 router = APIRouter(
-    route_class=KeyFirst, tags=["messages"], responses=documented(401, 404, 422, 503)
+    route_class=KeyFirst, tags=["messages"], responses=documented(401, 403, 404, 422, 503)
 )
 
 _Days = Annotated[int, Query(ge=1, le=92, description="How many days (24 hours) back from now")]
@@ -31,9 +32,11 @@ class DeliverySummary(BaseModel):
     messages: Delivery
 
 
-@router.get("/v1/organizations/{org_id}/messages", responses=documented(403))
+@router.get("/v1/organizations/{org_id}/messages")
 async def list_all(
+    *,
     org_id: Member,
+    key: Reader,
     transaction: Transaction,
     cursor: Position = None,
     limit: Limit = 50,
@@ -42,10 +45,10 @@ async def list_all(
     """List an organisation's messages, the last seen first. Numbers and texts are not shown."""
     await organizations.read(transaction, org_id)
     found = await message_records.page(transaction, org_id, cursor, limit + 1, state)
-    return page(found, limit, lambda message: message.position)
+    return page([_shown(one, key) for one in found], limit, lambda message: message.position)
 
 
-@router.get("/v1/organizations/{org_id}/messages/summary", responses=documented(403))
+@router.get("/v1/organizations/{org_id}/messages/summary")
 async def summarize(org_id: Member, transaction: Transaction, days: _Days = 30) -> DeliverySummary:
     """Say how many of an organisation's messages arrived, of those heard of lately."""
     await organizations.read(transaction, org_id)
@@ -56,9 +59,13 @@ async def summarize(org_id: Member, transaction: Transaction, days: _Days = 30) 
 
 
 @router.get("/v1/messages/{sid}")
-async def read(sid: Id, key: Key, transaction: Transaction) -> MessageRecord:
+async def read(sid: Id, key: Reader, transaction: Transaction) -> MessageRecord:
     """Read one message. One of another organisation is as unknown as one that never was."""
     message = await message_records.read(transaction, sid)
     if not key.reaches(message.org_id):
         raise NotFound(f"nothing has been heard of message {sid}")
-    return message
+    return _shown(message, key)
+
+
+def _shown(message: MessageRecord, key: ApiKey) -> MessageRecord:
+    return message if key.is_operators else message.for_organization()

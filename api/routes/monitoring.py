@@ -1,21 +1,23 @@
 """Figures on how well callwallet works, for operators and for Prometheus."""
 
 import asyncio
+import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.security import HTTPAuthorizationCredentials
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from api.dependencies import BEARER, KeyFirst, Limit, operator
+from api.dependencies import BEARER, SEES_ALL, Allowed, KeyFirst, Limit
 from api.http.fields import NAME
 from api.http.problems import Forbidden, Unauthorized, documented
 from api.http.rate_limits import TooManyRequests
 from api.monitoring.monitor import PATIENCE_SECONDS, Monitor
 from api.services import Services
 from billing.monitoring import Figures
-from billing.organizations import ApiKey
+from billing.organizations import OPERATORS_SCOPES, ApiKey
 from billing.parking.parked_work import ParkedTotal
 from processes.errors import TEMPORAL_GONE
 from store.database.errors import DATABASE_GONE
@@ -32,37 +34,38 @@ def _monitor(request: Request) -> Monitor:
     return Services.of(request).monitor
 
 
-async def _scraper(
-    request: Request,
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)],
-) -> bool:
-    """Let operators pass. While the database is away, let those pass whom it accepted last time.
+class _Scraper(Allowed):
+    """Lets operators' keys in. While the database is away, those that it accepted last time."""
 
-    Return whether the database has answered. Raise Unauthorized and Forbidden.
-    """
-    monitor = _monitor(request)
-    shown = credentials.credentials if credentials else ""
-    try:
-        await _in_time(request)
-    except (Unauthorized, Forbidden, TooManyRequests):
-        monitor.forget(shown)
-        raise
-    except DATABASE_GONE:
-        if not monitor.remembers(shown):
+    async def __call__(
+        self,
+        request: Request,
+        credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)],
+    ) -> bool:
+        """Return whether the database has answered. Raise Unauthorized and Forbidden."""
+        monitor = _monitor(request)
+        shown = credentials.credentials if credentials else ""
+        try:
+            key = self.require(await _in_time(request))
+        except (Unauthorized, Forbidden, TooManyRequests):
+            monitor.forget(shown)
             raise
-        return False
-    monitor.remember(shown)
-    return True
+        except DATABASE_GONE:
+            if not monitor.remembers(shown, datetime.fromtimestamp(time.time(), UTC)):
+                raise
+            return False
+        monitor.remember(shown, key.expires_at)
+        return True
 
 
 _Monitor = Annotated[Monitor, Depends(_monitor)]
-_DatabaseIsUp = Annotated[bool, Depends(_scraper)]
+_DatabaseIsUp = Annotated[bool, Depends(_Scraper(*OPERATORS_SCOPES))]
 _OrgId = Annotated[str | None, Query(pattern=NAME, description="This organisation only")]
 
 
 @router.get(
     "/v1/monitoring",
-    dependencies=[Depends(operator)],
+    dependencies=[Depends(SEES_ALL)],
     responses=documented(401, 403, 422, 503),
 )
 async def read(monitor: _Monitor, limit: Limit = 20, org_id: _OrgId = None) -> Figures:
@@ -103,17 +106,13 @@ async def _in_time(request: Request) -> ApiKey:
 
     Do not wait for the cancelled look-up: on a server that hangs, that takes time of its own.
     """
-    looking = asyncio.create_task(_operator(request))
+    looking = asyncio.create_task(Services.of(request).keys.authenticate(request))
     looking.add_done_callback(_nobody_asks)
     done, _ = await asyncio.wait({looking}, timeout=PATIENCE_SECONDS)
     if not done:
         looking.cancel()
         raise TimeoutError
     return looking.result()
-
-
-async def _operator(request: Request) -> ApiKey:
-    return await operator(await Services.of(request).keys.authenticate(request))
 
 
 def _nobody_asks(looking: asyncio.Task[ApiKey]) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
-from api.dependencies import KeyFirst, Limit, Member, Operator, Transaction, by, operator
+from api.dependencies import SEES_ALL, KeyFirst, Limit, Member, Operator, Transaction, by
 from api.http.fields import Name
 from api.http.pages import After, Page, page
 from api.http.problems import documented
@@ -75,7 +75,7 @@ async def create(
     return organization
 
 
-@router.get("", dependencies=[Depends(operator)])
+@router.get("", dependencies=[Depends(SEES_ALL)])
 async def list_all(
     transaction: Transaction, cursor: After = None, limit: Limit = 50
 ) -> Page[Organization]:

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
 from activities.parking.visibility import cursor_of
-from api.dependencies import Engine, KeyFirst, Limit, Operator, Temporal, by
+from api.dependencies import SEES_ALL, Decider, Engine, KeyFirst, Limit, Temporal, by
 from api.http.fields import NAME, PROCESS, REASON, WORKFLOW_ID, Moment, Text
 from api.http.pages import Page
 from api.http.problems import documented
@@ -117,10 +117,9 @@ _Cursor = Annotated[
 _WorkflowId = Annotated[str, Path(pattern=WORKFLOW_ID, examples=["call/abc"])]
 
 
-@router.get("")
+@router.get("", dependencies=[Depends(SEES_ALL)])
 async def list_all(
     which: _Wanted,
-    _: Operator,
     request: Request,
     cursor: _Cursor = None,
     limit: Limit = 50,
@@ -141,7 +140,7 @@ async def list_all(
 
 @router.post("/{workflow_id:path}/reprocess", responses=documented(400, 404, 409))
 async def reprocess(
-    workflow_id: _WorkflowId, new: NewVerdict, key: Operator, engine: Engine, temporal: Temporal
+    workflow_id: _WorkflowId, new: NewVerdict, key: Decider, engine: Engine, temporal: Temporal
 ) -> Decided:
     """Have it try again now; answers with what came of it."""
     return await _decide(engine, temporal, workflow_id, Verdict.REPROCESS, key, new.note)
@@ -149,16 +148,14 @@ async def reprocess(
 
 @router.post("/{workflow_id:path}/discard", responses=documented(400, 404, 409))
 async def discard(
-    workflow_id: _WorkflowId, new: NewVerdict, key: Operator, engine: Engine, temporal: Temporal
+    workflow_id: _WorkflowId, new: NewVerdict, key: Decider, engine: Engine, temporal: Temporal
 ) -> Decided:
     """Give it up for good. Read `standing`: what was settled in the meantime stays `settled`."""
     return await _decide(engine, temporal, workflow_id, Verdict.DISCARD, key, new.note)
 
 
-@router.get("/{workflow_id:path}", responses=documented(404))
-async def read(
-    workflow_id: _WorkflowId, _: Operator, engine: Engine, request: Request
-) -> ParkedItem:
+@router.get("/{workflow_id:path}", dependencies=[Depends(SEES_ALL)], responses=documented(404))
+async def read(workflow_id: _WorkflowId, engine: Engine, request: Request) -> ParkedItem:
     """Read one as it is now, and what was decided about it; 404 if it is not parked."""
     services = Services.of(request)
     work = await parked_process.find(services.temporal, workflow_id)

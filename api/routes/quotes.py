@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from api.dependencies import Key, KeyFirst, Transaction, member
+from api.dependencies import KeyFirst, Reader, Transaction, of_own
 from api.http.fields import NAME, Moment, Number
 from api.http.problems import documented
 from api.routes.sms_tariffs import PricedChannel
@@ -83,12 +83,12 @@ class NewQuote(BaseModel):
 
 
 @router.post("/v1/quotes")
-async def create(new: NewQuote, key: Key, transaction: Transaction) -> Quote:
+async def create(new: NewQuote, key: Reader, transaction: Transaction) -> Quote:
     """Say what it costs by the tariff of that time, how it is computed, and if it can be paid now.
 
     Without a tariff for it: 422 `no_tariff`.
     """
-    org_id = await member(key, new.org_id)
+    org_id = of_own(key, new.org_id)
     wallet = await wallets.wallet_of(transaction, org_id)
     at = new.at or await clock.now(transaction)
     if new.message is not None:

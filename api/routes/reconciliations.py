@@ -3,18 +3,29 @@
 An operator may see and start all. An organisation may see and start those of itself alone.
 """
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
-from api.dependencies import Id, Key, KeyFirst, Limit, StartsWork, Temporal, Transaction, by
+from api.dependencies import (
+    Changer,
+    Id,
+    KeyFirst,
+    Limit,
+    Reader,
+    StartsWork,
+    Temporal,
+    Transaction,
+    by,
+)
 from api.http.fields import NAME, Moment
 from api.http.pages import Page, Position, page
 from api.http.problems import Forbidden, documented
 from billing.errors import NotFound
 from billing.inbox.webhook_event import Source
-from billing.organizations import ApiKey, Scope
+from billing.organizations import ApiKey
 from billing.reconciliation import reliability_chart
 from billing.reconciliation.admin_log import asked_for
 from billing.reconciliation.reconciliation import Finding, Reconciliation, Report, Run
@@ -65,20 +76,20 @@ class NewReconciliation(BaseModel):
 
 
 async def _narrowed(
-    key: Key, org_id: Annotated[str | None, Query(pattern=NAME)] = None
+    key: Reader, org_id: Annotated[str | None, Query(pattern=NAME)] = None
 ) -> str | None:
     """Return the organisation to show, None for all. Raise Forbidden.
 
     With an organisation's key it is always that organisation, asked for or not.
     """
-    if key.scope is Scope.OPERATOR:
+    if key.is_operators:
         return org_id
     if org_id not in (None, key.org_id):
         raise Forbidden("this key is of another organization")
     return key.org_id
 
 
-async def _visible(run_id: Id, key: Key, transaction: Transaction) -> Run:
+async def _visible(run_id: Id, key: Reader, transaction: Transaction) -> Run:
     """Read a run. Raise NotFound, also for a run that is not of the key's own organisation."""
     run = await runs.read(transaction, run_id)
     if not key.reaches(run.org_id):
@@ -93,7 +104,7 @@ _Days = Annotated[int, Query(ge=1, le=92, description="How many, today (UTC) inc
 
 @router.post("", status_code=202, dependencies=[StartsWork], responses=documented(400, 404))
 async def start(
-    new: NewReconciliation, key: Key, transaction: Transaction, temporal: Temporal
+    new: NewReconciliation, key: Changer, transaction: Transaction, temporal: Temporal
 ) -> Run:
     """Start a run, or join the one that runs with the same source, window and organisation.
 
@@ -105,12 +116,14 @@ async def start(
     wanted = Reconciliation(new.source, new.since, new.until, new.org_id, new.dry_run)
     opened = await reconcile(temporal, wanted)
     await changes.record(transaction, asked_for(by(key), wanted, opened))
-    return await runs.read(transaction, opened.run_id)
+    return _shown(await runs.read(transaction, opened.run_id), key)
 
 
 @router.get("")
 async def list_all(
+    *,
     org_id: _OrgId,
+    key: Reader,
     transaction: Transaction,
     cursor: Position = None,
     limit: Limit = 50,
@@ -118,7 +131,7 @@ async def list_all(
 ) -> Page[Run]:
     """List runs, newest first; one organisation's are those that looked at it alone."""
     found = await runs.page(transaction, cursor, limit + 1, source=source, org_id=org_id)
-    return page(found, limit, lambda run: run.position)
+    return page([_shown(run, key) for run in found], limit, lambda run: run.position)
 
 
 @router.get("/reliability", responses=documented(404))
@@ -149,23 +162,28 @@ async def draw_reliability(
 
 
 @router.get("/{run_id}", responses=documented(404))
-async def read(run: _Run, transaction: Transaction) -> Report:
+async def read(run: _Run, key: Reader, transaction: Transaction) -> Report:
     """Read a run and what it found: in total, by organisation, and what it comes to in a year.
 
     Of a run under way, as it stands now.
     """
-    return await runs.report(transaction, run.run_id)
+    report = await runs.report(transaction, run.run_id)
+    return replace(report, run=_shown(report.run, key))
 
 
 @router.get("/{run_id}/findings", responses=documented(404))
 async def list_findings(
-    run: _Run, key: Key, transaction: Transaction, cursor: Position = None, limit: Limit = 50
+    run: _Run, key: Reader, transaction: Transaction, cursor: Position = None, limit: Limit = 50
 ) -> Page[Finding]:
     """List what a run found, in the order in which it found it."""
     found = await findings.page(transaction, run.run_id, cursor, limit + 1)
-    if key.scope is not Scope.OPERATOR:
+    if not key.is_operators:
         found = [one.for_organization() for one in found]
     return page(found, limit, lambda finding: finding.position)
+
+
+def _shown(run: Run, key: ApiKey) -> Run:
+    return run if key.is_operators else run.for_organization()
 
 
 def _require_own(key: ApiKey, org_id: str | None) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import ConfigDict, Field
 
-from api.dependencies import KeyFirst, Limit, Member, Operator, Temporal, Transaction, operator
+from api.dependencies import SEES_ALL, KeyFirst, Limit, Member, Operator, Temporal, Transaction
 from api.http.fields import NAME
 from api.http.pages import After, Page
 from api.http.problems import documented
@@ -85,7 +85,7 @@ async def add(
     return tariff
 
 
-@router.get("/v1/sms-tariffs", dependencies=[Depends(operator)])
+@router.get("/v1/sms-tariffs", dependencies=[Depends(SEES_ALL)])
 async def list_all(
     transaction: Transaction,
     *,

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Self
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
 
-from api.dependencies import KeyFirst, Limit, Member, Operator, Temporal, Transaction, by, operator
+from api.dependencies import SEES_ALL, KeyFirst, Limit, Member, Operator, Temporal, Transaction, by
 from api.http.fields import NAME, Moment, Number
 from api.http.pages import After, Page, page
 from api.http.problems import documented
@@ -170,7 +170,7 @@ async def add(
     return tariff
 
 
-@router.get("/v1/tariffs", dependencies=[Depends(operator)])
+@router.get("/v1/tariffs", dependencies=[Depends(SEES_ALL)])
 async def list_all(
     transaction: Transaction,
     org_id: OfOrganization = None,

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 
-from api.dependencies import KeyFirst, Limit, Operator, Transaction
+from api.dependencies import SEES_ALL, KeyFirst, Limit, Transaction
 from api.http.fields import NAME, Moment
 from api.http.pages import Page, Position
 from api.http.problems import documented
@@ -41,9 +41,8 @@ async def which(
     return ReceivedFilter(source, subject, key, type, status, received_after, received_before)
 
 
-@router.get("")
+@router.get("", dependencies=[Depends(SEES_ALL)])
 async def list_all(
-    _: Operator,
     which: Annotated[ReceivedFilter, Depends(which)],
     transaction: Transaction,
     cursor: Position = None,
@@ -60,9 +59,8 @@ async def list_all(
     return Page(items=list(found.items), next_cursor=further)
 
 
-@router.get("/{event_id}", responses=documented(404))
+@router.get("/{event_id}", dependencies=[Depends(SEES_ALL)], responses=documented(404))
 async def read(
-    _: Operator,
     event_id: Annotated[int, Path(ge=1, le=2**63 - 1)],
     transaction: Transaction,
     request: Request,

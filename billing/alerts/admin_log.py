@@ -15,8 +15,7 @@ def operator_key_made(key: ApiKey) -> Alert:
         AlertLevel.HIGH,
         "There is a new operator's key",
         "Whoever made it has seen it, and it may do all. Does the person that it is for know of it?"
-        " If nobody should have made it, revoke it and the key it was made with. Two keys that one"
-        " person made pass for two people.",
+        " If nobody should have made it, revoke it and the key it was made with.",
         facts=(("Key", key.key_id), ("Made with", key.made_by or "the command, by the database")),
     )
 

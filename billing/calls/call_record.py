@@ -9,6 +9,7 @@ from billing.calls.facts import for_organization
 from billing.calls.length import StatedLength, is_possible
 from billing.errors import LengthUnknown
 from billing.tariffs.tariff import Charge
+from billing.text import GIVEN_UP_BY_SUPPORT
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +32,10 @@ class CallRecord:
     correction_given_up: bool = False
 
     def for_organization(self) -> "CallRecord":
-        """Return what an organisation is shown of it."""
-        return replace(self, call=for_organization(self.call))
+        """Return what an organisation is shown of it: not who has given it up, and why."""
+        is_given_up = self.correction_given_up or self.state is CallState.DISCARDED
+        note = GIVEN_UP_BY_SUPPORT if is_given_up else self.note
+        return replace(self, call=for_organization(self.call), note=note)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from dataclasses import fields, replace
 
 from billing.calls.call import EndedCall, usual_source
 from billing.calls.fact_source import FactSource
+from billing.text import SUPPORT
 
 _FACTS = tuple(
     one.name
@@ -33,8 +34,12 @@ def names_what_answered(call: EndedCall) -> bool:
 
 
 def for_organization(call: EndedCall) -> EndedCall:
-    """Return what an organisation is shown of a call: all but what Vapi charges the platform."""
-    return replace(call, provider_cost_usd=None)
+    """Return what an organisation is shown of a call.
+
+    That is all but what Vapi charges the platform, and who has stated its length, and why.
+    """
+    stated = call.stated and replace(call.stated, who_and_why=SUPPORT)
+    return replace(call, provider_cost_usd=None, stated=stated)
 
 
 def merge(known: EndedCall, told: EndedCall) -> EndedCall:

@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
 from billing.ledger.money import Money
+from billing.text import SUPPORT
 
 
 class EntryKind(StrEnum):
@@ -83,6 +84,10 @@ class Entry:
     reverses: str | None = None
     note: str = ""
 
+    def for_organization(self) -> "Entry":
+        """Return what an organisation is shown of it: that a person has made it, and not who."""
+        return self if self.actor == "system" else replace(self, actor=SUPPORT)
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
@@ -106,6 +111,10 @@ class Posting:
     balance_before: Money
     balance_after: Money
     refusal: Refusal | None = None
+
+    def for_organization(self) -> "Posting":
+        """Return what an organisation is shown of it."""
+        return replace(self, entry=self.entry and self.entry.for_organization())
 
     @property
     def gives(self) -> bool:

@@ -9,6 +9,7 @@ from billing.ledger.entry import Posting
 from billing.ledger.money import Money
 from billing.tariffs.channel import Channel, channel_of
 from billing.tariffs.sms_tariff import MessageCharge
+from billing.text import GIVEN_UP_BY_SUPPORT
 
 
 class MessageStatus(StrEnum):
@@ -256,3 +257,8 @@ class MessageRecord:
     note: str
     first_seen_at: datetime
     updated_at: datetime
+
+    def for_organization(self) -> "MessageRecord":
+        """Return what an organisation is shown of it: not who has given it up, and why."""
+        is_given_up = self.state is MessageState.DISCARDED
+        return replace(self, note=GIVEN_UP_BY_SUPPORT) if is_given_up else self

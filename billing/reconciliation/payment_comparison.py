@@ -7,6 +7,7 @@ from billing.ledger.entry import Entry, EntryKind, Transfer, payment_credit_key,
 from billing.ledger.money import Money
 from billing.ledger.wallet import Wallet
 from billing.payments.payment import Payment, due_entries, is_ours, mismatch, received
+from billing.reconciliation import given_up
 from billing.reconciliation.reconciliation import Finding, FindingKind, FindingOutcome
 
 # The types of all events that announce an entry of this kind have this word in them.
@@ -82,7 +83,7 @@ def left_alone(payment: Payment, found: Finding | None, note: str) -> Finding | 
         found,
         kind=FindingKind.UNBILLED,
         due=(),
-        detail=f"discarded ({note}), so nothing of {payment.payment_id} is posted",
+        detail=given_up.of_payment(payment.payment_id, note),
         outcome=FindingOutcome.REPORTED,
     )
 

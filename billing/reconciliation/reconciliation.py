@@ -11,6 +11,7 @@ from billing.calls.facts import for_organization
 from billing.errors import InvalidWindow
 from billing.inbox.webhook_event import Source
 from billing.ledger.money import Currency, Money
+from billing.reconciliation.given_up import without_who
 from billing.reconciliation.reliability import is_low, reliability
 
 # What ended or was paid this recently may still be on its way, and is left alone.
@@ -100,6 +101,10 @@ class Run:
     problem: str = ""
     position: int = 0
 
+    def for_organization(self) -> "Run":
+        """Return what an organisation is shown of it: not who has given it up, and why."""
+        return replace(self, problem=without_who(self.problem))
+
     @property
     def progress(self) -> Decimal:
         """How much of the window is compared, from 0 to 1. The lists go from new to old."""
@@ -156,8 +161,9 @@ class Finding:
     position: int = 0
 
     def for_organization(self) -> "Finding":
-        """Return what an organisation is shown of it."""
-        return replace(self, call=self.call and for_organization(self.call))
+        """Return what an organisation is shown of it: not who has given a payment up, and why."""
+        call = self.call and for_organization(self.call)
+        return replace(self, call=call, detail=without_who(self.detail))
 
 
 @dataclass(frozen=True, slots=True)

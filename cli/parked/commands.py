@@ -23,6 +23,7 @@ from cli.output import NOTHING_CHANGED, print_json, run
 from cli.parked import decide, show
 from cli.parked.decide import BulkOptions
 from cli.parked.show import Found, Listed
+from cli.times import age
 from settings import Settings
 from wiring import workflows_url
 
@@ -30,18 +31,6 @@ commands = typer.Typer(
     help="Work that waits for money, for a person, or for better times.", no_args_is_help=True
 )
 _MOST_LISTED = 1000
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-
-
-def _age(written: str) -> timedelta:
-    """Read how long: 90s, 30m, 2h, 3d."""
-    read = re.fullmatch(r"(\d{1,5})([smhd])", written.strip())
-    if read is None:
-        raise typer.BadParameter(f"{written!r} is no age (90s, 30m, 2h, 3d)")
-    count, unit = read.groups()
-    return timedelta(**{_UNITS[unit]: int(count)})
-
-
 _Org = Annotated[str | None, typer.Option(help="Of this organisation only.")]
 _Reason = Annotated[str | None, typer.Option(help="Parked for this reason only (`fault`, …).")]
 _Process = Annotated[
@@ -49,7 +38,7 @@ _Process = Annotated[
 ]
 _OlderThan = Annotated[
     timedelta | None,
-    typer.Option(parser=_age, metavar="AGE", help="Parked for longer than this (30m, 2h, 3d)."),
+    typer.Option(parser=age, metavar="AGE", help="Parked for longer than this (30m, 2h, 3d)."),
 ]
 _Json = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
 

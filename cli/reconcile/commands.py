@@ -1,6 +1,6 @@
 """`callwallet reconcile`: compare with a provider by hand, and draw how well webhooks arrive."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +13,7 @@ from billing.reconciliation.reliability import Day
 from cli.output import FAILED, NOTHING_CHANGED, complain, print_json, run
 from cli.reconcile.follow import follow
 from cli.reconcile.show import show, what_to_do
+from cli.times import moment
 from settings import Settings
 from store.organizations import organizations
 from store.reconciliation import reliability
@@ -21,17 +22,6 @@ from wiring import connect_database
 commands = typer.Typer(
     help="Compare a provider's books with ours, and put right what differs.", no_args_is_help=True
 )
-
-
-def _moment(written: str) -> datetime:
-    """Read a date or a time; in UTC unless it says otherwise."""
-    try:
-        read = datetime.fromisoformat(written)
-        return (read if read.tzinfo else read.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError) as error:
-        raise typer.BadParameter(
-            f"{written!r} is neither a date (2026-11-01) nor a time (2026-11-01T09:30:00Z)"
-        ) from error
 
 
 def _reconcilable(source: Source) -> Source:
@@ -44,7 +34,7 @@ From = Annotated[
     datetime | None,
     typer.Option(
         "--from",
-        parser=_moment,
+        parser=moment,
         metavar="TIME",
         help="A date or an ISO time, UTC unless it says otherwise. Without it: the last success,"
         " or 48 hours before the end (14 days for Stripe) if that is earlier.",
@@ -54,7 +44,7 @@ To = Annotated[
     datetime | None,
     typer.Option(
         "--to",
-        parser=_moment,
+        parser=moment,
         metavar="TIME",
         help="Up to here. Without it: ten minutes before now.",
     ),

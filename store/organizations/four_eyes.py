@@ -16,9 +16,8 @@ async def require_another_person(
 ) -> None:
     """Let a key agree that is not in the hands of who asked; raise SameOperator."""
     asker = asked.requested_by.key_id
-    of_asker = await api_keys.makers(connection, asker) if asker else ()
-    of_key = await api_keys.makers(connection, key.key_id)
-    adjustments.require_another_person(asked, key, of_asker, of_key)
+    keys_of_asker = await api_keys.of_one_person(connection, asker) if asker else ()
+    adjustments.require_another_person(asked, key, keys_of_asker)
 
 
 async def is_another_person(

@@ -39,7 +39,7 @@ GRANTS: Mapping[str, Grant] = {
     "alarms": WHOLE_ROW,
     REVISIONS: READ_ONLY,
     "alerts": Grant(updates=("delivered_at", "problem", "given_up_at")),
-    "api_keys": Grant(updates=("revoked_at",)),
+    "api_keys": Grant(updates=("revoked_at", "expires_at", "last_used_at")),
     "audits": APPEND_ONLY,
     "calls": WHOLE_ROW,
     "calls_in_progress": Grant(updates=True, delete=True),

@@ -26,8 +26,19 @@ api_keys = Table(
     recorded("created_at"),
     moment("revoked_at", nullable=True),
     Column("made_by", Text, ForeignKey("api_keys.key_id")),
+    moment("expires_at", nullable=True),
+    moment("last_used_at", nullable=True),
+    Column("replaces", Text, ForeignKey("api_keys.key_id")),
+    Column("origin", Text, ForeignKey("api_keys.key_id")),
     Index("api_keys_made_by", "made_by", postgresql_where=sql("made_by IS NOT NULL")),
-    CheckConstraint("(scope = 'organization') = (org_id IS NOT NULL)", name="api_keys_scoped"),
+    Index("api_keys_origin", "origin", postgresql_where=sql("origin IS NOT NULL")),
+    Index("api_keys_org", "org_id", "key_id", postgresql_where=sql("org_id IS NOT NULL")),
+    CheckConstraint(
+        "CASE WHEN org_id IS NULL THEN scope IN ('operator', 'support', 'read', 'metrics')"
+        " ELSE scope IN ('organization', 'read') END",
+        name="api_keys_scoped",
+    ),
+    CheckConstraint("(replaces IS NULL) = (origin IS NULL)", name="api_keys_replaced"),
 )
 
 

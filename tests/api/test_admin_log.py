@@ -51,6 +51,7 @@ WRITES = {
     "POST /v1/parked/{workflow_id}/discard": "parked_discarded",
     "POST /v1/bulk-decisions": "bulk_decided",
     "POST /v1/api-keys": "key_made",
+    "POST /v1/api-keys/{key_id}/rotate": "key_rotated",
     "DELETE /v1/api-keys/{key_id}": "key_revoked",
 }
 # What changes nothing by a person's power, and why.

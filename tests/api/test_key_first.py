@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from api.dependencies import Key, KeyFirst
 from api.http.problems import MOST_ERRORS
 from tests.support.answers import problem
 from tests.support.api_server import Api
@@ -56,6 +57,13 @@ async def test_who_has_no_key_is_told_so_before_the_body_comes(
     for method, path in operations:
         told = await answer_to_the_head_alone(api, method, path, authorization)
         assert told == "401", (method, path)
+
+
+def test_a_route_that_does_not_say_which_keys_it_lets_in_cannot_be_made() -> None:
+    async def answer(_: Key) -> None: ...
+
+    with pytest.raises(ValueError, match="/nobody does not say which keys it lets in"):
+        KeyFirst("/nobody", answer)
 
 
 @pytest.mark.parametrize("declared", [True, False], ids=["declared", "in chunks"])

@@ -14,9 +14,11 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.adjustments import AdjustmentActivities, AdjustmentOpening
 from activities.calls.calls import CallActivities
+from billing.organizations import Scope
 from store.organizations import api_keys
 from tests.store.test_messages import seen
 from tests.store.test_messages import settle as settle_message
+from tests.support.answers import problem
 from tests.support.api_server import Api
 from tests.support.factories import (
     NOON,
@@ -35,20 +37,41 @@ class Who(NamedTuple):
     """The answers to a good key. `GOES_ON` is whatever comes after the key has been found good."""
 
     operator: int
+    support: int
+    read: int
+    metrics: int
     own: int
+    own_read: int
     other: int
 
 
+# What OpenAPI calls them.
+ROLES = {
+    "operator": "operator",
+    "support": "support",
+    "read": "read",
+    "metrics": "metrics",
+    "own": "organization:full",
+    "own_read": "organization:read",
+}
 # Any documented answer but 401, 403 and 429: the key is good for it.
 GOES_ON = 0
 # What others have is as unknown as what never was.
-OWNERS = Who(200, 200, 404)
-OPERATORS = Who(GOES_ON, 403, 403)
-MEMBERS = Who(GOES_ON, GOES_ON, 403)
+OWNERS = Who(200, 200, 200, 403, 200, 200, 404)
+OPERATORS = Who(GOES_ON, 403, 403, 403, 403, 403, 403)
+DECIDERS = Who(GOES_ON, GOES_ON, 403, 403, 403, 403, 403)
+ALL_SEEING = Who(GOES_ON, GOES_ON, GOES_ON, 403, 403, 403, 403)
+SCRAPERS = Who(GOES_ON, GOES_ON, GOES_ON, GOES_ON, 403, 403, 403)
+MEMBERS = Who(GOES_ON, GOES_ON, GOES_ON, 403, GOES_ON, GOES_ON, 403)
+FULL_MEMBERS = Who(GOES_ON, 403, 403, 403, GOES_ON, 403, 403)
+# Each organisation sees and makes keys of its own. Any key may rotate itself, these ones others.
+KEY_LISTERS = Who(GOES_ON, GOES_ON, GOES_ON, 403, GOES_ON, 403, GOES_ON)
+KEY_KEEPERS = Who(GOES_ON, 403, 403, 403, GOES_ON, 403, GOES_ON)
+ROTATION = "POST /v1/api-keys/{key_id}/rotate"
 
 EXPECTED = {
     "POST /v1/organizations": OPERATORS,
-    "GET /v1/organizations": OPERATORS,
+    "GET /v1/organizations": ALL_SEEING,
     "GET /v1/organizations/{org_id}": MEMBERS,
     "GET /v1/organizations/{org_id}/wallet": MEMBERS,
     "PUT /v1/organizations/{org_id}/debt-limit": OPERATORS,
@@ -64,23 +87,23 @@ EXPECTED = {
     "GET /v1/organizations/{org_id}/messages": MEMBERS,
     "GET /v1/organizations/{org_id}/messages/summary": MEMBERS,
     "GET /v1/messages/{sid}": OWNERS,
-    "POST /v1/organizations/{org_id}/checkout-sessions": MEMBERS,
+    "POST /v1/organizations/{org_id}/checkout-sessions": FULL_MEMBERS,
     "GET /v1/organizations/{org_id}/auto-recharge": MEMBERS,
-    "PUT /v1/organizations/{org_id}/auto-recharge": MEMBERS,
+    "PUT /v1/organizations/{org_id}/auto-recharge": FULL_MEMBERS,
     "PUT /v1/organizations/{org_id}/auto-recharge/caps": OPERATORS,
     "DELETE /v1/organizations/{org_id}/auto-recharge/caps": OPERATORS,
     "POST /v1/organizations/{org_id}/assistants": OPERATORS,
     "GET /v1/organizations/{org_id}/assistants": MEMBERS,
     "DELETE /v1/organizations/{org_id}/assistants/{agent_id}": OPERATORS,
-    "GET /v1/audits": OPERATORS,
+    "GET /v1/audits": ALL_SEEING,
     "POST /v1/organizations/{org_id}/senders": OPERATORS,
     "GET /v1/organizations/{org_id}/senders": MEMBERS,
     "DELETE /v1/organizations/{org_id}/senders/{sender_id}": OPERATORS,
     "POST /v1/tariffs": OPERATORS,
-    "GET /v1/tariffs": OPERATORS,
+    "GET /v1/tariffs": ALL_SEEING,
     "GET /v1/organizations/{org_id}/tariffs": MEMBERS,
     "POST /v1/sms-tariffs": OPERATORS,
-    "GET /v1/sms-tariffs": OPERATORS,
+    "GET /v1/sms-tariffs": ALL_SEEING,
     "GET /v1/organizations/{org_id}/sms-tariffs": MEMBERS,
     "POST /v1/quotes": MEMBERS,
     "POST /v1/organizations/{org_id}/adjustments": OPERATORS,
@@ -88,27 +111,28 @@ EXPECTED = {
     "GET /v1/adjustments/{adjustment_id}": OWNERS,
     "POST /v1/adjustments/{adjustment_id}/approve": OPERATORS,
     "POST /v1/adjustments/{adjustment_id}/reject": OPERATORS,
-    "POST /v1/reconciliations": MEMBERS,
+    "POST /v1/reconciliations": FULL_MEMBERS,
     "GET /v1/reconciliations": MEMBERS,
     "GET /v1/reconciliations/reliability": MEMBERS,
     "GET /v1/reconciliations/reliability.svg": MEMBERS,
     "GET /v1/reconciliations/{run_id}": OWNERS,
     "GET /v1/reconciliations/{run_id}/findings": OWNERS,
-    "GET /v1/parked": OPERATORS,
-    "POST /v1/parked/{workflow_id}/reprocess": OPERATORS,
-    "POST /v1/parked/{workflow_id}/discard": OPERATORS,
-    "GET /v1/parked/{workflow_id}": OPERATORS,
-    "POST /v1/bulk-decisions": OPERATORS,
-    "GET /v1/bulk-decisions/{bulk_id}": OPERATORS,
-    "GET /v1/decisions": OPERATORS,
-    "GET /v1/admin-log": OPERATORS,
-    "POST /v1/api-keys": OPERATORS,
-    "GET /v1/api-keys": OPERATORS,
-    "DELETE /v1/api-keys/{key_id}": OPERATORS,
-    "GET /v1/webhook-events": OPERATORS,
-    "GET /v1/webhook-events/{event_id}": OPERATORS,
-    "GET /v1/monitoring": OPERATORS,
-    "GET /metrics": OPERATORS,
+    "GET /v1/parked": ALL_SEEING,
+    "POST /v1/parked/{workflow_id}/reprocess": DECIDERS,
+    "POST /v1/parked/{workflow_id}/discard": DECIDERS,
+    "GET /v1/parked/{workflow_id}": ALL_SEEING,
+    "POST /v1/bulk-decisions": DECIDERS,
+    "GET /v1/bulk-decisions/{bulk_id}": ALL_SEEING,
+    "GET /v1/decisions": ALL_SEEING,
+    "GET /v1/admin-log": ALL_SEEING,
+    "POST /v1/api-keys": KEY_KEEPERS,
+    "GET /v1/api-keys": KEY_LISTERS,
+    ROTATION: KEY_KEEPERS,
+    "DELETE /v1/api-keys/{key_id}": KEY_KEEPERS,
+    "GET /v1/webhook-events": ALL_SEEING,
+    "GET /v1/webhook-events/{event_id}": ALL_SEEING,
+    "GET /v1/monitoring": ALL_SEEING,
+    "GET /metrics": SCRAPERS,
 }
 # They have no key: webhooks have a signature, and health says no more than it says to all.
 OPEN = {
@@ -165,7 +189,11 @@ async def callers(api: Api) -> Callers:
         },
         good={
             "operator": api.operator,
+            "support": await api.client(scope=Scope.SUPPORT),
+            "read": await api.client(scope=Scope.READ),
+            "metrics": await api.client(scope=Scope.METRICS),
             "own": await api.tenant(org_id),
+            "own_read": await api.client(org_id, Scope.READ),
             "other": await api.tenant(elsewhere),
         },
     )
@@ -225,7 +253,7 @@ async def test_without_a_good_key_nothing_is_answered_but_that(
     assert found == dict.fromkeys(EXPECTED, (401, "unauthorized"))
 
 
-@pytest.mark.parametrize("kind", ["operator", "own", "other"])
+@pytest.mark.parametrize("kind", Who._fields)
 async def test_a_good_key_may_do_what_the_table_says(
     api: Api, callers: Callers, operations: dict[str, dict[str, Any]], kind: str
 ) -> None:
@@ -236,8 +264,37 @@ async def test_a_good_key_may_do_what_the_table_says(
             status = answer.status_code
             assert str(status) in operation["responses"], (name, answer.text)
             is_told = EXPECTED[name] is OWNERS or status in (401, 403, 429)
+            if status == 403:
+                problem(answer, 403, "forbidden")
             found[name] = status if is_told else GOES_ON
     assert found == {name: getattr(who, kind) for name, who in EXPECTED.items()}
+
+
+async def test_whoever_lacks_a_scope_is_told_which_one_it_takes(callers: Callers) -> None:
+    answer = await callers.good["read"].get("/v1/organizations/acme/wallet")
+    assert answer.status_code == 404, "a key that reads all is let in"
+    for kind, role in (("read", "read"), ("own", "organization:full")):
+        answer = await callers.good[kind].post("/v1/organizations", json={})
+        detail = problem(answer, 403, "forbidden")["detail"]
+        assert detail == f"this needs scope operator; the key has {role}"
+    answer = await callers.good["metrics"].post("/v1/bulk-decisions", json={})
+    assert "operator or support" in problem(answer, 403, "forbidden")["detail"]
+
+
+def test_openapi_says_of_each_operation_which_scopes_it_takes(
+    operations: dict[str, dict[str, Any]],
+) -> None:
+    """Each is one way of several, so it stands in a requirement of its own."""
+    told = {
+        name: [role for way in operation.get("security", []) for role in way["HTTPBearer"]]
+        for name, operation in operations.items()
+    }
+    expected = {
+        name: [ROLES[kind] for kind in ROLES if getattr(who, kind) != 403]
+        for name, who in EXPECTED.items()
+    }
+    expected[ROTATION] = list(ROLES.values())
+    assert told == expected | {name: [] for name in OPEN}
 
 
 async def test_what_is_open_asks_for_no_key_and_takes_none_for_a_signature(

@@ -5,6 +5,7 @@ import socket
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -19,6 +20,7 @@ from api.__main__ import server_config
 from api.app import create_app
 from api.http.connections import Bounds
 from api.services import Limits
+from billing.organizations import Scope
 from billing.platform_rules import PlatformRules
 from store.organizations import api_keys
 from store.schema import webhook_events
@@ -66,8 +68,18 @@ class Api:
 
     async def tenant(self, org_id: str) -> httpx.AsyncClient:
         """Return a client with a new key of one organisation."""
+        return await self.client(org_id)
+
+    async def client(
+        self,
+        org_id: str | None = None,
+        scope: Scope | None = None,
+        expires_at: datetime | None = None,
+    ) -> httpx.AsyncClient:
+        """Return a client with a new key, of an operator or of one organisation."""
+        label = "an operator's" if org_id is None else "a tenant's"
         async with self.engine.begin() as connection:
-            _, secret = await api_keys.issue(connection, "a tenant's", org_id)
+            _, secret = await api_keys.issue(connection, label, org_id, None, scope, expires_at)
         return self.with_key(secret)
 
     async def send(self, webhook: signed_webhooks.Webhook) -> httpx.Response:

@@ -21,6 +21,8 @@ from billing.parking.parked_work import ParkedTotal
 from processes.namespace import prepare
 from settings import Settings
 from store.calls import calls
+from store.database import clock
+from store.organizations import api_keys
 from store.schema import webhook_events
 from tests.support.eventually import eventually
 from tests.support.factories import NOON, an_assistant, an_organization, credit, ended_call, unique
@@ -177,6 +179,20 @@ async def test_a_balance_is_told_on_its_way_down_and_when_it_is_well(
     assert await watchman.look(NOON + timedelta(hours=1)) == [
         f"info: {about} well again: 45.02 GBP"
     ]
+
+
+async def test_an_operator_s_key_that_is_in_use_is_told_a_week_before_it_ends(
+    engine_apart: AsyncEngine, watchman: Watchman
+) -> None:
+    async with engine_apart.begin() as connection:
+        until = await clock.now(connection) + timedelta(days=6)
+        key, _ = await api_keys.issue(connection, "Ann's", None, expires_at=until)
+    assert await watchman.look(NOON) == [], "nobody uses it"
+    async with engine_apart.begin() as connection:
+        await api_keys.used(connection, key.key_id)
+    told = f"medium: A key of an operator expires on {until:%Y-%m-%d %H:%M} UTC"
+    assert await watchman.look(NOON) == [told]
+    assert await watchman.look(NOON + timedelta(minutes=1)) == []
 
 
 async def test_a_round_that_is_tried_again_and_rounds_at_once_tell_nothing_twice(

@@ -8,6 +8,7 @@ from sqlalchemy import event, func, text, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
+from billing.organizations import Scope
 from store.alerts import alerts
 from store.schema import webhook_events
 from tests.conftest import NewDatabase
@@ -148,6 +149,8 @@ async def test_what_had_better_be_changed_is_said_to_operators_alone(api: Api) -
     async with serving(api.engine, api.temporal, warnings=[short]) as other:
         tenant = await other.tenant(await an_organization(api.engine))
         wrong = other.with_key("cw_0123456789abcdef_wrong")
+        scraper = await other.client(scope=Scope.METRICS)
+        assert (await scraper.get("/health/ready")).json()["warnings"][0] == short
         for client in (other.anonymous, tenant, wrong):
             found = (await client.get("/health/ready")).json()
             assert found == {"ready": True, "problems": []}

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
 from api import keys
+from api.monitoring.monitor import Monitor
 from billing.ledger.audit import Audit, Check, Flaw
 from devstack.stack import Stack
 from settings import Settings
@@ -27,7 +28,7 @@ from store.ledger import audit
 from store.schema import webhook_events
 from tests.support.answers import eventually, parked, problem, settled
 from tests.support.api_server import Api, serving
-from tests.support.factories import an_assistant, an_organization, ended_call, unique
+from tests.support.factories import NOON, an_assistant, an_organization, ended_call, unique
 from tests.support.migrations import set_up
 from tests.support.signed_webhooks import Webhook, call_id_of, message, with_bearer
 from wiring import connect_temporal
@@ -194,6 +195,19 @@ async def test_only_operators_read_it(api: Api) -> None:
         problem(await tenant.get(path), 403, "forbidden")
         problem(await api.anonymous.get(path), 401, "unauthorized")
         problem(await api.with_key("cw_made_up").get(path), 401, "unauthorized")
+
+
+async def test_what_was_let_in_is_let_in_until_it_expires_though_nobody_can_be_asked(
+    engine: AsyncEngine, temporal: Client
+) -> None:
+    monitor, moment = Monitor(engine, temporal), NOON
+    monitor.remember("a key", moment)
+    monitor.remember("another", None)
+    before = moment - timedelta(seconds=1)
+    assert [monitor.remembers(one, before) for one in ("a key", "another", "none")] == [
+        True, True, False,
+    ]  # fmt: skip
+    assert [monitor.remembers(one, moment) for one in ("a key", "another")] == [False, True]
 
 
 async def test_an_organization_that_cannot_be_is_invalid(api: Api) -> None:
