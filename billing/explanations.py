@@ -99,6 +99,7 @@ class Explanation:
             call=self.call and self.call.for_organization(),
             message=self.message and self.message.for_organization(),
             adjustment=self.adjustment and self.adjustment.for_organization(),
+            changes=(),
         )
 
 

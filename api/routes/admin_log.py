@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
-from api.dependencies import KeyFirst, Limit, Operator, Transaction
+from api.dependencies import SEES_ALL, KeyFirst, Limit, Transaction
 from api.http.fields import NAME, NOT_BLANK, Moment
 from api.http.pages import Page, Position, page
 from api.http.problems import documented
@@ -37,10 +37,9 @@ async def _which(
     return AdminLogFilter(org_id, actor, subject, action, recorded_after, recorded_before)
 
 
-@router.get("")
+@router.get("", dependencies=[Depends(SEES_ALL)])
 async def list_all(
     which: Annotated[AdminLogFilter, Depends(_which)],
-    _: Operator,
     transaction: Transaction,
     cursor: Position = None,
     limit: Limit = 50,

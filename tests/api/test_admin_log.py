@@ -163,7 +163,11 @@ async def of_prices_and_keys(walk: Walk) -> None:
     made = await walk.does("POST /v1/api-keys", {"label": "Acme's portal", "org_id": org_id})
     [line] = await lines(walk.api, subject=made["api_key"]["key_id"])
     assert made["secret"] not in str(line)
-    assert line["after"] == {"scope": "organization", "label": "Acme's portal"}
+    assert line["after"] == {"scope": "full", "label": "Acme's portal", "expires_at": None}
+    rotated = await walk.does("POST /v1/api-keys/{key_id}/rotate", {}, key_id=line["subject_id"])
+    [line] = await lines(walk.api, subject=rotated["api_key"]["key_id"])
+    assert rotated["secret"] not in str(line)
+    assert line["after"]["replaces"] == made["api_key"]["key_id"]
     await walk.does("DELETE /v1/api-keys/{key_id}", key_id=made["api_key"]["key_id"])
 
 
