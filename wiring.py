@@ -91,7 +91,6 @@ class Settings(BaseSettings):
     trusted_proxies: Networks = ""
     starts_per_minute: int = Field(default=120, ge=1)
     wrong_keys_per_minute: int = Field(default=120, ge=1)
-    requests_per_second: int = Field(default=50, ge=1)
     vapi_message_seconds: int = Field(default=86_400, ge=1)
     own_workflow_rate: float = Field(default=_DEFAULT.own_workflow_rate, ge=0, allow_inf_nan=False)
     adjustment_approval_minor: int = Field(default=_DEFAULT.adjustment_approval_minor, ge=0)

@@ -62,7 +62,6 @@ async def main() -> None:
             settings.starts_per_minute,
             settings.wrong_keys_per_minute,
             settings.vapi_message_seconds,
-            settings.requests_per_second,
         ),
         warnings=weak,
     )

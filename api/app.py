@@ -146,7 +146,7 @@ def create_app(
                 stripe_secrets=stripe_secrets,
                 vapi_secrets=vapi_secrets,
                 twilio=twilio,
-                keys=Keys(engine, limits.wrong_keys_per_minute, limits.requests_per_second),
+                keys=Keys(engine, limits.wrong_keys_per_minute),
                 starts=RateLimit(limits.starts_per_minute),
                 vapi_message_seconds=limits.vapi_message_seconds,
                 observer=observer,

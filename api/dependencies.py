@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from typing import Annotated, Any
 
 from fastapi import Depends, HTTPException, Path, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -62,13 +61,8 @@ class KeyFirst(APIRoute):
         answer = super().get_route_handler()
 
         async def authenticated(request: Request) -> Response:
-            keys = Services.of(request).keys
-            request.state.api_key = await keys.authenticate(request)
-            try:
-                return await answer(_limited(request))
-            except (HTTPException, RequestValidationError):
-                keys.refused(request)
-                raise
+            request.state.api_key = await Services.of(request).keys.authenticate(request)
+            return await answer(_limited(request))
 
         return authenticated
 

@@ -2,9 +2,6 @@
 
 A good key is never refused for the address that it comes from. So it is looked up wherever it comes
 from; but only keys that were good of late are looked up without taking turns.
-
-Who asks faster than he may is answered in turn, and refused beyond two seconds of turns. All wait
-for one loop: one client that asks without a pause would make the webhooks of others late.
 """
 
 import asyncio
@@ -27,9 +24,6 @@ from store.organizations import api_keys
 # wrong ones; the rest wait so long for their turn.
 UNKNOWN_AT_ONCE, SUSPECTS_AT_ONCE = 2, 1
 TURN_SECONDS = 5.0
-PATIENCE_SECONDS = 2.0
-# To read what is no request costs more than to answer one.
-REFUSED_TURNS = 10
 # A secret is of 256 random bits: what was wrong is not going to be a key. Unless the database is
 # another by then.
 _WRONG_FOR_SECONDS = 60.0
@@ -40,12 +34,9 @@ _IPV6_NETWORK = 64
 class Keys:
     """Whose key a request shows. What is remembered of keys is a hash."""
 
-    def __init__(
-        self, engine: AsyncEngine, wrong_keys_per_minute: int, requests_per_second: int
-    ) -> None:
+    def __init__(self, engine: AsyncEngine, wrong_keys_per_minute: int) -> None:
         self._engine = engine
         self._wrong_keys = RateLimit(wrong_keys_per_minute)
-        self._requests = RateLimit(requests_per_second, seconds=1.0)
         self._unknown = asyncio.Semaphore(UNKNOWN_AT_ONCE)
         self._suspects = asyncio.Semaphore(SUSPECTS_AT_ONCE)
         self._good: OrderedDict[bytes, float] = OrderedDict()
@@ -54,34 +45,28 @@ class Keys:
     async def authenticate(self, request: Request) -> ApiKey:
         """Return the API key that a request shows.
 
-        Raise Unauthorized, and TooManyRequests for the wrong keys of an address, and for who asks
-        too fast.
+        Raise Unauthorized, and TooManyRequests for the wrong keys of an address.
         """
         scheme, shown = get_authorization_scheme_param(request.headers.get("authorization"))
-        address = address_of(request)
         if not shown:
-            await self._turn(address)
             raise Unauthorized("send an API key: `Authorization: Bearer cw_…`")
+        address = address_of(request)
         prefix, _, rest = shown.partition("_")
         key_id, _, secret = rest.partition("_")
         if scheme.lower() != "bearer" or prefix != KEY_PREFIX or not secret:
-            raise await self._refusal(address, "this is no API key: `Authorization: Bearer cw_…`")
+            raise self._refusal(address, "this is no API key: `Authorization: Bearer cw_…`")
         key = await self._look_up(address, key_id, secret)
         if key is None:
-            raise await self._refusal(address, "the API key is unknown or revoked")
+            raise self._refusal(address, "the API key is unknown or revoked")
         return key
 
     async def _look_up(self, address: str, key_id: str, secret: str) -> ApiKey | None:
-        """Return the key, or None. Raise TimeoutError if there is no turn for one nobody knows.
-
-        Raise TooManyRequests for one that asks too fast.
-        """
-        digest = _digest(f"{key_id}_{secret}")
+        """Return the key, or None. Raise TimeoutError if there is no turn for one nobody knows."""
+        digest = hashlib.sha256(f"{key_id}_{secret}".encode(errors="replace")).digest()
         now = time.monotonic()
         if digest in self._wrong and now < self._wrong[digest] + _WRONG_FOR_SECONDS:
             return None
         if digest in self._good:
-            await self._turn(digest.hex())
             key = await self._ask(key_id, secret)
         else:
             is_suspect = self._wrong_keys.wait_seconds(address, now) > 0
@@ -100,22 +85,7 @@ class Keys:
         async with self._engine.connect() as connection:
             return await api_keys.authenticate(connection, key_id, secret)
 
-    def refused(self, request: Request) -> None:
-        """Count a request of a good key that could not be read as ten."""
-        shown = get_authorization_scheme_param(request.headers.get("authorization"))[1]
-        name = _digest(shown.partition("_")[2]).hex()
-        self._requests.count(name, time.monotonic(), REFUSED_TURNS - 1)
-
-    async def _turn(self, name: str) -> None:
-        """Wait until it is this one's turn. Raise TooManyRequests if too many are before it."""
-        wait = self._requests.take(name, time.monotonic(), PATIENCE_SECONDS)
-        if wait > PATIENCE_SECONDS:
-            raise TooManyRequests("this is asked faster than it is answered", wait)
-        if wait:
-            await asyncio.sleep(wait)
-
-    async def _refusal(self, address: str, detail: str) -> BillingError:
-        await self._turn(address)
+    def _refusal(self, address: str, detail: str) -> BillingError:
         wait = self._wrong_keys.take(address, time.monotonic())
         if wait:
             return TooManyRequests("this address has shown too many wrong keys", wait)
@@ -132,10 +102,6 @@ def address_of(request: Request) -> str:
     if address.version == 4:  # noqa: PLR2004
         return host
     return str(ipaddress.ip_network((address, _IPV6_NETWORK), strict=False))
-
-
-def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode(errors="replace")).digest()
 
 
 def _remember(digests: OrderedDict[bytes, float], digest: bytes) -> None:

@@ -35,7 +35,6 @@ class Limits:
     starts_per_minute: int = 120
     wrong_keys_per_minute: int = 120
     vapi_message_seconds: int = 86_400
-    requests_per_second: int = 50
     health_fresh_seconds: float = 1.0
 
 

@@ -62,7 +62,6 @@ WRONG = {
     "UPLOADS_MIB": ("15",),
     "TRUSTED_PROXIES": ("*", "proxy.example", "10.0.0.1/8"),
     "STARTS_PER_MINUTE": ("0",),
-    "REQUESTS_PER_SECOND": ("0",),
     "WRONG_KEYS_PER_MINUTE": ("0",),
     "VAPI_MESSAGE_SECONDS": ("0",),
     "OWN_WORKFLOW_RATE": ("-1", "nan", "inf", "many"),

@@ -1,4 +1,4 @@
-"""How often something may be done: so many times in a while, all at once or spread out."""
+"""How often something may be done: so many times a minute, all at once or spread out."""
 
 import math
 from collections import OrderedDict
@@ -27,30 +27,24 @@ class RateLimit:
     """A rate for each of many names. Those at rest are forgotten first.
 
     A name is at rest once all that it has done has been paid for by time: each time costs an equal
-    part of the `seconds` (the generic cell rate algorithm).
+    part of a minute (the generic cell rate algorithm).
     """
 
-    def __init__(self, times: int, seconds: float = _MINUTE) -> None:
-        self._cost = seconds / times
-        self._seconds = seconds
+    def __init__(self, per_minute: int) -> None:
+        self._cost = _MINUTE / per_minute
         self._at_rest_at: OrderedDict[str, float] = OrderedDict()
 
     def wait_seconds(self, name: str, now: float) -> float:
         """Return how long a name has to wait from `now` (on any steady clock); 0 if it has not."""
         owes = max(self._at_rest_at.get(name, now) - now, 0.0)
-        wait = owes + self._cost - self._seconds
+        wait = owes + self._cost - _MINUTE
         return wait if owes and wait > _NOTHING else 0.0
 
-    def take(self, name: str, now: float, patience: float = 0.0) -> float:
-        """Do it once, unless the name has to wait longer than its patience; return for how long."""
+    def take(self, name: str, now: float) -> float:
+        """Do it once, unless the name has to wait; return for how long."""
         wait = self.wait_seconds(name, now)
-        if wait <= patience:
-            self.count(name, now)
+        if not wait:
+            self._at_rest_at[name] = max(self._at_rest_at.pop(name, now), now) + self._cost
+            if len(self._at_rest_at) > MOST_NAMES:
+                self._at_rest_at.popitem(last=False)
         return wait
-
-    def count(self, name: str, now: float, times: int = 1) -> None:
-        """Count what a name has done, however long it would have to wait for it."""
-        owed_until = max(self._at_rest_at.pop(name, now), now)
-        self._at_rest_at[name] = owed_until + times * self._cost
-        if len(self._at_rest_at) > MOST_NAMES:
-            self._at_rest_at.popitem(last=False)

@@ -1,9 +1,7 @@
 """How often callers may do what costs something: told by 429, and when to come again."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import replace
 
 import httpx
 import pytest
@@ -16,7 +14,7 @@ from api.services import Limits
 from store.database import engine as store_engine
 from store.organizations import api_keys
 from tests.support.answers import accepted, problem
-from tests.support.api_server import LIMITS, Api, serving
+from tests.support.api_server import Api, serving
 from tests.support.eventually import eventually
 from tests.support.factories import an_organization, unique
 from tests.support.signed_webhooks import report
@@ -52,15 +50,6 @@ def test_a_rate_forgets_whoever_has_done_nothing_for_longest() -> None:
     assert rate.take("0", 1000.0) == 0.0
 
 
-def test_who_is_patient_gets_a_turn_after_the_turns_of_those_before() -> None:
-    rate = RateLimit(2, seconds=1.0)
-    waits = [rate.take("a", 1000.0, patience=1.0) for _ in range(4)]
-    assert waits == [0.0, 0.0, pytest.approx(0.5), pytest.approx(1.0)]
-    assert rate.take("a", 1000.0, patience=1.0) == pytest.approx(1.5)
-    assert rate.take("a", 1000.0, patience=1.0) == pytest.approx(1.5), "a refusal takes no turn"
-    assert rate.take("a", 1000.5, patience=1.0) == pytest.approx(1.0)
-
-
 @pytest.fixture(scope="module")
 async def strict(api: Api) -> AsyncIterator[Api]:
     """An API that takes two of anything, and believes a proxy on this machine."""
@@ -73,80 +62,6 @@ async def strict(api: Api) -> AsyncIterator[Api]:
 def too_many(answer: httpx.Response) -> None:
     problem(answer, 429, "too_many_requests")
     assert 1 <= int(answer.headers["retry-after"]) <= 60
-
-
-@pytest.fixture(scope="module")
-async def slow(api: Api) -> AsyncIterator[Api]:
-    """An API that answers five requests a second of each key, and of each address without one."""
-    few = replace(LIMITS, requests_per_second=5)
-    async with serving(api.engine, api.temporal, limits=few, trusted_proxies="127.0.0.1") as it:
-        yield it
-
-
-async def test_a_key_that_asks_faster_than_it_may_is_answered_in_turn(slow: Api) -> None:
-    tenant = await slow.tenant(await an_organization(slow.engine))
-    assert (await tenant.get("/v1/reconciliations")).status_code == 200
-    began = time.monotonic()
-    for _ in range(9):
-        assert (await tenant.get("/v1/reconciliations")).status_code == 200
-    assert time.monotonic() - began >= (9 - 5) / 5
-
-
-@pytest.mark.parametrize(
-    ("status", "body"),
-    [(400, b"{"), (413, b"[" + b"0," * 600 + b"0]"), (413, b" " * 70_000), (422, b"{}")],
-)
-async def test_a_body_that_is_none_takes_ten_turns(slow: Api, status: int, body: bytes) -> None:
-    org_id = await an_organization(slow.engine)
-    tenant = await slow.tenant(org_id)
-    assert (await tenant.get("/v1/reconciliations")).status_code == 200
-    began = time.monotonic()
-    path, headers = (
-        f"/v1/organizations/{org_id}/checkout-sessions",
-        {"content-type": "application/json"},
-    )
-    refused = await tenant.post(path, content=body, headers=headers)
-    assert refused.status_code == status
-    assert (await tenant.get("/v1/reconciliations")).status_code == 200
-    assert time.monotonic() - began >= (10 + 1 - 5) / 5
-
-
-async def test_a_key_that_floods_is_refused_beyond_two_seconds_of_turns_and_others_go_on(
-    slow: Api,
-) -> None:
-    org_id = await an_organization(slow.engine)
-    flood, other = await slow.tenant(org_id), await slow.tenant(org_id)
-    assert (await flood.get("/v1/reconciliations")).status_code == 200
-    asked = [asyncio.create_task(flood.get("/v1/reconciliations")) for _ in range(80)]
-    assert (await other.get("/v1/reconciliations")).status_code == 200
-    assert accepted(await slow.send(report())) == "accepted"
-    answers = await asyncio.gather(*asked)
-    refused = [answer for answer in answers if answer.status_code != 200]
-    assert 0 < len(refused) < 80
-    for answer in refused:
-        too_many(answer)
-    assert (await other.get("/v1/reconciliations")).status_code == 200
-
-
-@pytest.mark.parametrize("shown", [None, "no key at all", "cw_unknown_wrong"])
-async def test_an_address_without_a_key_is_refused_in_turn_and_holds_up_no_good_one(
-    slow: Api, shown: str | None
-) -> None:
-    address = {"X-Forwarded-For": f"192.0.2.{40 + len(shown or '')}"}
-    headers = address | ({"Authorization": f"Bearer {shown}"} if shown else {})
-    began = time.monotonic()
-    for _ in range(8):
-        answer = await slow.anonymous.get("/v1/organizations", headers=headers)
-        problem(answer, 401, "unauthorized")
-    assert time.monotonic() - began >= (8 - 5) / 5
-    asked = [
-        asyncio.create_task(slow.anonymous.get("/v1/organizations", headers=headers))
-        for _ in range(60)
-    ]
-    new = await slow.tenant(await an_organization(slow.engine))
-    assert (await new.get("/v1/reconciliations", headers=address)).status_code == 200
-    answers = await asyncio.gather(*asked)
-    assert {answer.status_code for answer in answers} == {401, 429}
 
 
 @pytest.mark.parametrize("operation", STARTS)

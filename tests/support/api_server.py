@@ -33,7 +33,7 @@ RULES = PlatformRules(
 # A busy machine may take its time to send what it has begun to send.
 BOUNDS = Bounds(head_seconds=120.0, body_seconds=120.0)
 # Tests share keys and come from one address.
-LIMITS = Limits(100_000, 100_000, requests_per_second=100_000, health_fresh_seconds=0.0)
+LIMITS = Limits(100_000, 100_000, health_fresh_seconds=0.0)
 FLOODED = replace(RULES, own_workflow_rate=0.001)
 _PATHS = {"twilio": "/webhooks/twilio/sms-status"}
 
