@@ -138,6 +138,23 @@ _MEANINGS = {
 }
 # What comes with another.
 _FOLLOWERS = {400: 413, 401: 429}
+_RETRY_AFTER = {
+    "description": "When to try again, in seconds",
+    "required": True,
+    "schema": {"type": "integer", "minimum": 1},
+}
+# What each problem of a status has beside its document.
+_HEADERS: dict[int, dict[str, Any]] = {
+    401: {
+        "WWW-Authenticate": {
+            "description": "How to authenticate",
+            "required": True,
+            "schema": {"type": "string"},
+        }
+    },
+    429: {"Retry-After": _RETRY_AFTER},
+    503: {"Retry-After": _RETRY_AFTER},
+}
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -146,13 +163,19 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     Wherever a key may be wrong, it may have been so too often; a body may be too large.
     """
     followers = [_FOLLOWERS[status] for status in statuses if status in _FOLLOWERS]
-    return {status: described(_MEANINGS[status]) for status in sorted({*statuses, *followers})}
+    return {
+        status: described(_MEANINGS[status], status) for status in sorted({*statuses, *followers})
+    }
 
 
-def described(description: str) -> dict[str, Any]:
-    """Return OpenAPI's description of a problem. FastAPI would call a model `application/json`."""
+def described(description: str, status: int | None = None) -> dict[str, Any]:
+    """Return OpenAPI's description of a problem, with the headers that those of a status have.
+
+    FastAPI would call a model `application/json`.
+    """
     schema = {"$ref": "#/components/schemas/Problem"}
-    return {"description": description, "content": {MEDIA_TYPE: {"schema": schema}}}
+    content = {MEDIA_TYPE: {"schema": schema}}
+    return {"description": description, "content": content, "headers": _HEADERS.get(status or 0, {})}
 
 
 def problem(
