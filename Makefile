@@ -33,7 +33,7 @@ proof: $(READY) ## run the tests that have two sizes in the full one (hours)
 	@$(BIN)/pytest -m proof --story=full
 
 fuzz: $(READY) ## send the API 20,000 requests that its document allows or forbids (half an hour)
-	@$(BIN)/pytest -s --story=full tests/api/test_promises.py -k whatever_is_sent
+	@$(BIN)/pytest --story=full tests/api/test_promises.py -k whatever_is_sent
 
 check: $(READY) ## format, lint, types and the import line
 	@$(BIN)/ruff format --check .

@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.http.rate_limits import TooManyRequests
@@ -21,6 +22,7 @@ IDEMPOTENCY_KEY = "Idempotency-Key"
 # Who has made more mistakes learns the rest by and by: an answer is not for its sender to size.
 MOST_ERRORS = 20
 LONGEST_TEXT = 300
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
 class Unauthorized(BillingError):
@@ -274,7 +276,7 @@ async def _invalid(_: Request, error: Exception) -> JSONResponse:
     return problem(422, "invalid", "The request is not valid", detail, errors)
 
 
-async def _http(_: Request, error: Exception) -> JSONResponse:
+async def _http(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, HTTPException):
         raise error
     status = HTTPStatus(error.status_code)
@@ -285,7 +287,21 @@ async def _http(_: Request, error: Exception) -> JSONResponse:
     code = status.phrase.lower().replace(" ", "_")
     answer = problem(status, code, status.phrase, error.detail)
     answer.headers.update(_headers(error.headers))
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:
+        answer.headers["Allow"] = ", ".join(_allowed(request))
     return answer
+
+
+def _allowed(request: Request) -> list[str]:
+    """Return the methods of a path. Each is a route of its own, and names no other."""
+    return [
+        method
+        for method in _METHODS
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL
+            for route in request.app.routes
+        )
+    ]
 
 
 async def _database_gone(_: Request, error: Exception) -> JSONResponse:

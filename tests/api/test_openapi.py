@@ -140,10 +140,13 @@ async def test_problems_have_stable_codes(api: Api) -> None:
 async def test_a_method_that_no_path_knows_is_a_problem_everywhere(
     api: Api, document: dict[str, Any]
 ) -> None:
-    for path in document["paths"]:
+    for path, methods in document["paths"].items():
         answer = await api.operator.patch(path.format_map(AnyId()))
         problem(answer, 405, "method_not_allowed")
-        assert answer.headers["allow"]
+        # The id of a process may have slashes: it ends wherever its path ends.
+        others = {"GET"} if path.startswith("/v1/parked/{workflow_id}/") else set()
+        expected = {method.upper() for method in methods} | others
+        assert set(answer.headers["allow"].split(", ")) == expected, path
 
 
 async def test_a_body_that_is_too_large_is_a_problem_everywhere(

@@ -88,13 +88,20 @@ async def fuzzed(
 @pytest.mark.always
 @pytest.mark.parametrize("name", FULL)
 async def test_whatever_is_sent_is_answered_as_promised(
-    fuzzed: Fuzzed, name: str, story_is_full: bool
+    fuzzed: Fuzzed, name: str, story_is_full: bool, request: pytest.FixtureRequest
 ) -> None:
     small = Size(cases=1, phases=("examples", "fuzzing", "stateful"), examples=2, scenarios=3, seed=1)
     full = Size(FULL[name], PHASES, examples=40, scenarios=150, seed=random.randrange(2**32))
     size = full if story_is_full else small
     caller = await fuzzed.caller(name)
-    told = await asyncio.to_thread(fuzz, fuzzed.api.url, caller, size)
+    terminal = request.config.pluginmanager.get_plugin("terminalreporter")
+
+    def say(text: str) -> None:
+        if story_is_full and terminal is not None:
+            terminal.write_line(text)
+            terminal.flush()
+
+    told = await asyncio.to_thread(fuzz, fuzzed.api.url, caller, size, say)
     assert not told.broken, f"with the seed {size.seed}: {told}"
     document = await document_of(fuzzed.api)
     assert told.operations() == {f"{method} {path}" for method, path, _ in operations(document)}
