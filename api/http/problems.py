@@ -177,7 +177,11 @@ def described(description: str, status: int | None = None) -> dict[str, Any]:
     """
     schema = {"$ref": "#/components/schemas/Problem"}
     content = {MEDIA_TYPE: {"schema": schema}}
-    return {"description": description, "content": content, "headers": _HEADERS.get(status or 0, {})}
+    return {
+        "description": description,
+        "content": content,
+        "headers": _HEADERS.get(status or 0, {}),
+    }
 
 
 def problem(
