@@ -1,5 +1,6 @@
 """Send an API what its OpenAPI document says and what it does not, and hold it to its promises."""
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -112,18 +113,22 @@ def fuzz(url: str, caller: Caller, size: Size, say: Callable[[str], object]) -> 
         document = schemathesis.openapi.from_url(
             f"{url}/openapi.json", config=_config(caller, size, phases, size.seed + rounds)
         )
-        _walk(document, told, lambda far: say(f"{caller.name}, {size.cases} cases wanted: {far}"))
+        enough = size.cases if rounds else math.inf  # the first round is whole
+        _walk(document, told, enough, lambda far: say(f"{caller.name}, {size.cases} wanted: {far}"))
         rounds += 1
     return told
 
 
-def _walk(document: BaseSchema, told: Told, say: Callable[[str], object]) -> None:
+def _walk(document: BaseSchema, told: Told, enough: float, say: Callable[[str], object]) -> None:
     said_at = time.monotonic()
-    for event in from_schema(document).execute():
+    sending = from_schema(document).execute()
+    for event in sending:
         known = set(told.broken)
         _take(told, event)
         for one in told.broken.keys() - known:
             say(told.broken[one])
+        if told.sent >= enough:
+            sending.stop()
         if time.monotonic() - said_at > _SAY_EVERY_SECONDS:
             said_at = time.monotonic()
             say(told.so_far())
