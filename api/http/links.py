@@ -105,6 +105,8 @@ def _leads_to(
             if name not in given and (pointer := _pointer(document, schema, prefix, name))
         }
         kept = {name: f"$request.path.{name}" for name in needed if name in given}
+        if kept and not target.path.startswith(source.path):
+            continue  # its neighbour: what one calls an id the other may call so, too
         if found and found.keys() | kept.keys() == set(needed):
             operation = target.definition["operationId"]
             yield (

@@ -5,6 +5,7 @@ Small here; `make fuzz` sends 20,000 cases, other ones each time.
 
 import asyncio
 import random
+import re
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -51,8 +52,10 @@ FULL = {
 # The same each time, for a test that fails by chance is not believed.
 SMALL = {
     "operator": Size(1, ("fuzzing", "stateful"), examples=1, scenarios=2, seed=1),
-    "tenant": Size(1, ("fuzzing",), examples=1, scenarios=1, seed=1, mode="positive"),
-    "stranger": Size(1, ("fuzzing",), examples=1, scenarios=1, seed=1, mode="positive"),
+    **dict.fromkeys(
+        ("tenant", "stranger"),
+        Size(1, ("fuzzing",), 1, scenarios=1, seed=1, mode="positive", paths=r"\{"),
+    ),
 }
 
 
@@ -122,7 +125,11 @@ async def test_whatever_is_sent_is_answered_as_promised(
     told = await asyncio.to_thread(fuzz, fuzzed.api.url, caller, size, say)
     assert not told.broken, f"with the seed {size.seed}: {told}"
     document = await document_of(fuzzed.api)
-    assert told.operations() == {f"{method} {path}" for method, path, _ in operations(document)}
+    assert told.operations() == {
+        f"{method} {path}"
+        for method, path, _ in operations(document)
+        if re.search(size.paths, path)
+    }
     owned = {one for one in told.let_in() if any(f"{{{id_}}}" in one for id_ in fuzzed.ids)}
     assert bool(owned) is (name != "stranger"), owned
 
@@ -230,10 +237,10 @@ async def test_what_is_made_leads_to_all_that_has_its_id(api: Api) -> None:
         one for one in names.values() if "{org_id}" in one and one.count("{") == 1
     }
     assert leads["POST /v1/api-keys"] >= {"DELETE /v1/api-keys/{key_id}"}
-    assert leads["POST /v1/organizations/{org_id}/assistants"] >= {
+    assert leads["POST /v1/organizations/{org_id}/assistants"] == {
         "DELETE /v1/organizations/{org_id}/assistants/{agent_id}"
     }
-    assert leads["POST /v1/organizations/{org_id}/senders"] >= {
+    assert leads["POST /v1/organizations/{org_id}/senders"] == {
         "DELETE /v1/organizations/{org_id}/senders/{sender_id}"
     }
     assert leads["POST /v1/organizations/{org_id}/adjustments"] >= {
@@ -282,9 +289,10 @@ async def test_too_many_wrong_keys_are_told_as_documented_wherever_a_key_is_need
     few = Limits(starts_per_minute=1, wrong_keys_per_minute=1)
     wrong = {"Authorization": "Bearer cw_nobody_wrong"}
     async with serving(api.engine, api.temporal, limits=few) as strict:
-        for method, path, operation in operations(document):
-            if operation.get("security"):
+        for number, (method, path, operation) in enumerate(operations(document)):
+            if not number % 10:  # each minute gives one back
                 await strict.anonymous.get("/v1/organizations", headers=wrong)
+            if operation.get("security"):
                 answer = await strict.anonymous.request(
                     method, path.format_map(AnyIds()), headers=wrong
                 )

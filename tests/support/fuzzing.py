@@ -68,7 +68,7 @@ class Caller:
 class Size:
     """How much is sent: cases at least, examples of an operation, and scenarios of many steps.
 
-    In mode `positive` it is what the document allows, in `all` what it forbids as well.
+    In mode `positive` it is what the document allows, in `all` what it forbids as well; to `paths`.
     """
 
     cases: int
@@ -77,6 +77,7 @@ class Size:
     scenarios: int
     seed: int
     mode: str = "all"
+    paths: str = ".*"
 
 
 @dataclass
@@ -112,7 +113,7 @@ def fuzz(url: str, caller: Caller, size: Size, say: Callable[[str], object]) -> 
         phases = [one for one in size.phases if not rounds or one in _OTHERS_EACH_TIME]
         document = schemathesis.openapi.from_url(
             f"{url}/openapi.json", config=_config(caller, size, phases, size.seed + rounds)
-        )
+        ).include(path_regex=size.paths)
         enough = size.cases if rounds else math.inf  # the first round is whole
         _walk(document, told, enough, lambda far: say(f"{caller.name}, {size.cases} wanted: {far}"))
         rounds += 1
