@@ -115,11 +115,11 @@ async def test_whatever_is_sent_is_answered_as_promised(
 ) -> None:
     size = FULL[name] if story_is_full else SMALL[name]
     caller = await fuzzed.caller(name)
-    plugins = request.config.pluginmanager
+    capture: Any = request.config.pluginmanager.get_plugin("capturemanager")
 
     def say(text: str) -> None:
         if story_is_full:
-            with plugins.get_plugin("capturemanager").global_and_fixture_disabled():
+            with capture.global_and_fixture_disabled():
                 sys.stderr.write(f"{text}\n")
 
     told = await asyncio.to_thread(fuzz, fuzzed.api.url, caller, size, say)
