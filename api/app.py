@@ -12,6 +12,7 @@ from temporalio.client import Client
 from api.gate import Gate
 from api.http import problems
 from api.http.links import add_links
+from api.http.problem_headers import add_headers
 from api.http.problems import Problem
 from api.http.rate_limits import RateLimit
 from api.http.security_headers import SecurityHeaders
@@ -96,13 +97,14 @@ _ROUTERS = (
 
 class _App(FastAPI):
     def openapi(self) -> dict[str, Any]:
-        """Return the document, with what FastAPI does not find itself: problems and links."""
+        """Return the document, with what FastAPI does not find: problems, their headers, links."""
         document = super().openapi()
         schemas = document["components"]["schemas"]
         if _PROBLEM not in schemas:
             schemas[_PROBLEM] = Problem.model_json_schema(
                 ref_template=f"#/components/schemas/{_PROBLEM}/$defs/{{model}}"
             )
+            add_headers(document)
             add_links(document)
         return document
 

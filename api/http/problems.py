@@ -9,9 +9,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
-from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.http.methods import allowed_methods
 from api.http.rate_limits import TooManyRequests
 from billing.errors import BillingError, Conflict
 from store.database.errors import DATABASE_GONE
@@ -22,7 +22,6 @@ IDEMPOTENCY_KEY = "Idempotency-Key"
 # Who has made more mistakes learns the rest by and by: an answer is not for its sender to size.
 MOST_ERRORS = 20
 LONGEST_TEXT = 300
-_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
 class Unauthorized(BillingError):
@@ -140,23 +139,6 @@ _MEANINGS = {
 }
 # What comes with another.
 _FOLLOWERS = {400: 413, 401: 429}
-_RETRY_AFTER = {
-    "description": "When to try again, in seconds",
-    "required": True,
-    "schema": {"type": "integer", "minimum": 1},
-}
-# What each problem of a status has beside its document.
-_HEADERS: dict[int, dict[str, Any]] = {
-    401: {
-        "WWW-Authenticate": {
-            "description": "How to authenticate",
-            "required": True,
-            "schema": {"type": "string"},
-        }
-    },
-    429: {"Retry-After": _RETRY_AFTER},
-    503: {"Retry-After": _RETRY_AFTER},
-}
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -165,23 +147,13 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     Wherever a key may be wrong, it may have been so too often; a body may be too large.
     """
     followers = [_FOLLOWERS[status] for status in statuses if status in _FOLLOWERS]
-    return {
-        status: described(_MEANINGS[status], status) for status in sorted({*statuses, *followers})
-    }
+    return {status: described(_MEANINGS[status]) for status in sorted({*statuses, *followers})}
 
 
-def described(description: str, status: int | None = None) -> dict[str, Any]:
-    """Return OpenAPI's description of a problem, with the headers that those of a status have.
-
-    FastAPI would call a model `application/json`.
-    """
+def described(description: str) -> dict[str, Any]:
+    """Return OpenAPI's description of a problem. FastAPI would call a model `application/json`."""
     schema = {"$ref": "#/components/schemas/Problem"}
-    content = {MEDIA_TYPE: {"schema": schema}}
-    return {
-        "description": description,
-        "content": content,
-        "headers": _HEADERS.get(status or 0, {}),
-    }
+    return {"description": description, "content": {MEDIA_TYPE: {"schema": schema}}}
 
 
 def problem(
@@ -292,20 +264,8 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     answer = problem(status, code, status.phrase, error.detail)
     answer.headers.update(_headers(error.headers))
     if status is HTTPStatus.METHOD_NOT_ALLOWED:
-        answer.headers["Allow"] = ", ".join(_allowed(request))
+        answer.headers["Allow"] = ", ".join(allowed_methods(request))
     return answer
-
-
-def _allowed(request: Request) -> list[str]:
-    """Return the methods of a path. Each is a route of its own, and names no other."""
-    return [
-        method
-        for method in _METHODS
-        if any(
-            route.matches({**request.scope, "method": method})[0] is Match.FULL
-            for route in request.app.routes
-        )
-    ]
 
 
 async def _database_gone(_: Request, error: Exception) -> JSONResponse:

@@ -36,8 +36,8 @@ WEBHOOK_RESPONSES: dict[int | str, dict[str, Any]] = {
         },
     },
     400: described("Malformed; nothing was stored"),
-    401: described("Wrong signature, or a stale or future timestamp; nothing was stored", 401),
+    401: described("Wrong signature, or a stale or future timestamp; nothing was stored"),
     413: described("Larger than 1 MiB, at Vapi 8 MiB; nothing was stored"),
     415: described("Of another media type; nothing was stored"),
-    503: described("Neither PostgreSQL nor Temporal could take it; see `Retry-After`", 503),
+    503: described("Neither PostgreSQL nor Temporal could take it; see `Retry-After`"),
 }
