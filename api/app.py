@@ -11,6 +11,8 @@ from temporalio.client import Client
 
 from api.gate import Gate
 from api.http import problems
+from api.http.links import add_links
+from api.http.problem_headers import add_headers
 from api.http.problems import Problem
 from api.http.rate_limits import RateLimit
 from api.http.security_headers import SecurityHeaders
@@ -59,6 +61,7 @@ a stable `code`. Lists come in pages: hand `next_cursor` back as `cursor`.
 Any request may be answered 408 (it took too long to come), 413 or 431 (it is too large), or 503
 (too much is going on); of 429 and 503, `Retry-After` says when to try again."""
 
+_PROBLEM = "Problem"
 _WEBHOOKS = {
     "/webhooks/stripe": stripe.receive,
     "/webhooks/vapi": vapi.receive,
@@ -98,11 +101,15 @@ _ROUTERS = (
 
 class _App(FastAPI):
     def openapi(self) -> dict[str, Any]:
-        """Return the document, with the schema of problems, which FastAPI does not find itself."""
+        """Return the document, with what FastAPI does not find: problems, their headers, links."""
         document = super().openapi()
-        document["components"]["schemas"]["Problem"] = Problem.model_json_schema(
-            ref_template="#/components/schemas/Problem/$defs/{model}"
-        )
+        schemas = document["components"]["schemas"]
+        if _PROBLEM not in schemas:
+            schemas[_PROBLEM] = Problem.model_json_schema(
+                ref_template=f"#/components/schemas/{_PROBLEM}/$defs/{{model}}"
+            )
+            add_headers(document)
+            add_links(document)
         return document
 
     def build_middleware_stack(self) -> ASGIApp:

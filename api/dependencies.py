@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from starlette.types import Message
 from temporalio.client import Client
 
-from api.http.fields import NAME
+from api.http.fields import NAME, Digits
 from api.http.problems import Forbidden
 from api.http.rate_limits import TooManyRequests
 from api.services import Services
@@ -155,4 +155,4 @@ async def start_work(request: Request, key: Key) -> None:
 StartsWork = Depends(start_work)
 Operator = Annotated[ApiKey, Depends(operator)]
 Member = Annotated[str, Depends(member)]
-Limit = Annotated[int, Query(ge=1, le=200, description="How many at most")]
+Limit = Annotated[int, Query(ge=1, le=200, description="How many at most"), Digits]
