@@ -9,7 +9,7 @@ TESTS_AT_ONCE ?= 2
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-long list-long proof check sbom audit-dependencies format lock bench screenshots clean
+.PHONY: help demo up test test-long list-long proof fuzz check sbom audit-dependencies format lock bench screenshots clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ list-long: $(READY) ## run every test, and list anew which of them are the long 
 
 proof: $(READY) ## run the tests that have two sizes in the full one (hours)
 	@$(BIN)/pytest -m proof --story=full
+
+fuzz: $(READY) ## send the API 20,000 requests that its document allows or forbids (half an hour)
+	@$(BIN)/pytest --story=full tests/api/test_promises.py -k whatever_is_sent
 
 check: $(READY) sbom ## format, lint, types, the import line and secrets; writes build/sbom.json
 	@$(BIN)/ruff format --check .

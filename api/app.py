@@ -13,6 +13,8 @@ from temporalio.client import Client
 from api.dependencies import BEARER, guards
 from api.gate import Gate
 from api.http import problems
+from api.http.links import add_links
+from api.http.problem_headers import add_headers
 from api.http.problems import Problem
 from api.http.rate_limits import RateLimit
 from api.http.security_headers import SecurityHeaders
@@ -62,6 +64,7 @@ a stable `code`. Lists come in pages: hand `next_cursor` back as `cursor`.
 Any request may be answered 408 (it took too long to come), 413 or 431 (it is too large), or 503
 (too much is going on); of 429 and 503, `Retry-After` says when to try again."""
 
+_PROBLEM = "Problem"
 _WEBHOOKS = {
     "/webhooks/stripe": stripe.receive,
     "/webhooks/vapi": vapi.receive,
@@ -99,24 +102,31 @@ _ROUTERS = (
 )
 
 
+def _add_roles(document: dict[str, Any]) -> None:
+    """Say of each operation which keys it lets in: one of the roles."""
+    for route in (one for router in _ROUTERS for one in router.routes):
+        if isinstance(route, APIRoute) and (let_in := list(guards(route.dependant))):
+            roles = [one for one in let_in[0].roles if all(one in each.roles for each in let_in)]
+            for method in route.methods or ():
+                operation = document["paths"][route.path_format][method.lower()]
+                operation["security"] = [{BEARER.scheme_name: [role]} for role in roles]
+
+
 class _App(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """Return the document, with what FastAPI does not find itself.
 
-        That is the schema of problems, and which keys each operation lets in: one of the roles.
+        That is problems, their headers, links, and which keys each operation lets in.
         """
         document = super().openapi()
-        for route in (one for router in _ROUTERS for one in router.routes):
-            if isinstance(route, APIRoute) and (let_in := list(guards(route.dependant))):
-                roles = [
-                    one for one in let_in[0].roles if all(one in each.roles for each in let_in)
-                ]
-                for method in route.methods or ():
-                    operation = document["paths"][route.path_format][method.lower()]
-                    operation["security"] = [{BEARER.scheme_name: [role]} for role in roles]
-        document["components"]["schemas"]["Problem"] = Problem.model_json_schema(
-            ref_template="#/components/schemas/Problem/$defs/{model}"
-        )
+        schemas = document["components"]["schemas"]
+        if _PROBLEM not in schemas:
+            schemas[_PROBLEM] = Problem.model_json_schema(
+                ref_template=f"#/components/schemas/{_PROBLEM}/$defs/{{model}}"
+            )
+            _add_roles(document)
+            add_headers(document)
+            add_links(document)
         return document
 
     def build_middleware_stack(self) -> ASGIApp:

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from starlette.types import Message
 from temporalio.client import Client
 
-from api.http.fields import NAME
+from api.http.fields import NAME, Digits
 from api.http.problems import Forbidden
 from api.http.rate_limits import TooManyRequests
 from api.services import Services
@@ -224,4 +224,4 @@ async def start_work(request: Request, key: Key) -> None:
 StartsWork = Depends(start_work)
 Member = Annotated[str, Depends(member)]
 FullMember = Annotated[str, Depends(full_member)]
-Limit = Annotated[int, Query(ge=1, le=200, description="How many at most")]
+Limit = Annotated[int, Query(ge=1, le=200, description="How many at most"), Digits]

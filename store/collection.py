@@ -1,6 +1,6 @@
 """What waits, of all kinds together: for an organisation's money, or for its process to go on."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,39 +16,39 @@ from store.calls import waiting_calls
 from store.messages import messages, waiting_messages
 from store.messages import owners as owners_of_messages
 
-# Pages by name. Each of the first two is read from an index that holds only what waits. By the time
-# that `is_old` names, the process of what waits was begun, and lists show it.
-_PAGES: Mapping[WaitingKind, str] = {
+# What waits, by name. Each of the first two is read from an index that holds only what waits. By
+# the time that `is_old` names, the process of what waits was begun, and lists show it. A wallet may
+# have as much as a column holds: sums are made of `numeric`.
+_WAITING: Mapping[WaitingKind, str] = {
     WaitingKind.CALL: """
         SELECT call_id AS name, calls.org_id, state, facts,
                calls.updated_at < now() - interval '1 hour' AS is_old,
-               coalesce(waiting_minor, amount_minor, 0) <= balance_minor + debt_limit_minor AS fits
+               coalesce(waiting_minor, amount_minor, 0)
+                   <= CAST(balance_minor AS numeric) + debt_limit_minor AS fits
         FROM calls LEFT JOIN wallets ON wallets.org_id = calls.org_id
-        WHERE state NOT IN ('settled', 'discarded') AND call_id > :after
-        ORDER BY call_id LIMIT :limit""",
+        WHERE state NOT IN ('settled', 'discarded') AND call_id""",
     WaitingKind.MESSAGE: """
         SELECT sid AS name, messages.org_id, state,
                jsonb_build_object('sid', sid, 'account_sid', account_sid, 'status', status)
                    AS facts,
                messages.updated_at < now() - interval '1 hour' AS is_old,
-               amount_minor <= balance_minor + debt_limit_minor AS fits
+               amount_minor <= CAST(balance_minor AS numeric) + debt_limit_minor AS fits
         FROM messages LEFT JOIN wallets ON wallets.org_id = messages.org_id
         WHERE state IN ('unknown_channel', 'unknown_segments', 'unknown_sender', 'no_tariff',
                         'debt_limit')
-          AND sid > :after
-        ORDER BY sid LIMIT :limit""",
+          AND sid""",
     WaitingKind.ADJUSTMENT: """
         SELECT adjustment_id AS name, org_id, state, NULL AS facts,
                requested_at < now() - interval '1 hour' AS is_old, false AS fits
-        FROM adjustments WHERE state = 'pending' AND adjustment_id > :after
-        ORDER BY adjustment_id LIMIT :limit""",
+        FROM adjustments WHERE state = 'pending' AND adjustment_id""",
     # An organisation has one attempt at most that is under way.
     WaitingKind.RECHARGE: """
         SELECT org_id AS name, org_id, state, NULL AS facts,
                written_at < now() - interval '1 hour' AS is_old, false AS fits
-        FROM recharge_attempts WHERE state IN ('open', 'requires_action') AND org_id > :after
-        ORDER BY org_id LIMIT :limit""",
+        FROM recharge_attempts WHERE state IN ('open', 'requires_action') AND org_id""",
 }
+_NEXT = "> :after ORDER BY name LIMIT :limit"
+_NAMED = "= ANY(:names) ORDER BY name"
 _FACTS: Mapping[WaitingKind, TypeAdapter[Any]] = {
     WaitingKind.CALL: TypeAdapter(EndedCall),
     WaitingKind.MESSAGE: TypeAdapter(SeenMessage),
@@ -78,11 +78,20 @@ async def waits(connection: AsyncConnection, org_id: str) -> bool:
     return bool(await connection.scalar(select(found)))
 
 
-async def page(
+async def names(
     connection: AsyncConnection, kind: WaitingKind, after: str, limit: int
+) -> list[str]:
+    """List the names of what waits of a kind, in their order, from the one after `after`."""
+    query = text(f"SELECT name FROM ({_WAITING[kind]} {_NEXT}) AS waiting")  # noqa: S608
+    return list(await connection.scalars(query, {"after": after, "limit": limit}))
+
+
+async def read(
+    connection: AsyncConnection, kind: WaitingKind, named: Collection[str]
 ) -> list[StillWaiting]:
-    """List what waits of a kind, by name, from the one after `after`."""
-    found = await connection.execute(text(_PAGES[kind]), {"after": after, "limit": limit})
+    """Read those of these that still wait, in the order of their names."""
+    query = text(f"{_WAITING[kind]} {_NAMED}")
+    found = await connection.execute(query, {"names": list(named)})
     waiting = [_waiting(kind, row) for row in found.mappings()]
     owners = await _owners(connection, kind, waiting)
     return [replace(one, payable_by=owners.get(one.name, one.payable_by)) for one in waiting]

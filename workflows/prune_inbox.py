@@ -51,6 +51,11 @@ def _page(sweep: Sweep) -> str:
             f" {sweep.left} left, for they wait or were in use",
             *(f"- the body of event {one} cannot be removed" for one in sweep.failed),
             "",
-            f"{sweep.forgotten_keys} answers to requests forgotten",
+            f"{sweep.forgotten_keys} answers to requests forgotten"
+            f"{_unforgotten(sweep.unforgotten_keys)}",
         )
     )
+
+
+def _unforgotten(keys: int) -> str:
+    return f"; {keys} cannot be removed (the worker's log says why)" if keys else ""

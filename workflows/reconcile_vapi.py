@@ -5,6 +5,7 @@ from temporalio.common import WorkflowIDReusePolicy
 
 from activities.reconciliation.runs import Comparing
 from activities.reconciliation.vapi import VapiReconciliation
+from billing.calls.call import EndedCall
 from billing.reconciliation.reconciliation import Finding, Progress, Reconciliation, Report
 from workflows import bill_call
 from workflows.bill_call import BillCall, bill_or_tell
@@ -37,12 +38,11 @@ class ReconcileVapi(Reconciling):
         A process that ended without an entry in the ledger is started again: it was terminated, or
         the entry was lost when a backup was restored.
         """
-        if finding.call is None:
-            raise ValueError(f"finding {finding.subject} is of a call, and has none")
+        call = finding.call or EndedCall(finding.subject)
         why = f"{workflow.info().workflow_id}: Vapi lists it"
         if workflow.patched("better-facts"):
-            await bill_or_tell(finding.call, why)
+            await bill_or_tell(call, why)
             return
-        options = bill_call.start_options(finding.call)
+        options = bill_call.start_options(call)
         options["id_reuse_policy"] = WorkflowIDReusePolicy.ALLOW_DUPLICATE
-        await start_or_signal(BillCall.run, finding.call, options, BillCall.wake_up, why)
+        await start_or_signal(BillCall.run, call, options, BillCall.wake_up, why)

@@ -4,12 +4,14 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 from temporalio import activity
 
-from billing.alerts.inbox import unreadable
+from activities.inbox.isolation import write_apart
+from billing.alerts.inbox import unreadable, unwritable
 from billing.inbox.webhook_event import HANDED_OVER_GRACE_SECONDS, POSTPONED_SECONDS
 from billing.ledger.entry import NO_POSTINGS, PostingCounts
 from store.alerts import alerts
@@ -24,8 +26,6 @@ LINGER_SECONDS = 0.05
 LINGER_ROUNDS = 10
 # A flood may last, and a wallet that is short cannot wait for its end.
 TOLD_WITHIN_SECONDS = 3.0
-
-
 # What fails alone waits as a process of its own, where a person sees it. It comes again this late.
 SET_ASIDE_GRACE_SECONDS = 3600.0
 
@@ -35,7 +35,8 @@ class Batch:
     """What became of events: how many were taken and settled, and which were handed over.
 
     `postponed` counts those that there was no room to hand over. `short` are organisations whose
-    cards should be charged; `richer` are those that were given money back.
+    cards should be charged; `richer` are those that were given money back. `stuck` are events that
+    nobody can write: this drain passes over them from now on.
     """
 
     taken: int = 0
@@ -45,6 +46,7 @@ class Batch:
     short: frozenset[str] = frozenset()
     postings: PostingCounts = NO_POSTINGS
     richer: frozenset[str] = frozenset()
+    stuck: frozenset[int] = frozenset()
 
     def __add__(self, other: "Batch") -> "Batch":
         return Batch(
@@ -55,20 +57,23 @@ class Batch:
             self.short | other.short,
             self.postings + other.postings,
             self.richer | other.richer,
+            self.stuck | other.stuck,
         )
 
 
 async def settle_batches(
-    settle: Callable[[int], Awaitable[Batch]], size: int
+    settle: Callable[[int, Collection[int]], Awaitable[Batch]], size: int
 ) -> tuple[Batch, bool]:
     """Settle batches of up to `size` while there are any.
 
-    `settle` is given how many events it may hand over; less than none: so many wait already. Return
-    the sum, and whether it was cut short for the sake of wallets that are short.
+    `settle` is given how many events it may hand over (less than none: so many wait already), and
+    which it passes over. Return the sum, and whether it was cut short for the sake of wallets that
+    are short.
     """
     total, idle, began = Batch(), 0, time.monotonic()
     while idle < LINGER_ROUNDS and not (total.postponed and idle) and not _is_late(total, began):
-        batch = await settle(MOST_EXCEPTIONS - len(total.handed_over) - total.postponed)
+        room = MOST_EXCEPTIONS - len(total.handed_over) - total.postponed
+        batch = await settle(room, total.stuck)
         total += batch
         idle = 0 if batch.taken else idle + 1
         activity.heartbeat(total.settled)
@@ -82,38 +87,56 @@ async def hand_over(
     due: Sequence[DueEvent],
     done: Collection[int],
     room: int,
-    alone: Collection[DueEvent] = (),
+    *,
+    alone: Collection[DueEvent],
+    stuck: frozenset[int],
 ) -> Batch:
     """Leave up to `room` of the events that are not done to workflows of their own.
 
     Less than no `room`: so many wait already. All are due again later, in case that nobody settles
     them. Those that were set `alone` are that much later, for they cost a batch more than others.
-    People are told of what nobody can read, for no process can show it.
+    People are told of what nobody can read, for no process can show it, and of what nobody can
+    write. What is `stuck` is done with, and cannot be marked so.
     """
-    left = tuple(event for event in due if event.event_id not in done)
+    left = tuple(one for one in due if one.event_id not in done and one.event_id not in stuck)
+    settled = len(due) - len(left)
     handed_over, postponed = left[: max(room, 0)], left[max(room, 0) :]
-    if handed_over:
-        await inbox.postpone(connection, ids_of(handed_over), HANDED_OVER_GRACE_SECONDS)
+    stuck |= await _postpone(connection, handed_over, HANDED_OVER_GRACE_SECONDS)
     for event in handed_over:
         if event.facts is None:
             await alerts.tell(connection, unreadable(event.key))
-    if set_aside := [one for one in handed_over if one in alone or one.facts is None]:
-        await inbox.postpone(connection, ids_of(set_aside), SET_ASIDE_GRACE_SECONDS)
-    await _take_turns(connection, postponed, before=max(-room, 0))
-    return Batch(len(due), len(due) - len(left), handed_over, len(postponed))
+    set_aside = [one for one in handed_over if one in alone or one.facts is None]
+    stuck |= await _postpone(connection, set_aside, SET_ASIDE_GRACE_SECONDS)
+    stuck |= await _take_turns(connection, postponed, before=max(-room, 0))
+    for event in due:
+        if event.event_id in stuck:
+            await alerts.tell(connection, unwritable(event.key))
+    return Batch(len(due), settled, handed_over, len(postponed), stuck=stuck)
 
 
 async def _take_turns(
     connection: AsyncConnection, postponed: Sequence[DueEvent], before: int
-) -> None:
+) -> frozenset[int]:
     """Have these events due by portions, one after another, behind as many as wait `before` them.
 
-    If all were due at once, they would be taken each time, and most of them for nothing.
+    If all were due at once, they would be taken each time, and most of them for nothing. Return
+    those that nobody can write.
     """
+    stuck = frozenset[int]()
     by_turn = groupby(enumerate(postponed, before), lambda one: one[0] // MOST_EXCEPTIONS)
     for turn, portion in by_turn:
         seconds = POSTPONED_SECONDS * (turn + 1)
-        await inbox.postpone(connection, ids_of([event for _, event in portion]), seconds)
+        stuck |= await _postpone(connection, [event for _, event in portion], seconds)
+    return stuck
+
+
+async def _postpone(
+    connection: AsyncConnection, events: Sequence[DueEvent], seconds: float
+) -> frozenset[int]:
+    """Have these events due later; return those that nobody can write."""
+    return await write_apart(
+        connection, ids_of(events), partial(inbox.postpone, connection, seconds=seconds)
+    )
 
 
 def has_more(total: Batch) -> bool:

@@ -1,6 +1,6 @@
 """Settle a batch of calls or messages: what fails alone is set aside, and stops no other."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from operator import attrgetter
 from typing import Protocol, TypeVar
 
@@ -39,3 +39,22 @@ async def settle_apart(
             return await settle(part)
 
     return await apart(due, settle_part, attrgetter("key"))
+
+
+async def write_apart(
+    connection: AsyncConnection,
+    event_ids: Collection[int],
+    write: Callable[[Collection[int]], Awaitable[None]],
+) -> frozenset[int]:
+    """Change events; return those that PostgreSQL cannot write, whatever they are about.
+
+    Each part is a savepoint of the caller's transaction.
+    """
+
+    async def write_part(part: Sequence[int]) -> Sequence[int]:
+        async with journal.savepoint(connection):
+            await write(part)
+        return part
+
+    written = await apart(sorted(event_ids), write_part, "event {}".format, one_is_alone=True)
+    return frozenset(written.alone)

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -65,14 +66,20 @@ class AuditActivities:
                 waiting = await audit_waiting.page(connection, after, self.page)
             if not waiting:
                 return flaws
-            alone = {one.workflow_id for one in waiting} - await self.visibility.running(
-                [one.workflow_id for one in waiting]
-            )
+            asked = await apart(waiting, self._alone, attrgetter("workflow_id"), one_is_alone=True)
+            alone = set(asked.done)
             if alone:
                 async with self.engine.connect() as connection:
                     alone = await audit_waiting.still(connection, alone)
             flaws += [_abandoned(one) for one in waiting if one.workflow_id in alone]
+            flaws += [_not_checked(one.one.workflow_id, one.problem) for one in asked.failed]
             after = waiting[-1].workflow_id
+
+    async def _alone(self, waiting: Sequence[Waiting]) -> Sequence[str]:
+        """Return the ids of the processes that no list of Temporal's shows as running."""
+        ids = [one.workflow_id for one in waiting]
+        running = await self.visibility.running(ids)
+        return [one for one in ids if one not in running]
 
     async def _organizations(self) -> AsyncIterator[Sequence[str]]:
         after = None

@@ -16,10 +16,11 @@ from activities.inbox.batches import (
     ids_of,
     settle_batches,
 )
-from activities.inbox.isolation import settle_apart
+from activities.inbox.isolation import settle_apart, write_apart
 from activities.ledger.postings import books
 from activities.messages.twilio import Read, TwilioApi
-from activities.temporal.isolation import Apart
+from activities.temporal.isolation import Apart, apart
+from billing.alerts.inbox import unwritable
 from billing.alerts.messages import free_alerts
 from billing.errors import MessageMissing
 from billing.inbox.webhook_event import OWN_LANE_GRACE_SECONDS, Drain, DrainedMessages
@@ -51,8 +52,7 @@ class MessageLane:
         """Settle batches while there are any; return what needs workflows of their own."""
         total, cut_short = await settle_batches(self._batch, BATCH)
         left = [one.facts for one in total.handed_over if isinstance(one.facts, SeenMessage)]
-        async with self._engine.begin() as connection:
-            left += await watch.take_unwatched(connection, MOST_EXCEPTIONS)
+        left += await self._unwatched()
         return DrainedMessages(
             settled=total.settled,
             messages=tuple(left),
@@ -63,35 +63,61 @@ class MessageLane:
             richer=tuple(sorted(total.richer)),
         )
 
-    async def _batch(self, room: int) -> Batch:
+    async def _unwatched(self) -> Sequence[SeenMessage]:
+        """Take messages whose end should be known by now: their workflows ask Twilio."""
+        async with self._engine.begin() as connection:
+
+            async def take_part(part: Sequence[str]) -> Sequence[SeenMessage]:
+                async with connection.begin_nested():
+                    return await watch.take(connection, part)
+
+            late = await watch.unwatched(connection, MOST_EXCEPTIONS)
+            taken = await apart(late, take_part, "message {}".format, one_is_alone=True)
+            for sid in taken.alone:
+                await alerts.tell(connection, unwritable(f"message {sid}"))
+        return taken.done
+
+    async def _batch(self, room: int, passing_over: Collection[int]) -> Batch:
         """Settle one batch, and hand over up to `room` of what it cannot settle."""
-        due = await self._take()
+        due, stuck = await self._take(passing_over)
         if not due:
-            return Batch()
+            return Batch(stuck=stuck)
         bills, alone = await self._bills(due)
         async with self._engine.begin() as connection:
             bad = [one.subject for one in alone]
             over = await waiting_messages.done_with(connection, bad) if bad else set[str]()
-            done = [
+            done = {
                 one.event_id
                 for one in due
                 if _is_done(bills.get(one.subject)) or (one in alone and one.subject in over)
-            ]
-            await inbox.handled(connection, done)
-            batch = await hand_over(connection, due, done, room, alone)
+            }
+            unmarked = await write_apart(connection, done, partial(inbox.handled, connection))
+            batch = await hand_over(
+                connection, due, done - unmarked, room, alone=alone, stuck=unmarked
+            )
         return replace(
             batch,
+            stuck=batch.stuck | stuck,
             short=frozenset(one.org_id for one in bills.values() if one.is_short and one.org_id),
             postings=tally(bill.posting for bill in bills.values()),
             richer=given_money(bill.posting for bill in bills.values()),
         )
 
-    async def _take(self) -> Sequence[DueEvent]:
-        """Take a batch for a while; if nobody is done with it by then, it is due again."""
+    async def _take(
+        self, passing_over: Collection[int]
+    ) -> tuple[Sequence[DueEvent], frozenset[int]]:
+        """Take a batch for a while; if nobody is done with it by then, it is due again.
+
+        Return it, and what nobody can write, which is left: it could be taken by two at once.
+        """
         async with self._engine.begin() as connection:
-            due = await inbox.take_due(connection, Drain.MESSAGES, BATCH)
-            await inbox.postpone(connection, ids_of(due), OWN_LANE_GRACE_SECONDS)
-        return due
+            due = await inbox.take_due(connection, Drain.MESSAGES, BATCH, passing_over)
+            later = partial(inbox.postpone, connection, seconds=OWN_LANE_GRACE_SECONDS)
+            stuck = await write_apart(connection, ids_of(due), later)
+            for event in due:
+                if event.event_id in stuck:
+                    await alerts.tell(connection, unwritable(event.key))
+        return [event for event in due if event.event_id not in stuck], stuck
 
     async def _bills(
         self, due: Sequence[DueEvent]
@@ -146,13 +172,12 @@ class MessageLane:
         """Post what is due; the events of what waits for nothing are handled in that instant."""
         async with books(self._engine) as connection:
             await inbox.lock(connection, ids_of(due))
-            apart = await settle_apart(connection, ours, partial(self._charge, connection, found))
-            await watch.stop_watching(connection, [one.sid for one in apart.done if one.is_over])
-            by_sid = {bill.sid: bill for bill in apart.done}
+            settled = await settle_apart(connection, ours, partial(self._charge, connection, found))
+            by_sid = {bill.sid: bill for bill in settled.done}
             done = [one for one in due if _is_done(by_sid.get(one.subject))]
-            await inbox.handled(connection, ids_of(done))
-            await alerts.tell_each(connection, free_alerts(apart.done))
-        return apart
+            await write_apart(connection, ids_of(done), partial(inbox.handled, connection))
+            await alerts.tell_each(connection, free_alerts(settled.done))
+        return settled
 
     async def _charge(
         self, connection: AsyncConnection, found: Mapping[str, Read], part: Sequence[DueEvent]
@@ -162,12 +187,14 @@ class MessageLane:
         read = {sid: found[sid] for sid in sids if sid in found}
         await messages.observe(connection, [seen for seen, _ in read.values() if seen])
         await messages.keep_facts(connection, {sid: facts for sid, (_, facts) in read.items()})
-        return await messages.settle(
+        bills = await messages.settle(
             connection,
             sids,
             reverse_undelivered=self._rules.sms_reverse_undelivered,
             settled_by=activity.info().workflow_id,
         )
+        await watch.stop_watching(connection, [one.sid for one in bills if one.is_over])
+        return bills
 
 
 async def _merge(connection: AsyncConnection, part: Sequence[DueEvent]) -> Sequence[MessageBill]:

@@ -193,8 +193,8 @@ def _mark(page_token: bytes) -> bytes:
 
 
 async def parked_work(found: WorkflowExecution) -> ParkedWork:
-    """Read what a parked workflow says about itself in its memo."""
-    note = await found.memo_value(PARKED_MEMO, None, type_hint=ParkedNote)
+    """Read what a parked workflow says about itself in its memo, if anybody can read that."""
+    note = await _note(found)
     return ParkedWork(
         workflow_id=found.id,
         run_id=found.run_id,
@@ -202,6 +202,14 @@ async def parked_work(found: WorkflowExecution) -> ParkedWork:
         parked=note.parked if note else _unexplained(found),
         since=note.since if note else _since(found),
     )
+
+
+async def _note(found: WorkflowExecution) -> ParkedNote | None:
+    """Read a memo. One of another version, or of another program, stops no list."""
+    try:
+        return await found.memo_value(PARKED_MEMO, None, type_hint=ParkedNote)
+    except (ValueError, LookupError):
+        return None
 
 
 def _unexplained(found: WorkflowExecution) -> Parked:

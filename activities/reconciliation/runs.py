@@ -1,14 +1,16 @@
 """The steps of a reconciliation in PostgreSQL: open a run, review what came of it, close it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
+from activities.temporal.isolation import apart, each_apart
 from billing.alerts.alert import Crossing
 from billing.alerts.reconciliation import crossings, failed, notes, overdue
+from billing.inbox.webhook_event import Source
 from billing.reconciliation.card_comparison import ABOUT_A_CARD
 from billing.reconciliation.reconciliation import (
     LOOK_BACK,
@@ -98,17 +100,40 @@ class ReconciliationActivities:
 
     @activity.defn
     async def next_findings(self, run_id: str) -> list[Finding]:
-        """Take the next portion of findings that are to be put right."""
+        """Take the next portion of findings that are to be put right.
+
+        One that cannot be taken holds up no other. Once nothing else is left, it is raised.
+        """
         async with self._engine.begin() as connection:
-            return await findings.hand_on(connection, run_id, PORTION)
+            subjects = await findings.open_ones(connection, run_id, PORTION)
+
+            async def take_part(part: Sequence[str]) -> list[Finding]:
+                async with connection.begin_nested():
+                    return await findings.hand_on(connection, run_id, part)
+
+            taken = await apart(subjects, take_part, "finding {}".format)
+            if taken.failed and not taken.done:
+                raise taken.failed[0].failure
+        return list(taken.done)
 
     @activity.defn
     async def review(self, review: Review) -> int:
-        """Record what became of a portion; return how many of it are still open."""
+        """Record what became of a portion; return how many of it are still open.
+
+        Raise for what cannot be recorded, once all else is.
+        """
         async with self._engine.begin() as connection:
-            return await findings.review(
-                connection, review.run_id, review.subjects, last=review.last
-            )
+
+            async def review_part(part: Sequence[str]) -> list[int]:
+                async with connection.begin_nested():
+                    return [
+                        await findings.review(connection, review.run_id, part, last=review.last)
+                    ]
+
+            reviewed = await apart(review.subjects, review_part, "finding {}".format)
+        for one in reviewed.failed:
+            raise one.failure
+        return sum(reviewed.done)
 
     @activity.defn
     async def set_back(self, setback: Setback) -> None:
@@ -139,12 +164,20 @@ class ReconciliationActivities:
 
     @activity.defn
     async def watch_schedules(self, now: datetime) -> None:
-        """Raise an alarm if no daily run has succeeded for 26 hours; clear it when one has."""
-        async with self._engine.begin() as connection:
-            for source in LOOK_BACK:
+        """Raise an alarm if no daily run has succeeded for 26 hours; clear it when one has.
+
+        Raise for a provider whose runs cannot be looked at, once all others were.
+        """
+
+        async def look(source: Source) -> None:
+            async with self._engine.begin() as connection:
                 last_success = await runs.last_success(connection, source)
                 if last_success is not None:
                     await _cross(connection, [overdue(source, last_success, now)])
+
+        looked = await each_apart([*LOOK_BACK], look, "the runs with {}".format)
+        for one in looked.failed:
+            raise one.failure
 
 
 async def _alert(connection: AsyncConnection, report: Report) -> None:

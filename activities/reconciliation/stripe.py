@@ -94,9 +94,12 @@ class StripeReconciliation:
             if await runs.turn_page(
                 connection, at.run.run_id, progress.pages, compared.listed.reached, compared.checked
             ):
-                await add_findings(connection, at.run, _to_report(at.run, compared.found))
-                if not at.run.dry_run:
-                    await mend(connection, compared.cards)
+                unmended = [] if at.run.dry_run else await mend(connection, compared.cards)
+                found = [
+                    *compared.found,
+                    *(_unlooked_at(at.run, one.one.ours.org_id, one.problem) for one in unmended),
+                ]
+                await add_findings(connection, at.run, _to_report(at.run, found))
         return progress
 
     async def _compare(self, run: Run, place: str) -> _Compared:
@@ -183,10 +186,14 @@ class StripeReconciliation:
             page = await ledger_side.recharged(
                 connection, run.org_id, after, stripe_saved_cards.PAGE
             )
-        seen = await look_at_cards(self._client, page, now, dry_run=run.dry_run)
+        looked = await look_at_cards(self._client, page, now, dry_run=run.dry_run)
+        found = [
+            *(one.finding for one in looked.done if one.finding),
+            *(_unlooked_at(run, one.one.org_id, one.problem) for one in looked.failed),
+        ]
         more = len(page) == stripe_saved_cards.PAGE
         listed = ListPage((), f"{SAVED_CARDS}:{page[-1].org_id}" if more else None)
-        return _Compared(listed, [one.finding for one in seen if one.finding], Counter(), seen)
+        return _Compared(listed, found, Counter(), looked.done)
 
     async def _look_if_known(self, payment_id: str) -> Finding | None:
         try:
@@ -262,6 +269,11 @@ def _unread(run: Run, one: Unread) -> Finding:
     if one.payment_id is None:
         return unnamed(run, one.place, one.problem)
     return uncompared(run, one.payment_id, one.problem)
+
+
+def _unlooked_at(run: Run, org_id: str, problem: str) -> Finding:
+    """Return the finding of a card that cannot be looked at, or mended."""
+    return unnamed(run, f"{SAVED_CARDS}:{org_id}", problem)
 
 
 def _next(progress: Progress, place: str | None) -> Progress:

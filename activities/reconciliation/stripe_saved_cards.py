@@ -16,6 +16,7 @@ from temporalio import activity
 
 from activities.payments.stripe_customers import is_deleted
 from activities.payments.stripe_saved_cards import card_of
+from activities.temporal.isolation import Alone, Apart, apart, each_apart
 from billing.reconciliation.card_comparison import (
     CardAtStripe,
     CustomerState,
@@ -44,41 +45,59 @@ class LookedAt:
 
 async def look_at_cards(
     client: StripeClient, page: Sequence[Recharged], now: datetime, *, dry_run: bool
-) -> list[LookedAt]:
+) -> Apart[Recharged, LookedAt]:
     """Read the customer and card of each; raise the SDK's StripeError.
 
     A failure that is one customer's own is a finding, and stops no other. In a dry run Stripe is
     told nothing, either.
     """
-    seen: list[LookedAt] = []
-    failure: StripeError | None = None
-    for ours in page:
-        activity.heartbeat()
+    failures = list[StripeError]()
+
+    async def look(ours: Recharged) -> LookedAt:
         try:
             theirs = await _read(client, ours, dry_run=dry_run)
         except StripeError as failed:
             if isinstance(failed, _OF_ALL):
                 raise
-            theirs, failure = _unread(failed), failed
-        seen.append(LookedAt(ours, theirs, compare_card(ours, theirs, now)))
-    is_unread = all(one.theirs.state is CustomerState.UNREAD for one in seen)
-    if failure is not None and is_unread and activity.info().attempt < _TRIES:
-        raise failure
-    return seen
+            failures.append(failed)
+            theirs = _unread(failed)
+        return LookedAt(ours, theirs, compare_card(ours, theirs, now))
+
+    looked = await each_apart(page, look, _card_of, lambda failure: isinstance(failure, _OF_ALL))
+    is_unread = all(one.theirs.state is CustomerState.UNREAD for one in looked.done)
+    if failures and is_unread and activity.info().attempt < _TRIES:
+        raise failures[-1]
+    return looked
 
 
-async def mend(connection: AsyncConnection, seen: Sequence[LookedAt]) -> None:
-    """Keep what Stripe has; forget a customer that was deleted there.
+async def mend(connection: AsyncConnection, seen: Sequence[LookedAt]) -> Sequence[Alone[LookedAt]]:
+    """Keep what Stripe has; forget a customer that was deleted there. Return what failed alone."""
+
+    async def mend_part(part: Sequence[LookedAt]) -> Sequence[LookedAt]:
+        async with connection.begin_nested():
+            for one in part:
+                await _mend(connection, one)
+        return part
+
+    mended = await apart(seen, mend_part, lambda one: _card_of(one.ours), one_is_alone=True)
+    return mended.failed
+
+
+async def _mend(connection: AsyncConnection, seen: LookedAt) -> None:
+    """Keep what Stripe has of one.
 
     A customer of whom Stripe knows nothing is kept: the key may be of another account.
     """
-    for one in seen:
-        org_id, customer_id = one.ours.org_id, one.ours.customer_id
-        if customer_id is None or one.theirs.state in (CustomerState.UNKNOWN, CustomerState.UNREAD):
-            continue
-        await saved_cards.seen(connection, org_id, customer_id, one.theirs.card, one.ours.kept)
-        if one.theirs.state is CustomerState.DELETED:
-            await customers.forget(connection, org_id, customer_id)
+    org_id, customer_id = seen.ours.org_id, seen.ours.customer_id
+    if customer_id is None or seen.theirs.state in (CustomerState.UNKNOWN, CustomerState.UNREAD):
+        return
+    await saved_cards.seen(connection, org_id, customer_id, seen.theirs.card, seen.ours.kept)
+    if seen.theirs.state is CustomerState.DELETED:
+        await customers.forget(connection, org_id, customer_id)
+
+
+def _card_of(ours: Recharged) -> str:
+    return f"the card of {ours.org_id}"
 
 
 async def _read(client: StripeClient, ours: Recharged, *, dry_run: bool) -> CardAtStripe:

@@ -18,7 +18,7 @@ from activities.reconciliation.runs import Comparing
 from activities.temporal.isolation import Alone, Apart, each_apart
 from activities.temporal.retry_after import require_success
 from billing.calls.call import EndedCall
-from billing.calls.vapi import call_from_api, has_ended
+from billing.calls.vapi import call_from_api, has_ended, text_of
 from billing.errors import ListingStuck
 from billing.reconciliation.reconciliation import GRACE, Progress, RunStep
 
@@ -213,9 +213,8 @@ def _named(call: object) -> str:
 
 
 def id_in(call: object) -> str | None:
-    """Return the id of a call, if it is one, and has one that can be stored."""
-    named = call.get("id") if isinstance(call, Mapping) else None
-    return named if isinstance(named, str) and named and "\0" not in named else None
+    """Return the id of a call, if it is one, and has one by which a process can be named."""
+    return text_of(call.get("id")) if isinstance(call, Mapping) else None
 
 
 def _next(progress: Progress, listed: Sequence[JsonObject], *, is_full: bool) -> Progress:

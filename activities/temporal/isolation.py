@@ -87,11 +87,13 @@ async def each_apart(
     do: Callable[[One], Awaitable[Result]],
     name: Callable[[One], str],
     is_outage: Callable[[Exception], bool] = lambda _: False,
+    *,
+    all_may_fail: bool = False,
 ) -> Apart[One, Result]:
     """Do something with each of a batch, one after another: for what asks others.
 
     What fails alone is set aside. Raise what `is_outage` says is of no one alone; and if nothing
-    could be done, and not for its data.
+    could be done, and not for its data. With `all_may_fail` the caller decides what that means.
     """
     done: list[Result] = []
     failed: list[Alone[One]] = []
@@ -104,7 +106,8 @@ async def each_apart(
                 raise
             failed.append(Alone(one, failure))
     result = Apart(tuple(done), tuple(failed))
-    return _set_aside(result, name, is_all=len(failed) == len(batch))
+    is_all = len(failed) == len(batch) and not all_may_fail
+    return _set_aside(result, name, is_all=is_all)
 
 
 def is_away(failure: Exception) -> bool:

@@ -38,6 +38,8 @@ Text = Annotated[str, Field(min_length=1, max_length=500, pattern=NOT_BLANK), Pl
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$"), Plain]
 # The last of what a Decimal is held to.
 Number = BeforeValidator(_plainly_written)
+_WRITTEN = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}.*")
+_DIGITS = re.compile(r"-?[0-9]+")
 _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 
 
@@ -48,4 +50,21 @@ def _in_utc(moment: datetime) -> datetime:
     return moment.astimezone(UTC)
 
 
-Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+def _written_out(moment: object) -> object:
+    """Return a moment unless it is a number: nobody can tell seconds from milliseconds."""
+    if not isinstance(moment, datetime) and not (
+        isinstance(moment, str) and _WRITTEN.fullmatch(moment)
+    ):
+        raise ValueError("must be written as in 2026-11-02T12:00:00Z")
+    return moment
+
+
+def _in_digits(number: object) -> object:
+    if isinstance(number, str) and not _DIGITS.fullmatch(number):
+        raise ValueError("must be a whole number, such as 50")
+    return number
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_written_out), AfterValidator(_in_utc)]
+# The last of what an integer in a path or query is held to: "1_0", "+1" and "1.0" are none.
+Digits = BeforeValidator(_in_digits)

@@ -6,7 +6,7 @@ from typing import Annotated, Generic, TypeVar
 from fastapi import Query
 from pydantic import BaseModel
 
-from api.http.fields import NAME
+from api.http.fields import NAME, Digits
 
 Item = TypeVar("Item")
 _LARGEST_ID = 2**63 - 1
@@ -22,6 +22,7 @@ class Page(BaseModel, Generic[Item]):
 Position = Annotated[
     int | None,
     Query(alias="cursor", ge=1, le=_LARGEST_ID, description="The last page's next_cursor"),
+    Digits,
 ]
 After = Annotated[
     str | None,

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.http import attempts
+from api.http.methods import allowed_methods
 from api.http.rate_limits import TooManyRequests
 from billing.errors import BillingError, Conflict
 from store.database.errors import DATABASE_GONE
@@ -254,7 +255,7 @@ async def _invalid(_: Request, error: Exception) -> JSONResponse:
     return problem(422, "invalid", "The request is not valid", detail, errors)
 
 
-async def _http(_: Request, error: Exception) -> JSONResponse:
+async def _http(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, HTTPException):
         raise error
     status = HTTPStatus(error.status_code)
@@ -265,6 +266,8 @@ async def _http(_: Request, error: Exception) -> JSONResponse:
     code = status.phrase.lower().replace(" ", "_")
     answer = problem(status, code, status.phrase, error.detail)
     answer.headers.update(_headers(error.headers))
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:
+        answer.headers["Allow"] = ", ".join(allowed_methods(request))
     return answer
 
 

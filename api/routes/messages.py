@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
 from api.dependencies import Id, KeyFirst, Limit, Member, Reader, Transaction
+from api.http.fields import Digits
 from api.http.pages import Page, Position, page
 from api.http.problems import documented
 from billing.errors import NotFound
@@ -21,7 +22,9 @@ router = APIRouter(
     route_class=KeyFirst, tags=["messages"], responses=documented(401, 403, 404, 422, 503)
 )
 
-_Days = Annotated[int, Query(ge=1, le=92, description="How many days (24 hours) back from now")]
+_Days = Annotated[
+    int, Query(ge=1, le=92, description="How many days (24 hours) back from now"), Digits
+]
 
 
 class DeliverySummary(BaseModel):

@@ -20,7 +20,7 @@ from api.dependencies import (
     Transaction,
     by,
 )
-from api.http.fields import NAME, Moment
+from api.http.fields import NAME, Digits, Moment
 from api.http.pages import Page, Position, page
 from api.http.problems import Forbidden, documented
 from billing.errors import NotFound
@@ -99,7 +99,7 @@ async def _visible(run_id: Id, key: Reader, transaction: Transaction) -> Run:
 
 _OrgId = Annotated[str | None, Depends(_narrowed)]
 _Run = Annotated[Run, Depends(_visible)]
-_Days = Annotated[int, Query(ge=1, le=92, description="How many, today (UTC) included")]
+_Days = Annotated[int, Query(ge=1, le=92, description="How many, today (UTC) included"), Digits]
 
 
 @router.post("", status_code=202, dependencies=[StartsWork], responses=documented(400, 404))

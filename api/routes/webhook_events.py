@@ -7,7 +7,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Depends, Path, Query, Request
 
 from api.dependencies import SEES_ALL, KeyFirst, Limit, Transaction
-from api.http.fields import NAME, Moment
+from api.http.fields import NAME, Digits, Moment
 from api.http.pages import Page, Position
 from api.http.problems import documented
 from api.services import Services
@@ -61,7 +61,7 @@ async def list_all(
 
 @router.get("/{event_id}", dependencies=[Depends(SEES_ALL)], responses=documented(404))
 async def read(
-    event_id: Annotated[int, Path(ge=1, le=2**63 - 1)],
+    event_id: Annotated[int, Path(ge=1, le=2**63 - 1), Digits],
     transaction: Transaction,
     request: Request,
 ) -> Received:

@@ -20,6 +20,19 @@ def unreadable(key: str) -> Alert:
     )
 
 
+def unwritable(key: str) -> Alert:
+    """Return the alert about an event whose row PostgreSQL cannot write; once an event."""
+    return Alert(
+        key=f"unwritable:{key}",
+        level=AlertLevel.HIGH,
+        title="The row of a webhook cannot be written",
+        text="PostgreSQL fails for this row alone: the worker's log says by what error. It holds up"
+        " no other, moves money once at most, and is looked at again with each sweep of the inbox."
+        " A page of the table or of an index may be damaged: `REINDEX`, or restore a backup.",
+        facts=(("Event", key),),
+    )
+
+
 def cannot_be_emptied(event_ids: Sequence[int]) -> Alert:
     """Return the alert about events whose bodies cannot be removed; once for the first of them."""
     named = ", ".join(map(str, event_ids[:_MOST_NAMED]))
@@ -30,4 +43,17 @@ def cannot_be_emptied(event_ids: Sequence[int]) -> Alert:
         text="They are old enough, and PostgreSQL fails for these alone: the worker's log says by"
         " what error. All others are done. The next daily run tries again.",
         facts=(("Events", named),),
+    )
+
+
+def cannot_be_forgotten(callers: Sequence[str]) -> Alert:
+    """Return the alert about keys of these callers that cannot be deleted; once for the first."""
+    named = ", ".join(dict.fromkeys(callers[:_MOST_NAMED]))
+    return Alert(
+        key=f"prune-keys:{callers[0]}",
+        level=AlertLevel.MEDIUM,
+        title="Some old answers to requests cannot be removed",
+        text="They are old enough, and PostgreSQL fails for these alone: the worker's log says by"
+        " what error. All others are done. The next daily run tries again.",
+        facts=(("Keys of", named), ("How many", str(len(callers)))),
     )

@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from billing.monitoring import Rates
+from billing.monitoring import Rate, Rates
 from billing.parking.parked_work import ParkedTotal
+
+_NOTHING = Rates(Rate(0, 0), Rate(0, 0), Rate(0, 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,14 +15,15 @@ class Observation:
 
     `oldest_due_seconds` is how long the webhook that waits longest has been due. `parked` is all
     that is parked; `reconciling` is the part of it that is reconciliations. `failing` workflows
-    cannot go on because their code fails; `failing_ids` are some of them.
+    cannot go on because their code fails; `failing_ids` are some of them. What could not be looked
+    at is empty here, and nobody decides by it.
     """
 
     at: datetime
-    quarter: Rates
-    hour: Rates
-    oldest_due_seconds: float
-    parked: tuple[ParkedTotal, ...]
-    reconciling: tuple[ParkedTotal, ...]
+    quarter: Rates = _NOTHING
+    hour: Rates = _NOTHING
+    oldest_due_seconds: float = 0.0
+    parked: tuple[ParkedTotal, ...] = ()
+    reconciling: tuple[ParkedTotal, ...] = ()
     failing: int = 0
     failing_ids: tuple[str, ...] = ()

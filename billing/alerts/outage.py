@@ -1,12 +1,36 @@
-"""Alerts that the watch cannot look. They go past the outbox, whose database may be away."""
+"""Alerts that the watch cannot look, at anything or at a part.
 
+The first go past the outbox, whose database may be away.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from billing.alerts.alert import AlarmKind, Alert, AlertLevel
+from billing.alerts.alert import AlarmKind, Alert, AlertLevel, Crossing
+from billing.alerts.watch import WatchPart
 
 # The types of the failures when PostgreSQL cannot be reached or does not answer in time.
 _DATABASE_GONE = frozenset({"OperationalError", "InterfaceError", "TimeoutError"})
+_MOST_NAMED = 20
+_SAY = {
+    WatchPart.INBOX: "the inbox",
+    WatchPart.RATES: "the success rates",
+    WatchPart.PROBLEMS: "workflows whose code fails",
+    WatchPart.PARKED: "what is parked",
+    WatchPart.BALANCES: "balances",
+    WatchPart.KEYS: "keys of operators that end soon",
+    WatchPart.ALARMS: "alarms, which it cannot set",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """What of a part could not be looked at in a round, and by what failure."""
+
+    part: WatchPart
+    name: str
+    problem: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +82,29 @@ def over(outage: Outage) -> Alert:
         text=f"It did not from {_time(outage.since)} to {_time(until)}.{heard} What came meanwhile"
         " is settled now.",
     )
+
+
+def unseen(part: WatchPart, failed: Sequence[Unseen], at: datetime, workflow_id: str) -> Crossing:
+    """Return the alarm that a part cannot be looked at: deeper the more of it."""
+    alarm = AlarmKind.WATCH.of(part)
+    alert = Alert(
+        key=f"{alarm}:{at.isoformat()}",
+        level=AlertLevel.HIGH,
+        title=f"The watch cannot look at {_SAY[part]}",
+        text="Nobody is told of what goes wrong there until it can. All else is watched. The"
+        " worker's log says by what error.",
+        facts=tuple((one.name, one.problem) for one in failed[:_MOST_NAMED]),
+        workflow_id=workflow_id,
+    )
+    return Crossing(alarm, raised=True, alert=alert, depth=len(failed))
+
+
+def seen_again(part: WatchPart, at: datetime) -> Crossing:
+    """Return that a part can be looked at again, whole."""
+    alarm = AlarmKind.WATCH.of(part)
+    title = f"The watch can look at {_SAY[part]} again"
+    alert = Alert(f"{alarm}:over:{at.isoformat()}", AlertLevel.INFO, title, "")
+    return Crossing(alarm, raised=False, alert=alert)
 
 
 def _time(moment: datetime) -> str:

@@ -1,6 +1,6 @@
 """Alerts and alarms about reconciliations."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from billing.alerts.alert import AlarmKind, Alert, AlertLevel, Crossing
@@ -9,6 +9,7 @@ from billing.ledger.money import Money
 from billing.reconciliation.reconciliation import OVERDUE_AFTER, Report, Run, Tally, is_unreliable
 from billing.reconciliation.reliability import ALERT_BELOW_PERCENT
 
+_MOST_NAMED = 20
 _LOSS = {
     Source.VAPI: "Calls ended at Vapi and no report of them came. Check the server URL and its"
     " credential at Vapi, and whether the API was down. What could be billed has been billed.",
@@ -59,6 +60,19 @@ def failed(run: Run, problem: str) -> Crossing:
         workflow_id=run.workflow_id,
     )
     return Crossing(AlarmKind.RECONCILIATION_FAILED.of(run.source), True, alert)
+
+
+def unrecorded(run: Run, subjects: Sequence[str]) -> Alert:
+    """Return the alert about what a run found and cannot record; once a run and first of them."""
+    return Alert(
+        key=f"{run.run_id}:unrecorded:{subjects[0]}",
+        level=AlertLevel.HIGH,
+        title=f"Of what differs at {run.source.capitalize()}, {len(subjects)} cannot be recorded",
+        text="PostgreSQL fails for these alone: the worker's log says by what error. Nobody looks"
+        " at them before the next run does. All others are recorded and put right.",
+        facts=(("Calls or payments", ", ".join(subjects[:_MOST_NAMED])),),
+        workflow_id=run.workflow_id,
+    )
 
 
 def overdue(source: Source, last_success: datetime, now: datetime) -> Crossing:

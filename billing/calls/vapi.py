@@ -36,7 +36,7 @@ def call_from_report(message: Mapping[str, Any], call_id: str) -> EndedCall:
         started_at=_moment(message.get("startedAt")),
         ended_at=_moment(message.get("endedAt")),
         reported_seconds=_decimal(message.get("durationSeconds")),
-        ended_reason=_text(message.get("endedReason")),
+        ended_reason=text_of(message.get("endedReason")),
         provider_cost_usd=_cost(message.get("cost")),
         sources=sources or None,
     )
@@ -63,17 +63,17 @@ def assistant_of(message: Mapping[str, Any]) -> str | None:
 
 def squad_of(message: Mapping[str, Any]) -> str | None:
     """Read which squad a call was started with, which then answers instead of one assistant."""
-    return _text(_inner(message, "call", "squadId"))
+    return text_of(_inner(message, "call", "squadId"))
 
 
 def workflow_of(message: Mapping[str, Any]) -> str | None:
     """Read which workflow of Vapi's a call was started with, instead of an assistant."""
-    return _text(_inner(message, "call", "workflowId"))
+    return text_of(_inner(message, "call", "workflowId"))
 
 
 def phone_number_of(message: Mapping[str, Any]) -> str | None:
     """Read which of our phone numbers a server message is about."""
-    return _text(_inner(message, "call", "phoneNumberId")) or _text(
+    return text_of(_inner(message, "call", "phoneNumberId")) or text_of(
         _inner(message, "phoneNumber", "id")
     )
 
@@ -83,7 +83,7 @@ def has_ended(call: Mapping[str, Any]) -> bool:
 
     The status may lag behind: a call that has an end and a reason for it does not go on.
     """
-    is_over = _moment(call.get("endedAt")) is not None and _text(call.get("endedReason"))
+    is_over = _moment(call.get("endedAt")) is not None and text_of(call.get("endedReason"))
     return call.get("status") == "ended" or bool(is_over)
 
 
@@ -101,12 +101,12 @@ def call_from_api(call: Mapping[str, Any]) -> EndedCall:
     return EndedCall(
         call_id=call["id"],
         assistant_id=assistant_id,
-        phone_number_id=_text(call.get("phoneNumberId")),
-        squad_id=_text(call.get("squadId")),
-        workflow_id=_text(call.get("workflowId")),
+        phone_number_id=text_of(call.get("phoneNumberId")),
+        squad_id=text_of(call.get("squadId")),
+        workflow_id=text_of(call.get("workflowId")),
         started_at=started_at,
         ended_at=ended_at or (recorded_at if started_at is None else None),
-        ended_reason=_text(call.get("endedReason")),
+        ended_reason=text_of(call.get("endedReason")),
         provider_cost_usd=_cost(call.get("cost")),
         provider_ended=True,
         sources=sources or None,
@@ -120,9 +120,9 @@ def _assistant(
 
     That one took part counts for less than any word about whose the call is.
     """
-    if (assistant_id := _text(named)) is not None:
+    if (assistant_id := text_of(named)) is not None:
         return assistant_id, {}
-    heard_of = next((one for one in map(_text, took_part) if one is not None), None)
+    heard_of = next((one for one in map(text_of, took_part) if one is not None), None)
     return heard_of, {"assistant_id": FactSource.NOTICE} if heard_of else {}
 
 
@@ -154,7 +154,7 @@ def _inner(message: Mapping[str, Any], name: str, field: str) -> object:
     return inner.get(field) if isinstance(inner, Mapping) else None
 
 
-def _text(value: object) -> str | None:
+def text_of(value: object) -> str | None:
     """Read an id; None for one that cannot be stored: empty, too long, or with a NUL."""
     if isinstance(value, str) and 0 < len(value) <= _LONGEST_TEXT and "\0" not in value:
         return value

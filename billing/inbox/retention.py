@@ -35,7 +35,8 @@ class Sweep:
 
     It goes on after event `reached`. Up to event `clean` no body is left, so the next sweep begins
     there. `more` says that there may be more events that are old enough. `failed` names some events
-    whose bodies cannot be removed; the next sweep tries again. The rest are counts.
+    whose bodies cannot be removed; the next sweep tries again. The rest are counts, that of keys
+    which cannot be forgotten among them.
     """
 
     reached: int = 0
@@ -46,6 +47,7 @@ class Sweep:
     forgotten_keys: int = 0
     more: bool = True
     failed: tuple[int, ...] = ()
+    unforgotten_keys: int = 0
 
     def after(self, batch: EmptiedBatch) -> "Sweep":
         """Return the sweep with a batch counted in.

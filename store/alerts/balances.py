@@ -1,5 +1,7 @@
 """The wallets that got worse, or are well again, since the last alert about them."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import Integer, Numeric, and_, case, exists, func, literal, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -46,13 +48,23 @@ _CHANGED = (
 )
 
 
-async def changed(connection: AsyncConnection) -> list[BalanceChange]:
+async def watched(connection: AsyncConnection) -> list[str]:
+    """List the organisations whose wallets are watched: all."""
+    return list(await connection.scalars(select(wallets.c.org_id).order_by(wallets.c.org_id)))
+
+
+async def changed(
+    connection: AsyncConnection, org_ids: Sequence[str] | None = None
+) -> list[BalanceChange]:
     """Read the wallets that an alert is due for, with the depth of the last one.
 
-    A wallet is read after the query that found it, and may have changed in between: so it is
-    judged again.
+    With `org_ids` only these are looked at. A wallet is read after the query that found it, and may
+    have changed in between: so it is judged again.
     """
-    alerted = {row.org_id: BalanceDepth(row.told) for row in await connection.execute(_CHANGED)}
+    query = _CHANGED
+    if org_ids is not None:
+        query = query.where(wallets.c.org_id == func.any(list(org_ids)))
+    alerted = {row.org_id: BalanceDepth(row.told) for row in await connection.execute(query)}
     found = await wallets_of(connection, alerted)
     changes = [BalanceChange(found[org_id], depth) for org_id, depth in alerted.items()]
     return [change for change in changes if change.is_news]

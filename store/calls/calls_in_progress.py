@@ -21,6 +21,7 @@ from store.schema import calls_in_progress as table
 
 _SECOND = func.make_interval(0, 0, 0, 0, 0, 0, 1)
 _KEPT = ("call_id", "assistant_id", "phone_number_id")
+_IS_OVERDUE = table.c.due_at <= func.now()
 
 
 def _has_report(call_id: ColumnElement[str], *statuses: EventStatus) -> ColumnElement[bool]:
@@ -88,27 +89,41 @@ async def note(connection: AsyncConnection, ongoing: Sequence[OngoingCall]) -> N
     await connection.execute(_NOTE, {"rows": [asdict(call) for call in ongoing]})
 
 
-async def take_overdue(
-    connection: AsyncConnection, limit: int, again_in_seconds: float
-) -> list[EndedCall]:
-    """Take up to `limit` calls whose reports are overdue; nothing is known of their ends.
+async def done_with(connection: AsyncConnection) -> list[str]:
+    """List the calls that are overdue, and of which nothing here is needed any more."""
+    query = select(table.c.call_id).where(_IS_OVERDUE, _is_done_with(table.c.call_id))
+    return list(await connection.scalars(query))
 
-    They are due again after `again_in_seconds`, unless a process has looked at them by then.
-    """
-    overdue = table.c.due_at <= func.now()
-    await connection.execute(delete(table).where(overdue, _is_done_with(table.c.call_id)))
+
+async def forget(connection: AsyncConnection, call_ids: Sequence[str]) -> None:
+    """Keep these no longer."""
+    await connection.execute(delete(table).where(table.c.call_id == func.any(list(call_ids))))
+
+
+async def overdue(connection: AsyncConnection, limit: int) -> list[str]:
+    """Lock up to `limit` calls whose reports are overdue, and that no process has looked at."""
     # SKIP LOCKED: two sweeps at once take different calls, and neither waits for the other.
-    taken = (
+    query = (
         select(table.c.call_id)
-        .where(overdue, ~_has_report(table.c.call_id))
+        .where(_IS_OVERDUE, ~_is_seen_to(table.c.call_id))
         .order_by(table.c.due_at, table.c.call_id)
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
+    return list(await connection.scalars(query))
+
+
+async def take(
+    connection: AsyncConnection, call_ids: Sequence[str], again_in_seconds: float
+) -> list[EndedCall]:
+    """Take calls of whose ends nothing is known.
+
+    They are due again after `again_in_seconds`, unless a process has looked at them by then.
+    """
     later = func.now() + func.make_interval(0, 0, 0, 0, 0, 0, again_in_seconds)
     found = await connection.execute(
         update(table)
-        .where(table.c.call_id.in_(taken.scalar_subquery()))
+        .where(table.c.call_id == func.any(list(call_ids)))
         .values(due_at=later)
         .returning(*(table.c[name] for name in _KEPT))
     )

@@ -110,11 +110,13 @@ async def _made(
     return {(row.source, row.key) for row in made}
 
 
-async def take_due(connection: AsyncConnection, drain: Drain, limit: int) -> list[DueEvent]:
+async def take_due(
+    connection: AsyncConnection, drain: Drain, limit: int, passing_over: Collection[int] = ()
+) -> list[DueEvent]:
     """Lock up to `limit` events of a drain that are due, the longest first.
 
-    The locks last until the transaction ends. Events that another drain holds are passed over. A
-    report that nobody can read says at least that its call has ended.
+    The locks last until the transaction ends. Events that another drain holds are passed over, and
+    so are those named. A report that nobody can read says at least that its call has ended.
     """
     sources = [source for source, one in HANDLING.items() if one.drain is drain]
     query = (
@@ -125,6 +127,8 @@ async def take_due(connection: AsyncConnection, drain: Drain, limit: int) -> lis
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
+    if passing_over:
+        query = query.where(table.c.event_id != func.all(list(passing_over)))
     return [_due(row) for row in await connection.execute(query)]
 
 

@@ -6,11 +6,11 @@ nobody waits for this, and this waits for nobody.
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from sqlalchemy import func, select, text
+from sqlalchemy import delete, func, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.inbox.retention import EmptiedBatch
-from store.schema import webhook_events
+from store.schema import idempotency_keys, webhook_events
 
 # What stays of Stripe's events: the ids, states and amounts that the audit compares.
 _KEPT = (
@@ -55,13 +55,13 @@ _EMPTY = text(f"""
     RETURNING event.event_id
 """)  # noqa: S608
 
-# DELETE has no LIMIT, so a subquery chooses the rows.
-_FORGET = text("""
-    DELETE FROM idempotency_keys WHERE (caller, key) IN (
-        SELECT caller, key FROM idempotency_keys
-        WHERE claimed_until < now() - make_interval(days => :days)
-        LIMIT :limit FOR UPDATE SKIP LOCKED)
+_OLD_KEYS = text("""
+    SELECT caller, key FROM idempotency_keys
+    WHERE claimed_until < now() - make_interval(days => :days) AND (caller, key) > (:caller, :key)
+    ORDER BY caller, key LIMIT :limit FOR UPDATE SKIP LOCKED
 """)
+# A key is one only with its caller.
+OwnKey = tuple[str, str]
 
 
 Emptying = Callable[[AsyncConnection, Sequence[int]], Awaitable[Sequence[int]]]
@@ -113,6 +113,20 @@ async def empty_bodies(
     )
 
 
-async def forget_keys(connection: AsyncConnection, days: int, limit: int) -> int:
-    """Forget up to `limit` requests that were answered, or given up, more than `days` days ago."""
-    return (await connection.execute(_FORGET, {"days": days, "limit": limit})).rowcount
+async def old_keys(
+    connection: AsyncConnection, days: int, after: OwnKey, limit: int
+) -> list[OwnKey]:
+    """Lock up to `limit` keys, each with its caller, in their order from the one after `after`.
+
+    They are of requests that were answered, or given up, more than `days` days ago.
+    """
+    caller, key = after
+    given = {"days": days, "caller": caller, "key": key, "limit": limit}
+    return [(row.caller, row.key) for row in await connection.execute(_OLD_KEYS, given)]
+
+
+async def forget_keys(connection: AsyncConnection, keys: Sequence[OwnKey]) -> None:
+    """Forget requests."""
+    table = idempotency_keys.c
+    named = tuple_(table.caller, table.key).in_(keys)
+    await connection.execute(delete(idempotency_keys).where(named))

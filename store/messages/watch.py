@@ -32,22 +32,26 @@ async def stop_watching(connection: AsyncConnection, sids: Collection[str]) -> N
     )
 
 
-async def take_unwatched(connection: AsyncConnection, limit: int) -> list[SeenMessage]:
-    """Take up to `limit` messages whose end should be known by now, and that no workflow watches.
+async def unwatched(connection: AsyncConnection, limit: int) -> list[str]:
+    """Lock up to `limit` messages whose end should be known by now, and that no workflow watches.
 
-    They are taken again after `UNWATCHED_SECONDS`, unless a workflow watches them by then.
+    SKIP LOCKED: what another transaction works on need not be taken, and nobody waits.
     """
-    # SKIP LOCKED: what another transaction works on need not be taken, and nobody waits.
-    late = (
+    query = (
         select(table.c.sid)
         .where(table.c.watch_at <= func.now())
         .order_by(table.c.watch_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
+    return list(await connection.scalars(query))
+
+
+async def take(connection: AsyncConnection, sids: Collection[str]) -> list[SeenMessage]:
+    """Take messages; they are due again after `UNWATCHED_SECONDS` if no workflow watches them."""
     taken = await connection.execute(
         update(table)
-        .where(table.c.sid.in_(late))
+        .where(table.c.sid == func.any(list(sids)))
         .values(watch_at=UNWATCHED)
         .returning(table.c.sid, table.c.account_sid, table.c.status)
     )

@@ -7,7 +7,7 @@ from sqlalchemy import func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.calls.call import CallState
+from billing.calls.call import CallState, EndedCall
 from billing.ledger.money import Currency, Money
 from billing.reconciliation.call_comparison import judge
 from billing.reconciliation.reconciliation import Finding, FindingKind, FindingOutcome
@@ -30,20 +30,27 @@ async def add(connection: AsyncConnection, run_id: str, found: Iterable[Finding]
         await connection.execute(_ADD, {"rows": rows})
 
 
-async def hand_on(connection: AsyncConnection, run_id: str, limit: int) -> list[Finding]:
-    """Take up to `limit` findings that are still to be put right, in the order they were found.
-
-    The time is kept. A state that a call reached before it does not say what came of the finding.
-    """
-    chosen = (
-        select(table.c.position)
+async def open_ones(connection: AsyncConnection, run_id: str, limit: int) -> list[str]:
+    """List the subjects of up to `limit` findings that are still to be put right, in order."""
+    query = (
+        select(table.c.subject)
         .where(table.c.run_id == run_id, table.c.outcome == FindingOutcome.OPEN)
         .order_by(table.c.position)
         .limit(limit)
     )
+    return list(await connection.scalars(query))
+
+
+async def hand_on(
+    connection: AsyncConnection, run_id: str, subjects: Collection[str]
+) -> list[Finding]:
+    """Take findings of a run to put them right, in the order they were found.
+
+    The time is kept. A state that a call reached before it does not say what came of the finding.
+    """
     taken = await connection.execute(
         update(table)
-        .where(table.c.position.in_(chosen))
+        .where(table.c.run_id == run_id, table.c.subject == func.any(list(subjects)))
         .values(handed_on_at=func.now())
         .returning(*table.c)
     )
@@ -142,6 +149,23 @@ def _row(run_id: str, finding: Finding) -> dict[str, Any]:
 
 
 def _finding(row: Any) -> Finding:
+    """Read a finding; of one that nobody can read, as much as finds its process."""
+    try:
+        return _read(row)
+    except (ValueError, TypeError):
+        return Finding(
+            subject=row.subject,
+            kind=FindingKind.UNBILLED,
+            occurred_at=row.occurred_at,
+            org_id=row.org_id,
+            detail="what was found cannot be read any more",
+            call=EndedCall(row.subject) if row.facts is not None else None,
+            outcome=FindingOutcome.OPEN,
+            position=row.position,
+        )
+
+
+def _read(row: Any) -> Finding:
     known = row.amount_minor is not None
     return Finding(
         subject=row.subject,
@@ -151,7 +175,7 @@ def _finding(row: Any) -> Finding:
         amount=Money(row.amount_minor, Currency(row.currency)) if known else None,
         due=tuple(row.due),
         detail=row.detail,
-        call=row.facts and FACTS.validate_python(row.facts),
+        call=None if row.facts is None else FACTS.validate_python(row.facts),
         outcome=FindingOutcome(row.outcome),
         position=row.position,
     )

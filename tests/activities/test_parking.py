@@ -1,6 +1,7 @@
 """What Temporal lists of parked work: everything, once, as it says of itself, and nothing else."""
 
 import uuid
+from collections.abc import Mapping
 from datetime import timedelta
 
 import pytest
@@ -10,7 +11,7 @@ from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.worker import Worker
 
-from activities.parking.visibility import Visibility
+from activities.parking.visibility import PARKED_MEMO, Visibility
 from activities.temporal.search_attributes import (
     AMOUNT_MINOR,
     BILLING_STATE,
@@ -22,7 +23,7 @@ from activities.temporal.search_attributes import (
 from billing.ledger.money import Currency, Money
 from billing.parking.parked_work import ParkedFilter, ParkedWork
 from tests.support.eventually import eventually
-from tests.support.factories import an_assistant, an_organization, credit, ended_call
+from tests.support.factories import an_assistant, an_organization, credit, ended_call, unique
 from tests.support.parked_workflows import ended, reprocess, start_bill, until_parked
 
 MINUTE, TEN_MINUTES = Money(56, Currency.GBP), Money(553, Currency.GBP)
@@ -163,7 +164,21 @@ async def test_what_parked_before_there_were_notes_is_listed_by_its_search_attri
         assert await Visibility(worker).count(which) == count
 
 
-async def a_parked_workflow(temporal: Client, org_id: str) -> str:
+@pytest.mark.parametrize("memo", [7, {"parked": None}, "text"])
+async def test_a_note_that_nobody_can_read_stops_no_list(worker: Client, memo: object) -> None:
+    org_id = unique("org")
+    bad = await a_parked_workflow(worker, org_id, {PARKED_MEMO: memo})
+    good = await a_parked_workflow(worker, org_id)
+    found = await listed(worker, ParkedFilter(org_id), 2)
+    assert found.keys() == {bad, good}
+    assert found[bad].parked == found[good].parked
+    [total] = await Visibility(worker).totals(ParkedFilter(org_id))
+    assert total.count == 2
+
+
+async def a_parked_workflow(
+    temporal: Client, org_id: str, memo: Mapping[str, object] | None = None
+) -> str:
     """One as an older version has left it; nobody works on it."""
     attributes = TypedSearchAttributes(
         [
@@ -179,6 +194,7 @@ async def a_parked_workflow(temporal: Client, org_id: str) -> str:
         id=workflow_id,
         task_queue="nobody-works-here",
         search_attributes=attributes,
+        memo=memo,
         execution_timeout=timedelta(minutes=5),
     )
     return workflow_id

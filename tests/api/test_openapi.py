@@ -1,19 +1,10 @@
 """The OpenAPI document: what it promises, held against the running API by machine."""
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-import hypothesis
 import jsonschema_rs
 import pytest
-import schemathesis
-from schemathesis import checks
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    response_schema_conformance,
-    status_code_conformance,
-)
 
 from api.dependencies import LARGEST_REQUEST
 from api.webhooks.exchange import LARGEST_BODY
@@ -26,30 +17,6 @@ OPEN = {
     "/webhooks/stripe", "/webhooks/vapi", "/webhooks/twilio/sms-status",
     "/health", "/health/ready",
 }  # fmt: skip
-NO_INPUT = {"/health", "/health/ready", "/metrics"}
-# Nobody works behind this API, and what needs somebody says so.
-NEEDS_A_WORKER = {
-    "POST /v1/reconciliations",
-    "POST /v1/organizations/{org_id}/adjustments",
-    "POST /v1/adjustments/{adjustment_id}/approve",
-    "POST /v1/adjustments/{adjustment_id}/reject",
-    "POST /v1/organizations/{org_id}/checkout-sessions",
-    "PUT /v1/organizations/{org_id}/auto-recharge",
-}
-
-
-def no_server_error(
-    context: schemathesis.CheckContext,
-    response: schemathesis.Response,
-    case: schemathesis.Case[Any],
-) -> bool | None:
-    if response.status_code == 503 and case.operation.label in NEEDS_A_WORKER:
-        return None
-    return checks.not_a_server_error(context, response, case)
-
-
-CHECKS = [no_server_error, response_schema_conformance, content_type_conformance,
-          status_code_conformance]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -66,11 +33,6 @@ def operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
         for path, methods in document["paths"].items()
         for method, operation in methods.items()
     }
-
-
-def test_what_needs_a_worker_is_there(operations: dict[str, dict[str, Any]]) -> None:
-    assert operations.keys() >= NEEDS_A_WORKER
-    assert all("503" in operations[label]["responses"] for label in NEEDS_A_WORKER)
 
 
 def test_every_operation_says_what_it_does(operations: dict[str, dict[str, Any]]) -> None:
@@ -178,10 +140,13 @@ async def test_problems_have_stable_codes(api: Api) -> None:
 async def test_a_method_that_no_path_knows_is_a_problem_everywhere(
     api: Api, document: dict[str, Any]
 ) -> None:
-    for path in document["paths"]:
+    for path, methods in document["paths"].items():
         answer = await api.operator.patch(path.format_map(AnyId()))
         problem(answer, 405, "method_not_allowed")
-        assert answer.headers["allow"]
+        # The id of a process may have slashes: it ends wherever its path ends.
+        others = {"GET"} if path.startswith("/v1/parked/{workflow_id}/") else set()
+        expected = {method.upper() for method in methods} | others
+        assert set(answer.headers["allow"].split(", ")) == expected, path
 
 
 async def test_a_body_that_is_too_large_is_a_problem_everywhere(
@@ -285,33 +250,3 @@ async def test_types_are_strict(api: Api, name: str, written: object) -> None:
                                   "reconciliations/%00", "reconciliations?org_id=%00"])  # fmt: skip
 async def test_an_id_that_cannot_be_is_invalid(api: Api, path: str) -> None:
     problem(await api.operator.get(f"/v1/{path}"), 422, "invalid")
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("mode", list(schemathesis.GenerationMode))
-async def test_whatever_is_sent_is_answered_as_promised(
-    api: Api, mode: schemathesis.GenerationMode, story_is_full: bool
-) -> None:
-    """What fits the document, and what does not; as an operator, who gets through to everything."""
-    await asyncio.to_thread(hold_to_its_promises, api, mode, 100 if story_is_full else 8)
-
-
-def hold_to_its_promises(api: Api, mode: schemathesis.GenerationMode, examples: int) -> None:
-    promised = schemathesis.openapi.from_url(f"{api.url}/openapi.json")
-    promised.config.update(headers={"Authorization": api.operator.headers["authorization"]})
-    operations = [promised[path][method] for path in promised for method in promised[path]]
-    assert len(operations) >= 23
-    for operation in operations:
-        if mode is schemathesis.GenerationMode.POSITIVE or operation.path not in NO_INPUT:
-            hold_to_its_promise(operation.as_strategy(generation_mode=mode), examples)
-
-
-def hold_to_its_promise(cases: Any, examples: int) -> None:
-    unhurried = list(hypothesis.HealthCheck)
-
-    @hypothesis.settings(max_examples=examples, suppress_health_check=unhurried)
-    @hypothesis.given(cases)
-    def holds(case: schemathesis.Case[Any]) -> None:
-        case.call_and_validate(checks=CHECKS)
-
-    holds()

@@ -5,13 +5,16 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
+from temporalio.testing import ActivityEnvironment
 
 from activities.reconciliation.runs import ReconciliationActivities
 from store.alerts import alerts
 from tests.support.eventually import eventually
 from tests.support.factories import an_assistant, an_organization
+from tests.support.faults import Whom, refuse
 from tests.support.parked_workflows import ended, reprocess, until_parked
 from tests.support.reconciled_days import Reconciler, a_day, bill, calls_of_today, calls_on
 from tests.support.stand_ins import SlackStandIn, VapiStandIn
@@ -150,22 +153,41 @@ async def test_slack_being_down_fails_no_run_and_loses_no_alert(
 async def test_a_daily_run_that_did_not_happen_in_26_hours_is_critical(
     engine_apart: AsyncEngine,
 ) -> None:
-    watch = ReconciliationActivities(engine_apart).watch_schedules
-    await watch(datetime(2026, 11, 2, tzinfo=UTC))
+    await _watch(engine_apart, datetime(2026, 11, 2, tzinfo=UTC))
     assert await _waiting(engine_apart) == []
 
-    await an_organization(engine_apart)
-    async with engine_apart.begin() as connection:
-        await connection.execute(
-            text("UPDATE organizations SET created_at = '2026-11-02T03:00:00Z'")
-        )
-    first = datetime(2026, 11, 2, 3, tzinfo=UTC)
+    first = await _first_organization(engine_apart)
     for hours in (1, 26, 27, 28, 50):
-        await watch(first + timedelta(hours=hours))
+        await _watch(engine_apart, first + timedelta(hours=hours))
     assert await _waiting(engine_apart) == [
         "No reconciliation with Vapi for 27 hours",
         "No reconciliation with Stripe for 27 hours",
     ]
+
+
+async def test_runs_with_a_provider_that_cannot_be_looked_at_hide_no_other_s(
+    engine_apart: AsyncEngine,
+) -> None:
+    first = await _first_organization(engine_apart)
+    of_vapi = "NEW.alarm = 'reconciliation-overdue:vapi'"
+    await refuse(engine_apart, "INSERT", "alarms", of_vapi, Whom.ONE)
+    with pytest.raises(DBAPIError):
+        await _watch(engine_apart, first + timedelta(hours=27))
+    assert await _waiting(engine_apart) == ["No reconciliation with Stripe for 27 hours"]
+
+
+async def _watch(engine: AsyncEngine, now: datetime) -> None:
+    await ActivityEnvironment().run(ReconciliationActivities(engine).watch_schedules, now)
+
+
+async def _first_organization(engine: AsyncEngine) -> datetime:
+    """Make the first organisation; return when that was."""
+    await an_organization(engine)
+    async with engine.begin() as connection:
+        await connection.execute(
+            text("UPDATE organizations SET created_at = '2026-11-02T03:00:00Z'")
+        )
+    return datetime(2026, 11, 2, 3, tzinfo=UTC)
 
 
 async def _waiting(engine: AsyncEngine) -> list[str]:

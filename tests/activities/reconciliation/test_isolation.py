@@ -101,7 +101,16 @@ async def test_a_call_that_cannot_be_read_is_looked_at_by_itself(
     assert {by_subject[one.call_id].kind for one in good} == {FindingKind.MISSING}
 
 
-@pytest.mark.parametrize("bad", ["no call", None, [], {"createdAt": NOON.isoformat()}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "no call",
+        None,
+        [],
+        {"createdAt": NOON.isoformat()},
+        {"createdAt": NOON.isoformat(), "id": "longer than any name of a process" * 40},
+    ],
+)
 async def test_what_is_no_call_is_reported_and_holds_up_no_call(
     engine_apart: AsyncEngine, bad: object
 ) -> None:

@@ -30,7 +30,10 @@ async def connection(engine_apart: AsyncEngine) -> AsyncIterator[AsyncConnection
 
 
 async def overdue(connection: AsyncConnection, limit: int = 100) -> list[EndedCall]:
-    return await calls_in_progress.take_overdue(connection, limit, LATER)
+    """Take what is overdue, as the drain does."""
+    await calls_in_progress.forget(connection, await calls_in_progress.done_with(connection))
+    named = await calls_in_progress.overdue(connection, limit)
+    return await calls_in_progress.take(connection, named, LATER)
 
 
 async def known(connection: AsyncConnection) -> int:

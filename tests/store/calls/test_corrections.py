@@ -155,7 +155,8 @@ async def test_a_correction_that_waits_counts_for_its_difference_alone(
             assert (await recharges.history(connection, wallet, NOON)).waiting_minor == 27
             assert bool(await waiting_calls.chargeable(connection, wallet, 10)) is is_payable
             before = call.call_id[:-1]
-            listed = await collection.page(connection, WaitingKind.CALL, before, 100)
+            names = await collection.names(connection, WaitingKind.CALL, before, 100)
+            listed = await collection.read(connection, WaitingKind.CALL, names)
         [found] = [one for one in listed if one.name == call.call_id]
         assert (found.payable_by == org_id) is is_payable
 

@@ -203,7 +203,9 @@ async def test_requests_are_forgotten_a_month_after_they_were_answered(
             )
         )
     async with engine_apart.begin() as connection:
-        assert await retention.forget_keys(connection, DAYS, 1) == 1
-        assert await retention.forget_keys(connection, DAYS, 1000) == 1
+        [first] = await retention.old_keys(connection, DAYS, ("", ""), 1)
+        [second] = await retention.old_keys(connection, DAYS, first, 1000)
+        assert [first[1], second[1]] == ["abandoned", "old"]
+        await retention.forget_keys(connection, [first, second])
         left = await connection.execute(text("SELECT key FROM idempotency_keys ORDER BY key"))
         assert [row.key for row in left] == ["under way", "young"]

@@ -42,7 +42,8 @@ async def page(
 
 async def hand_on(engine: AsyncEngine, run: Run, limit: int = 100) -> list[str]:
     async with engine.begin() as connection:
-        return [one.subject for one in await findings.hand_on(connection, run.run_id, limit)]
+        chosen = await findings.open_ones(connection, run.run_id, limit)
+        return [one.subject for one in await findings.hand_on(connection, run.run_id, chosen)]
 
 
 async def review(engine: AsyncEngine, run: Run, *subjects: str, last: bool = False) -> int:
