@@ -18,7 +18,7 @@ from store.calls.call_statements import FINAL
 from store.schema import calls as table
 
 # What a call waits for. A row of version 0.1 says only what the call costs.
-_OWED = func.coalesce(table.c.waiting_minor, table.c.amount_minor, 0)
+OWED = func.coalesce(table.c.waiting_minor, table.c.amount_minor, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def _chargeable(wallet: Wallet) -> Select[Any]:
         select(table.c.call_id, table.c.facts, table.c.state)
         .where(
             or_(
-                and_(waits_for_money(org_id), wallet.spendable_minor >= _OWED),
+                and_(waits_for_money(org_id), wallet.spendable_minor >= OWED),
                 and_(
                     table.c.state == CallState.UNKNOWN_ASSISTANT,
                     owners.came_to_be_of(org_id),
