@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from temporalio import activity
 
 from billing.alerts.inbox import unreadable
+from billing.calls.call import EndedCall
 from billing.inbox.webhook_event import HANDED_OVER_GRACE_SECONDS, POSTPONED_SECONDS
 from billing.ledger.entry import NO_POSTINGS, PostingCounts
 from store.alerts import alerts
@@ -86,12 +87,16 @@ async def hand_over(
 ) -> Batch:
     """Leave up to `room` of the events that are not done to workflows of their own.
 
+    Calls come last: what is about money that came must not wait behind those that nobody can pay.
     Less than no `room`: so many wait already. All are due again later, in case that nobody settles
     them. Those that were set `alone` are that much later, for they cost a batch more than others.
     People are told of what nobody can read, for no process can show it.
     """
-    left = tuple(event for event in due if event.event_id not in done)
-    handed_over, postponed = left[: max(room, 0)], left[max(room, 0) :]
+    left = sorted(
+        (event for event in due if event.event_id not in done),
+        key=lambda event: isinstance(event.facts, EndedCall),
+    )
+    handed_over, postponed = tuple(left[: max(room, 0)]), left[max(room, 0) :]
     if handed_over:
         await inbox.postpone(connection, ids_of(handed_over), HANDED_OVER_GRACE_SECONDS)
     for event in handed_over:
