@@ -173,7 +173,10 @@ async def list_page(
     objects = [_plain(one) for one in answer.data]
 
     async def read(one: Object) -> Item | None:
-        return wanted.item(one)
+        try:
+            return wanted.item(one)
+        except (AttributeError, KeyError, TypeError) as failure:
+            raise ValueError(f"no such object as {name} has") from failure
 
     read_ = await each_apart(objects, read, lambda one: f"{name} {one.get('id')}")
     if len(objects) > 1 and not read_.done:

@@ -6,10 +6,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
-from stripe import StripeClient
+from stripe import HTTPClient, StripeClient
 from temporalio import activity
 from temporalio.testing import ActivityEnvironment
 
@@ -203,6 +204,43 @@ async def test_a_finding_that_cannot_be_stored_is_kept_without_its_figures(
     by_subject = await found(engine_apart, run)
     amounts = [by_subject[one.subject].amount for one in several]
     assert amounts == [several[0].amount, None, several[2].amount]
+
+
+def a_listed_refund(payment_id: str, **other: object) -> dict[str, object]:
+    refund = {"id": unique("re"), "object": "refund", "status": "succeeded", "amount": 1000}
+    return {**refund, "created": 1_790_000_000, "payment_intent": payment_id, **other}
+
+
+class Told(HTTPClient):
+    """Stripe's answers, whatever is asked."""
+
+    name = "told"
+
+    def __init__(self, *told: dict[str, object]) -> None:
+        super().__init__()
+        self._answer = orjson.dumps({"object": "list", "data": told, "has_more": False})
+
+    async def request_async(self, *_: object, **__: object) -> tuple[bytes, int, dict[str, str]]:
+        return self._answer, 200, {}
+
+
+async def compare_refunds(engine: AsyncEngine, *told: dict[str, object]) -> Run:
+    """Compare a page of refunds of which Stripe tells this."""
+    client = StripeClient("sk_test_1", http_client=Told(*told))
+    return await compare_payments(engine, client, lately(), place="refunds")
+
+
+@pytest.mark.parametrize("lacks", ["id", "status", "created", "payment_intent"])
+@pytest.mark.parametrize("neighbours", [0, 1])
+async def test_a_bad_object_of_stripe_s_is_reported_alone_or_beside_good_ones(
+    engine_apart: AsyncEngine, lacks: str, neighbours: int
+) -> None:
+    bad = a_listed_refund(unique("pi"))
+    del bad[lacks]
+    good = [a_listed_refund(unique("pi")) for _ in range(neighbours)]
+    run = await compare_refunds(engine_apart, bad, *good)
+    [shown] = (await found(engine_apart, run)).values()
+    assert (shown.kind, shown.amount) == (FindingKind.UNBILLED, None)
 
 
 async def paid(stripe: StripeStandIn, org_id: str, *amounts: int) -> Sequence[str]:
