@@ -122,8 +122,16 @@ async def test_what_is_no_call_is_reported_and_holds_up_no_call(
     good = ended_call(unique("assistant"))
     run, _ = await compare(engine_apart, bad, listed(good))
     by_subject = await found(engine_apart, run)
-    assert by_subject.keys() == {"unreadable:page 1", good.call_id}
-    assert by_subject["unreadable:page 1"].outcome is FindingOutcome.REPORTED
+    assert by_subject.keys() == {"unreadable:page 1, no. 1", good.call_id}
+    assert by_subject["unreadable:page 1, no. 1"].outcome is FindingOutcome.REPORTED
+
+
+async def test_each_of_several_that_are_no_calls_is_reported(engine_apart: AsyncEngine) -> None:
+    good = ended_call(unique("assistant"))
+    run, _ = await compare(engine_apart, "no call", listed(good), [], {"id": "bad"})
+    assert (await found(engine_apart, run)).keys() == {
+        "unreadable:page 1, no. 1", "unreadable:page 1, no. 2", "bad", good.call_id,
+    }  # fmt: skip
 
 
 async def test_a_page_of_which_nothing_can_be_read_is_a_fault(engine_apart: AsyncEngine) -> None:
@@ -241,6 +249,17 @@ async def test_a_bad_object_of_stripe_s_is_reported_alone_or_beside_good_ones(
     run = await compare_refunds(engine_apart, bad, *good)
     [shown] = (await found(engine_apart, run)).values()
     assert (shown.kind, shown.amount) == (FindingKind.UNBILLED, None)
+
+
+async def test_each_of_several_bad_objects_of_stripe_s_is_reported(
+    engine_apart: AsyncEngine,
+) -> None:
+    bad = {"object": "refund", "payment_intent": None}
+    known = {**bad, "id": "re_1"}
+    run = await compare_refunds(engine_apart, bad, a_listed_refund(unique("pi")), bad, known)
+    assert (await found(engine_apart, run)).keys() == {
+        "unreadable:refunds, no. 1", "unreadable:refunds, no. 2", "unreadable:refunds:re_1",
+    }  # fmt: skip
 
 
 async def paid(stripe: StripeStandIn, org_id: str, *amounts: int) -> Sequence[str]:
