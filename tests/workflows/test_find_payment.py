@@ -98,7 +98,7 @@ async def test_what_is_given_up_is_done_with_though_its_event_was_not_taken_over
     hint = about("charge", unique("gone"))
     event = thin_event_of(hint, UNHEARD)
     await webhook_events.start(worker, event)
-    handle = worker.get_workflow_handle_for(FindPayment.run, hint.workflow_id)
+    handle: Process = worker.get_workflow_handle_for(FindPayment.run, hint.workflow_id)
     await until_parked(handle, "payment_missing")
     await accept(engine, event)
     await discard(handle, "Ann: it was of a test")

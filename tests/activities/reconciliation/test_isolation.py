@@ -254,7 +254,7 @@ async def test_a_bad_object_of_stripe_s_is_reported_alone_or_beside_good_ones(
 async def test_each_of_several_bad_objects_of_stripe_s_is_reported(
     engine_apart: AsyncEngine,
 ) -> None:
-    bad = {"object": "refund", "payment_intent": None}
+    bad: dict[str, object] = {"object": "refund", "payment_intent": None}
     known = {**bad, "id": "re_1"}
     run = await compare_refunds(engine_apart, bad, a_listed_refund(unique("pi")), bad, known)
     assert (await found(engine_apart, run)).keys() == {
