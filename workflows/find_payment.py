@@ -24,21 +24,23 @@ class FindPayment(Parking):
         """Return the payment; None if the object is of none, or a person gave the event up."""
         found = await self.until_settled(lambda: self._found(hint))
         if found is None:
+            await self._take_over(hint.key, "it is given up")
             await self.close(BillingState.DISCARDED)
             return None
         if found.opened_by is not None and found.opened_by.startswith(WORKFLOW_PREFIX):
             await signal(found.opened_by, Checkout.look_again, hint.key)
         if found.payment_id is None:
-            await workflow.execute_activity_method(
-                PaymentActivities.take_over,
-                (hint.key,),
-                summary="nothing follows from it",
-                **PATIENT,
-            )
+            await self._take_over(hint.key, "nothing follows from it")
         else:
             await self._hand_on(hint.key, found.payment_id)
         await self.close(BillingState.SETTLED)
         return found.payment_id
+
+    async def _take_over(self, key: str, why: str) -> None:
+        """Mark the event, so that the inbox does not begin this again."""
+        await workflow.execute_activity_method(
+            PaymentActivities.take_over, (key,), summary=why, **PATIENT
+        )
 
     async def _hand_on(self, key: str, payment_id: str) -> None:
         """Have the payment looked at by its own process, which answers the event."""

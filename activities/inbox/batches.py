@@ -12,6 +12,7 @@ from temporalio import activity
 
 from activities.inbox.isolation import write_apart
 from billing.alerts.inbox import unreadable, unwritable
+from billing.calls.call import EndedCall
 from billing.inbox.webhook_event import HANDED_OVER_GRACE_SECONDS, POSTPONED_SECONDS
 from billing.ledger.entry import NO_POSTINGS, PostingCounts
 from store.alerts import alerts
@@ -93,14 +94,18 @@ async def hand_over(
 ) -> Batch:
     """Leave up to `room` of the events that are not done to workflows of their own.
 
+    Calls come last: what is about money that came must not wait behind those that nobody can pay.
     Less than no `room`: so many wait already. All are due again later, in case that nobody settles
     them. Those that were set `alone` are that much later, for they cost a batch more than others.
     People are told of what nobody can read, for no process can show it, and of what nobody can
     write. What is `stuck` is done with, and cannot be marked so.
     """
-    left = tuple(one for one in due if one.event_id not in done and one.event_id not in stuck)
+    left = sorted(
+        (one for one in due if one.event_id not in done and one.event_id not in stuck),
+        key=lambda event: isinstance(event.facts, EndedCall),
+    )
     settled = len(due) - len(left)
-    handed_over, postponed = left[: max(room, 0)], left[max(room, 0) :]
+    handed_over, postponed = tuple(left[: max(room, 0)]), left[max(room, 0) :]
     stuck |= await _postpone(connection, handed_over, HANDED_OVER_GRACE_SECONDS)
     for event in handed_over:
         if event.facts is None:

@@ -1,7 +1,7 @@
 """Walk down Stripe's lists of a period, and compare each page with the ledger."""
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
@@ -125,13 +125,20 @@ class StripeReconciliation:
     async def _look_apart(
         self,
         run: Run,
-        payment_ids: Iterable[str],
+        owners: Mapping[str, str | None],
         look: Callable[[str], Awaitable[Finding | None]],
     ) -> list[Finding]:
-        """Look at payments; one that cannot be compared is left to its own process."""
-        looked = await each_apart(sorted(payment_ids), look, "payment {}".format, _is_of_all)
-        found = [one for one in looked.done if one and run.org_id in (None, one.org_id)]
-        return [*found, *(uncompared(run, one.one, one.problem) for one in looked.failed)]
+        """Look at payments; one that cannot be compared is left to its own process.
+
+        `owners` says of each payment whose it is, as far as that is known.
+        """
+        looked = await each_apart(sorted(owners), look, "payment {}".format, _is_of_all)
+        own = {payment_id for payment_id, owner in owners.items() if owner == run.org_id}
+        unread = [
+            uncompared(run, one.one, one.problem, run.org_id if one.one in own else None)
+            for one in looked.failed
+        ]
+        return [*(one for one in looked.done if one), *unread]
 
     async def _look(self, payment_id: str, notes: Mapping[str, str]) -> Finding | None:
         """Read a payment in full, and compare it with all that the ledger has of it.
@@ -161,7 +168,7 @@ class StripeReconciliation:
             return unfounded(entry, await self._status_of(entry))
 
         looked = await each_apart(of_run, look, attrgetter("key"), _is_of_all)
-        unread = [unnamed(run, one.one.key, one.problem) for one in looked.failed]
+        unread = [unnamed(run, one.one.key, one.problem, one.one.org_id) for one in looked.failed]
         found = [*(one for one in looked.done if one), *unread]
         more = len(page) == PAGE
         listed = ListPage((), f"{CREDITS}:{page[-1].entry_id}" if more else OPEN_DISPUTES)
@@ -174,7 +181,8 @@ class StripeReconciliation:
         """
         async with self._engine.connect() as connection:
             page = await disputes.open_here(connection, run.org_id, after, PAGE)
-        found = await self._look_apart(run, set(page.values()), self._look_if_known)
+        owners = dict.fromkeys(page.values(), run.org_id)
+        found = await self._look_apart(run, owners, self._look_if_known)
         more = len(page) == PAGE
         listed = ListPage((), f"{OPEN_DISPUTES}:{max(page)}" if more else SAVED_CARDS)
         return _Compared(listed, found, Counter())

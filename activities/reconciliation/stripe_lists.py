@@ -173,15 +173,18 @@ async def list_page(
     objects = [_plain(one) for one in answer.data]
 
     async def read(one: Object) -> Item | None:
-        return wanted.item(one)
+        try:
+            return wanted.item(one)
+        except (AttributeError, KeyError, TypeError) as failure:
+            raise ValueError(f"no such object as {name} has") from failure
 
     read_ = await each_apart(objects, read, lambda one: f"{name} {one.get('id')}")
     if len(objects) > 1 and not read_.done:
         raise read_.failed[0].failure
     items = [item for item in read_.done if item is not None]
     unread = [
-        Unread(_payment_of(name, one.one), f"{name}:{one.one.get('id')}", one.problem)
-        for one in read_.failed
+        Unread(_payment_of(name, one.one), _place_of(one.one, place, number), one.problem)
+        for number, one in enumerate(read_.failed, start=1)
     ]
     next_place = f"{name}:{objects[-1]['id']}" if answer.has_more else _after(name, after_last)
     reached = _created(objects[-1]) if objects and name == FIRST else None
@@ -197,6 +200,12 @@ def _payment_of(name: str, listed: Object) -> str | None:
     """Return the payment that something names which cannot be read."""
     named = listed.get("id" if name == FIRST else "payment_intent")
     return named if isinstance(named, str) else None
+
+
+def _place_of(listed: Object, place: str, number: int) -> str:
+    """Return the place of something in a list, by its id, or else by its number on the page."""
+    named = listed.get("id")
+    return f"{place.partition(':')[0]}:{named}" if named else f"{place}, no. {number}"
 
 
 def _after(name: str, after_last: str) -> str:

@@ -63,11 +63,10 @@ async def known_of(connection: AsyncConnection, items: Sequence[Item]) -> KnownP
     )
 
 
-def _may_be_of(run: Run, item: Item, posted: LedgerSide) -> bool:
-    """Return whether a run may look at an item: it is of its organisation, or of an unknown one."""
+def _owner(item: Item, posted: LedgerSide) -> str | None:
+    """Return whose payment an item is about, by the ledger or else by what it says itself."""
     credit = posted.get(payment_credit_key(item.payment_id))
-    owner = credit.org_id if credit else item.org_id
-    return None in (run.org_id, owner) or run.org_id == owner
+    return credit.org_id if credit else item.org_id
 
 
 def _is_suspicious(item: Item, known: KnownPage) -> bool:
@@ -91,10 +90,16 @@ def _keys(items: Sequence[Item]) -> set[str]:
     return credits_ | {item.key for item in items if item.key is not None}
 
 
-def suspects(run: Run, items: Sequence[Item], known: KnownPage) -> set[str]:
-    """Return the payments of a page that Stripe is asked about, one by one."""
+def suspects(run: Run, items: Sequence[Item], known: KnownPage) -> dict[str, str | None]:
+    """Return the payments of a page that Stripe is asked about, one by one, each with its owner.
+
+    A run over one organisation asks about its payments, and about those of an unknown one.
+    """
+    owners = {
+        item.payment_id: _owner(item, known.posted) for item in items if _is_suspicious(item, known)
+    }
     return {
-        item.payment_id
-        for item in items
-        if _may_be_of(run, item, known.posted) and _is_suspicious(item, known)
+        payment_id: owner
+        for payment_id, owner in owners.items()
+        if None in (run.org_id, owner) or run.org_id == owner
     }

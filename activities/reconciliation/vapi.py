@@ -53,17 +53,20 @@ class VapiReconciliation:
             if await runs.turn_page(
                 connection, at.run.run_id, page.progress.pages, page.reached, compared.checked
             ):
-                unread = [_unread(at.run, page.progress.pages, one) for one in page.failed]
+                unread = [
+                    _unread(at.run, f"page {page.progress.pages}, no. {number}", one)
+                    for number, one in enumerate(page.failed, start=1)
+                ]
                 await add_findings(connection, at.run, [*compared.found, *unread])
                 await _tell(connection, at.run, compared.found)
         return page.progress
 
 
-def _unread(run: Run, pages: int, failed: Alone[Any]) -> Finding:
+def _unread(run: Run, place: str, failed: Alone[Any]) -> Finding:
     """Return the finding of what cannot be read: the call's own process asks Vapi for it."""
     named = id_in(failed.one)
     if named is None:
-        return unnamed(run, f"page {pages}", failed.problem)
+        return unnamed(run, place, failed.problem)
     return uncompared(run, named, failed.problem)
 
 

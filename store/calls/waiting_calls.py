@@ -2,10 +2,11 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.calls.call import CallState, EndedCall
@@ -17,7 +18,7 @@ from store.calls.call_statements import FINAL
 from store.schema import calls as table
 
 # What a call waits for. A row of version 0.1 says only what the call costs.
-_OWED = func.coalesce(table.c.waiting_minor, table.c.amount_minor, 0)
+OWED = func.coalesce(table.c.waiting_minor, table.c.amount_minor, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +35,35 @@ async def chargeable(
     """Read the calls that wait for an organisation, by id, oldest first.
 
     They wait for money that its wallet has by now, or waited for a registration by which they are
-    known as its own now. What it cannot pay is left out, and so holds up nothing that it can.
+    known as its own now. What it cannot pay is left out, and so is what nobody can read: neither
+    holds up what can be paid. Fewer than `limit` are all.
     """
+    query = _chargeable(wallet).limit(limit)
+    found: dict[str, WaitingCall] = {}
+    unreadable: list[str] = []
+    more = True
+    while more and len(found) < limit:
+        # Not from the last one on, for `ended_at` may be unknown.
+        others = table.c.call_id != func.all([*found, *unreadable])
+        rows = (await connection.execute(query.where(others))).all()
+        for row in rows:
+            facts = facts_of(row.facts)
+            if facts is None:
+                unreadable.append(row.call_id)
+            else:
+                found[row.call_id] = WaitingCall(facts, CallState(row.state))
+        more = len(rows) == limit
+    return dict(islice(found.items(), limit))
+
+
+def _chargeable(wallet: Wallet) -> Select[Any]:
+    """Return the query for the calls that a wallet can pay by now, or that came to be its own."""
     org_id = wallet.org_id
-    query = (
+    return (
         select(table.c.call_id, table.c.facts, table.c.state)
         .where(
             or_(
-                and_(waits_for_money(org_id), wallet.spendable_minor >= _OWED),
+                and_(waits_for_money(org_id), wallet.spendable_minor >= OWED),
                 and_(
                     table.c.state == CallState.UNKNOWN_ASSISTANT,
                     owners.came_to_be_of(org_id),
@@ -49,10 +71,7 @@ async def chargeable(
             )
         )
         .order_by(table.c.ended_at, table.c.call_id)
-        .limit(limit)
     )
-    found = [(CallState(row.state), facts_of(row.facts)) for row in await connection.execute(query)]
-    return {facts.call_id: WaitingCall(facts, state) for state, facts in found if facts is not None}
 
 
 async def nothing_new(connection: AsyncConnection, told: Sequence[EndedCall]) -> set[str]:

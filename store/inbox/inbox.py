@@ -82,9 +82,12 @@ class Backlog:
 
 
 def kept_facts(source: Source, written: Any) -> Any:
-    """Read the facts that were kept of an event; None where none were."""
+    """Read the facts that were kept of an event; None where none were, or nobody can read them."""
     adapter = _ADAPTERS[HANDLING[source].kept]
-    return None if written is None else adapter.validate_python(written)
+    try:
+        return None if written is None else adapter.validate_python(written)
+    except ValidationError:
+        return None
 
 
 async def accept(
@@ -233,10 +236,7 @@ def _facts_of(
     source: Source, row: Any
 ) -> EndedCall | SeenMessage | PaymentHint | ObjectHint | None:
     """Read what follows from an event; of what nobody can read, as much as key and subject say."""
-    try:
-        facts: EndedCall | SeenMessage | ObjectHint | None = kept_facts(source, row.facts)
-    except ValidationError:
-        facts = None
+    facts: EndedCall | SeenMessage | ObjectHint | None = kept_facts(source, row.facts)
     if facts is None and source is Source.STRIPE:
         return PaymentHint(row.subject, row.key)
     return EndedCall(row.subject) if facts is None and source is Source.VAPI else facts

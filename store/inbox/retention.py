@@ -32,9 +32,9 @@ def _scalars(of: str) -> str:
         WHERE jsonb_typeof(value) NOT IN ('object', 'array')"""  # noqa: S608
 
 
-# What is kept of Stripe's events stays in the shape in which it came, `data.object`, so that the
-# audit reads it as before. A body that is no JSON for PostgreSQL, which takes no U+0000, has
-# nothing to keep.
+# What is kept of Stripe's events stays in the shape in which it came, `data.object` and, of thin
+# ones, `related_object`, so that the audit reads it as before. A body that is no JSON for
+# PostgreSQL, which takes no U+0000, has nothing to keep.
 _EMPTY = text(f"""
     WITH old AS (
         SELECT event_id FROM webhook_events
@@ -48,8 +48,10 @@ _EMPTY = text(f"""
                 ({_scalars("told")} AND key = ANY(:kept))
                 || jsonb_build_object('metadata',
                     ({_scalars("told -> 'metadata'")} AND key = ANY(:kept_metadata)))
-            )) AS text)
-            FROM (SELECT CAST(body AS jsonb) #> '{{data,object}}' AS told) AS read)
+            )) || CASE jsonb_typeof(named) WHEN 'object' THEN jsonb_build_object('related_object',
+                ({_scalars("named")} AND key IN ('id', 'type'))) ELSE '{{}}' END AS text)
+            FROM (SELECT event #> '{{data,object}}' AS told, event -> 'related_object' AS named
+                  FROM (SELECT CAST(body AS jsonb) AS event) AS whole) AS read)
         ELSE '' END
     FROM old WHERE event.event_id = old.event_id
     RETURNING event.event_id
@@ -71,7 +73,7 @@ async def empty(connection: AsyncConnection, event_ids: Sequence[int]) -> list[i
     """Remove the bodies of those that do not wait and are not in use; return which.
 
     Rows, keys and facts stay, so that an event that comes again is a duplicate. Of Stripe's events
-    the ids and amounts stay that the audit compares.
+    the ids and amounts stay that the audit compares, and of thin ones which object they name.
     """
     given = {
         "event_ids": list(event_ids),

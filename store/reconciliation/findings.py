@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import and_, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -11,11 +11,12 @@ from billing.calls.call import CallState, EndedCall
 from billing.ledger.money import Currency, Money
 from billing.reconciliation.call_comparison import judge
 from billing.reconciliation.reconciliation import Finding, FindingKind, FindingOutcome
+from store.calls import waiting_calls
 from store.calls.call_records import FACTS
 from store.database.pages import in_order
 from store.database.rowset import rowset
 from store.ledger import ledger
-from store.schema import calls
+from store.schema import calls, wallets
 from store.schema import reconciliation_findings as table
 
 _MADE_HERE = ("position", "found_at", "handed_on_at")
@@ -111,12 +112,27 @@ async def _outcomes(
 async def _states(
     connection: AsyncConnection, run_id: str, subjects: Collection[str]
 ) -> dict[str, CallState]:
-    """Read the states of the calls that are settled, or were tried since they were handed on."""
+    """Read the states of the calls of which these say what came of them.
+
+    They are settled, or were tried since they were handed on, or their wallets cannot pay them:
+    what is refused as before is not written down again.
+    """
+    due = func.coalesce(table.c.amount_minor, waiting_calls.OWED)
     query = (
         select(calls.c.call_id, calls.c.state)
         .join(table, table.c.subject == calls.c.call_id)
+        .outerjoin(wallets, wallets.c.org_id == calls.c.org_id)
         .where(table.c.run_id == run_id, table.c.subject == func.any(list(subjects)))
-        .where(or_(calls.c.state == CallState.SETTLED, calls.c.updated_at >= table.c.handed_on_at))
+        .where(
+            or_(
+                calls.c.state == CallState.SETTLED,
+                calls.c.updated_at >= table.c.handed_on_at,
+                and_(
+                    calls.c.state == CallState.DEBT_LIMIT,
+                    due > wallets.c.balance_minor + wallets.c.debt_limit_minor,
+                ),
+            )
+        )
     )
     return {row.call_id: CallState(row.state) for row in await connection.execute(query)}
 

@@ -91,6 +91,21 @@ async def test_an_object_that_stripe_does_not_know_waits_with_a_reason_and_can_b
     assert (await attributes(handle))[0] == "discarded"
 
 
+async def test_what_is_given_up_is_done_with_though_its_event_was_not_taken_over_before(
+    worker: Client, engine: AsyncEngine
+) -> None:
+    """PostgreSQL was away. The drain would begin it again, and it would park again."""
+    hint = about("charge", unique("gone"))
+    event = thin_event_of(hint, UNHEARD)
+    await webhook_events.start(worker, event)
+    handle: Process = worker.get_workflow_handle_for(FindPayment.run, hint.workflow_id)
+    await until_parked(handle, "payment_missing")
+    await accept(engine, event)
+    await discard(handle, "Ann: it was of a test")
+    assert await ended(handle) is None
+    assert await is_handled(engine, event)
+
+
 async def test_an_object_of_no_payment_is_done_with(
     worker: Client, engine: AsyncEngine, stripe: StripeStandIn
 ) -> None:

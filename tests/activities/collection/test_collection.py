@@ -2,9 +2,12 @@
 
 from datetime import timedelta
 
+import pytest
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.testing import ActivityEnvironment
 
+from activities.collection import collection
 from activities.collection.collection import CollectionActivities
 from billing.collection import CollectedBatch
 from billing.ledger.entry import PostingCounts
@@ -162,3 +165,23 @@ async def test_what_an_organisation_sends_for_nothing_is_told_when_its_sender_is
         told = [one.alert.key for one in await alerts.page(connection, None, 1000)]
     assert found == {MessageState.NOT_CHARGED}
     assert told.count(f"free-messages:{org_id}") == 1
+
+
+async def test_calls_that_nobody_can_read_hold_up_none_of_those_behind_them(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither do they end the collection though more is left, nor do they take all of a batch."""
+    monkeypatch.setattr(collection, "WAITING_BATCH", 2)
+    org_id = await an_organization(engine, debt_limit_minor=0)
+    assistant = await an_assistant(engine, org_id)
+    edited, payable = [
+        [await called(engine, assistant, minute) for minute in range(begin, begin + 5)]
+        for begin in (1, 10)
+    ]
+    async with engine.begin() as connection:
+        emptied = text("UPDATE calls SET facts = '{}' WHERE call_id = ANY(:edited)")
+        await connection.execute(emptied, {"edited": edited})
+    await credit(engine, org_id, 1000)
+    batches = [await collect(engine, org_id) for _ in range(3)]
+    assert [one.call_ids for one in batches] == [(*payable[:2],), (*payable[2:4],), (payable[4],)]
+    assert [one.more for one in batches] == [True, True, False]

@@ -22,7 +22,7 @@ from activities.messages.message_batches import MessageLane
 from activities.messages.messages import MessageActivities
 from activities.messages.twilio import TwilioApi
 from billing.calls.call import CallBill, CallState, EndedCall, rate
-from billing.inbox.webhook_event import POSTPONED_SECONDS, Drained, DrainedMessages
+from billing.inbox.webhook_event import POSTPONED_SECONDS, Drained, DrainedMessages, PaymentHint
 from billing.ledger.entry import PostingCounts, call_key
 from billing.messages.message import (
     MessageBill,
@@ -49,8 +49,9 @@ from tests.support.factories import (
     credit_of,
     ended_call,
     keys_of,
+    unique,
 )
-from tests.support.inbox_events import accept, report_of
+from tests.support.inbox_events import accept, event_of, report_of
 from tests.support.messages import callback_of, seen_message
 
 RULES = PlatformRules()
@@ -121,6 +122,21 @@ async def test_a_backlog_is_priced_and_refused_once_by_the_drain_and_told_once(
     assert sorted(one.call_id for one in handed_over) == sorted(one.call_id for one in backlog)
     assert max(len(one.calls) for one in drains) == PORTION
     assert await drain_later(engine_apart) == Drained(0)
+
+
+@pytest.mark.usefixtures("portions")
+async def test_a_payment_is_handed_over_before_the_backlog_of_calls(
+    engine_apart: AsyncEngine,
+) -> None:
+    """It brings money. A portion of calls that was due before it has all the room otherwise."""
+    org_id = await an_organization(engine_apart, debt_limit_minor=0)
+    assistant = await an_assistant(engine_apart, org_id)
+    await accept(engine_apart, *(report_of(ended_call(assistant)) for _ in range(3 * PORTION)))
+    assert len((await drain(engine_apart)).calls) == PORTION
+    hint = PaymentHint(unique("pi"), unique("evt"))
+    await accept(engine_apart, event_of(hint, due_in_seconds=POSTPONED_SECONDS))
+    drained = await drain_later(engine_apart)
+    assert (drained.payments, len(drained.calls)) == ((hint,), PORTION - 1)
 
 
 @pytest.mark.usefixtures("portions")

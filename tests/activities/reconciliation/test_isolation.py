@@ -6,19 +6,22 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
+from stripe import HTTPClient, StripeClient
 from temporalio import activity
 from temporalio.testing import ActivityEnvironment
 
 from activities.reconciliation.isolation import add_findings
 from activities.reconciliation.runs import Comparing
-from activities.reconciliation.stripe import StripeReconciliation
+from activities.reconciliation.stripe import CREDITS, OPEN_DISPUTES, StripeReconciliation
 from activities.reconciliation.vapi import VapiReconciliation
 from activities.reconciliation.vapi_lists import EARLIER
 from billing.calls.call import EndedCall
 from billing.inbox.webhook_event import Source
+from billing.ledger.entry import payment_credit_key
 from billing.platform_rules import PlatformRules
 from billing.reconciliation.reconciliation import (
     Finding,
@@ -29,8 +32,17 @@ from billing.reconciliation.reconciliation import (
     Window,
 )
 from store.calls import calls
+from store.ledger import ledger
+from store.payments import disputes
 from store.reconciliation import findings, runs
-from tests.support.factories import NOON, an_assistant, an_organization, ended_call, unique
+from tests.support.factories import (
+    NOON,
+    an_assistant,
+    an_organization,
+    credit_of,
+    ended_call,
+    unique,
+)
 from tests.support.reconciliation_runs import a_finding, a_run
 from tests.support.stand_ins import StripeStandIn
 from wiring import Clients
@@ -59,9 +71,11 @@ def listed(call: EndedCall, **other: Any) -> dict[str, Any]:
     }
 
 
-async def compare(engine: AsyncEngine, *told: object) -> tuple[Run, Progress]:
+async def compare(
+    engine: AsyncEngine, *told: object, org_id: str | None = None
+) -> tuple[Run, Progress]:
     """Compare a page of which Vapi tells this."""
-    run = a_run()
+    run = a_run(org_id=org_id)
     async with engine.begin() as connection:
         await runs.open_run(connection, run)
 
@@ -117,8 +131,16 @@ async def test_what_is_no_call_is_reported_and_holds_up_no_call(
     good = ended_call(unique("assistant"))
     run, _ = await compare(engine_apart, bad, listed(good))
     by_subject = await found(engine_apart, run)
-    assert by_subject.keys() == {"unreadable:page 1", good.call_id}
-    assert by_subject["unreadable:page 1"].outcome is FindingOutcome.REPORTED
+    assert by_subject.keys() == {"unreadable:page 1, no. 1", good.call_id}
+    assert by_subject["unreadable:page 1, no. 1"].outcome is FindingOutcome.REPORTED
+
+
+async def test_each_of_several_that_are_no_calls_is_reported(engine_apart: AsyncEngine) -> None:
+    good = ended_call(unique("assistant"))
+    run, _ = await compare(engine_apart, "no call", listed(good), [], {"id": "bad"})
+    assert (await found(engine_apart, run)).keys() == {
+        "unreadable:page 1, no. 1", "unreadable:page 1, no. 2", "bad", good.call_id,
+    }  # fmt: skip
 
 
 async def test_a_page_of_which_nothing_can_be_read_is_a_fault(engine_apart: AsyncEngine) -> None:
@@ -142,6 +164,21 @@ async def test_a_call_that_cannot_be_compared_is_looked_at_by_itself(
     assert "cannot be compared" in by_subject[sick.call_id].detail
 
 
+async def test_a_run_of_one_organisation_shows_nothing_of_which_nobody_knows_whose_it_is(
+    engine_apart: AsyncEngine,
+) -> None:
+    """Vapi lists everybody's calls, and an organisation may read what its own runs have found."""
+    org_id = await an_organization(engine_apart)
+    own = ended_call(await an_assistant(engine_apart, org_id))
+    other = ended_call(await an_assistant(engine_apart, await an_organization(engine_apart)))
+    async with engine_apart.begin() as connection:
+        await calls.charge(connection, [other])
+        await connection.execute(text("UPDATE calls SET facts = '[]'"))
+    bad = listed(ended_call(), createdAt="soon")
+    run, _ = await compare(engine_apart, None, bad, listed(other), listed(own), org_id=org_id)
+    assert (await found(engine_apart, run)).keys() == {own.call_id}
+
+
 # ---- Stripe's lists
 
 
@@ -150,13 +187,20 @@ def lately() -> Window:
     return Window(now - timedelta(seconds=2), now + timedelta(minutes=1))
 
 
-async def compare_payments(engine: AsyncEngine, clients: Clients, window: Window) -> Run:
-    """Compare the first page."""
-    run = a_run(source=Source.STRIPE, window=window)
+async def compare_payments(
+    engine: AsyncEngine,
+    client: StripeClient,
+    window: Window,
+    org_id: str | None = None,
+    place: str | None = None,
+) -> Run:
+    """Compare a page, by default the first."""
+    run = a_run(source=Source.STRIPE, window=window, org_id=org_id)
     async with engine.begin() as connection:
         await runs.open_run(connection, run)
-    comparing = StripeReconciliation(engine, clients.stripe, PlatformRules())
-    await ActivityEnvironment().run(comparing.compare_payments, Comparing(run, Progress()))
+    comparing = StripeReconciliation(engine, client, PlatformRules())
+    at = Comparing(run, Progress(below=place))
+    await ActivityEnvironment().run(comparing.compare_payments, at)
     return run
 
 
@@ -179,6 +223,54 @@ async def test_a_finding_that_cannot_be_stored_is_kept_without_its_figures(
     assert amounts == [several[0].amount, None, several[2].amount]
 
 
+def a_listed_refund(payment_id: str, **other: object) -> dict[str, object]:
+    refund = {"id": unique("re"), "object": "refund", "status": "succeeded", "amount": 1000}
+    return {**refund, "created": 1_790_000_000, "payment_intent": payment_id, **other}
+
+
+class Told(HTTPClient):
+    """Stripe's answers, whatever is asked."""
+
+    name = "told"
+
+    def __init__(self, *told: dict[str, object]) -> None:
+        super().__init__()
+        self._answer = orjson.dumps({"object": "list", "data": told, "has_more": False})
+
+    async def request_async(self, *_: object, **__: object) -> tuple[bytes, int, dict[str, str]]:
+        return self._answer, 200, {}
+
+
+async def compare_refunds(engine: AsyncEngine, *told: dict[str, object]) -> Run:
+    """Compare a page of refunds of which Stripe tells this."""
+    client = StripeClient("sk_test_1", http_client=Told(*told))
+    return await compare_payments(engine, client, lately(), place="refunds")
+
+
+@pytest.mark.parametrize("lacks", ["id", "status", "created", "payment_intent"])
+@pytest.mark.parametrize("neighbours", [0, 1])
+async def test_a_bad_object_of_stripe_s_is_reported_alone_or_beside_good_ones(
+    engine_apart: AsyncEngine, lacks: str, neighbours: int
+) -> None:
+    bad = a_listed_refund(unique("pi"))
+    del bad[lacks]
+    good = [a_listed_refund(unique("pi")) for _ in range(neighbours)]
+    run = await compare_refunds(engine_apart, bad, *good)
+    [shown] = (await found(engine_apart, run)).values()
+    assert (shown.kind, shown.amount) == (FindingKind.UNBILLED, None)
+
+
+async def test_each_of_several_bad_objects_of_stripe_s_is_reported(
+    engine_apart: AsyncEngine,
+) -> None:
+    bad: dict[str, object] = {"object": "refund", "payment_intent": None}
+    known = {**bad, "id": "re_1"}
+    run = await compare_refunds(engine_apart, bad, a_listed_refund(unique("pi")), bad, known)
+    assert (await found(engine_apart, run)).keys() == {
+        "unreadable:refunds, no. 1", "unreadable:refunds, no. 2", "unreadable:refunds:re_1",
+    }  # fmt: skip
+
+
 async def paid(stripe: StripeStandIn, org_id: str, *amounts: int) -> Sequence[str]:
     return [await stripe.payment(org_id, amount) for amount in amounts]
 
@@ -188,7 +280,9 @@ async def test_an_amount_that_nobody_can_pay_holds_up_no_other_payment(
 ) -> None:
     window, org_id = lately(), await an_organization(engine_apart)
     first, poison, last = await paid(stripe, org_id, 1000, 2**63, 2000)
-    by_subject = await found(engine_apart, await compare_payments(engine_apart, clients, window))
+    by_subject = await found(
+        engine_apart, await compare_payments(engine_apart, clients.stripe, window)
+    )
     assert {first, poison, last} <= by_subject.keys()
     assert (by_subject[poison].amount, by_subject[poison].outcome) == (None, FindingOutcome.OPEN)
     assert by_subject[first].amount is not None
@@ -201,7 +295,40 @@ async def test_a_payment_that_stripe_cannot_show_is_looked_at_by_itself(
     window, org_id = lately(), await an_organization(engine_apart)
     good, sick = await paid(stripe, org_id, 1000, 2000)
     await stripe.misbehave(sick, kind="status", status=404, times=5)
-    by_subject = await found(engine_apart, await compare_payments(engine_apart, clients, window))
+    by_subject = await found(
+        engine_apart, await compare_payments(engine_apart, clients.stripe, window)
+    )
     await stripe.behave()
     assert {good, sick} <= by_subject.keys()
     assert "cannot be compared" in by_subject[sick].detail
+
+
+async def test_a_run_of_one_organisation_shows_its_own_payments_alone(
+    engine_apart: AsyncEngine, stripe: StripeStandIn, clients: Clients
+) -> None:
+    window, org_id = lately(), await an_organization(engine_apart)
+    [own] = await paid(stripe, org_id, 1000)
+    nobody_s, good = await stripe.payment(None, 1000), await stripe.payment(org_id, 2000)
+    for sick in (own, nobody_s):
+        await stripe.misbehave(sick, kind="status", status=404, times=5)
+    run = await compare_payments(engine_apart, clients.stripe, window, org_id)
+    await stripe.behave()
+    assert (await found(engine_apart, run)).keys() == {own, good}
+
+
+@pytest.mark.parametrize("place", [CREDITS, OPEN_DISPUTES])
+async def test_a_run_of_one_organisation_shows_what_of_its_own_stripe_cannot_show(
+    engine_apart: AsyncEngine, stripe: StripeStandIn, clients: Clients, place: str
+) -> None:
+    org_id = await an_organization(engine_apart)
+    sick, good = await paid(stripe, org_id, 1000, 1000)
+    async with engine_apart.begin() as connection:
+        for one in (sick, good):
+            await ledger.post(connection, [credit_of(org_id, 1000, payment_credit_key(one))])
+            await disputes.note(connection, org_id, one, unique("du"), is_open=True)
+    await stripe.misbehave(sick, kind="status", status=400, times=5)
+    noon = Window(NOON, NOON)
+    run = await compare_payments(engine_apart, clients.stripe, noon, org_id, place)
+    await stripe.behave()
+    subjects = (await found(engine_apart, run)).keys()
+    assert {one for one in subjects if sick in one} != set()

@@ -8,13 +8,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from billing.calls.call import EndedCall
 from billing.inbox.lookup import Received, ReceivedFilter
-from billing.inbox.webhook_event import EventStatus, Source, WebhookEvent
+from billing.inbox.webhook_event import EventStatus, ObjectHint, Source, WebhookEvent
 from billing.messages.message import SeenMessage
 from store.calls import calls
 from store.inbox import lookup
 from store.messages import messages
 from tests.support.factories import a_sid, an_assistant, an_organization, ended_call, unique
-from tests.support.inbox_events import accept, report_of
+from tests.support.inbox_events import accept, report_of, thin_event_of
 from tests.support.messages import callback_of, seen_message
 
 OF_FEBRUARY = ReceivedFilter(
@@ -119,6 +119,27 @@ async def test_every_callback_of_a_message_is_found_by_it_and_says_where_that_st
     last = await told(engine_apart, callbacks[1])
     assert (last.message, last.workflow_id) == (heard[1], f"sms/{sid}")
     assert (last.state, last.entries) == ("pending", ())
+
+
+@pytest.mark.parametrize(
+    ("event", "workflow_id"),
+    [
+        (report_of(ended_call(unique("assistant"))), "call/{}"),
+        (callback_of(seen_message(a_sid(), "sent")), "sms/{}"),
+        (thin_event_of(ObjectHint("charge", unique("ch"), unique("evt"))), "payment/{}"),
+    ],
+)
+async def test_one_that_nobody_can_read_is_shown_without_what_it_said(
+    engine_apart: AsyncEngine, event: WebhookEvent, workflow_id: str
+) -> None:
+    """Operators are told of it by its key, and look it up."""
+    await accept(engine_apart, event)
+    async with engine_apart.begin() as connection:
+        edit = text("""UPDATE webhook_events SET facts = '{"of": "another version"}'""")
+        await connection.execute(edit)
+    read = await told(engine_apart, event)
+    assert (read.event.key, read.call, read.message, read.entries) == (event.key, None, None, ())
+    assert read.workflow_id == workflow_id.format(event.subject)
 
 
 async def test_one_whose_number_is_a_moment_out_of_order_is_found(

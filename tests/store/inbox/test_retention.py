@@ -14,9 +14,10 @@ from billing.inbox.retention import EmptiedBatch, Sweep, next_sweep
 from billing.inbox.webhook_event import EventStatus, Source, WebhookEvent
 from store import idempotency
 from store.idempotency import Answer
-from store.inbox import inbox, retention
+from store.inbox import inbox, lookup, retention
+from store.ledger import ledger
 from store.organizations import api_keys
-from tests.support.factories import ended_call, unique
+from tests.support.factories import an_organization, credit_of, ended_call, unique
 from tests.support.inbox_events import accept, report_of
 
 DAYS = 30
@@ -125,6 +126,27 @@ async def test_of_what_stripe_told_only_ids_and_amounts_stay(engine_apart: Async
     }  # fmt: skip
 
 
+async def test_of_a_thin_event_it_stays_which_object_it_names(engine_apart: AsyncEngine) -> None:
+    """The audit and who looks the event up ask for the dispute or refund that it is about."""
+    named = {"id": "du_1", "type": "dispute", "url": "/v1/disputes/du_1", "of": {"name": "Jo"}}
+    told = replace(
+        told_by_stripe(json.dumps({"related_object": named})), type="v1.charge.dispute.closed"
+    )
+    await arrived(engine_apart, told, days_ago=31)
+    org_id = await an_organization(engine_apart)
+    async with engine_apart.begin() as connection:
+        await ledger.post(connection, [credit_of(org_id, 5, "dispute:du_1")])
+    await emptied(engine_apart)
+    [row] = await rows(engine_apart)
+    assert json.loads(row.body) == {
+        "data": {"object": {"metadata": {}}},
+        "related_object": {"id": "du_1", "type": "dispute"},
+    }
+    async with engine_apart.connect() as connection:
+        read = await lookup.read(connection, row.event_id)
+    assert [entry.key for entry in read.entries] == ["dispute:du_1"]
+
+
 async def test_a_customer_who_is_told_of_in_full_is_not_kept(engine_apart: AsyncEngine) -> None:
     expanded = {**PAYMENT, "customer": {"id": "cus_1", "name": "Jo"}, "metadata": "Jo"}
     await arrived(
@@ -137,7 +159,8 @@ async def test_a_customer_who_is_told_of_in_full_is_not_kept(engine_apart: Async
 
 @pytest.mark.parametrize(
     "body", [" ", "no JSON", "[]", "{}", '{"data": 1}', '{"data": {"object": "\\u0000"}}',
-             '{"data": {"object": [1]}}', '{"data": {"object": "Jo"}}'],
+             '{"related_object": ["Jo"]}', '{"data": {"object": [1]}}',
+             '{"data": {"object": "Jo"}}'],
 )  # fmt: skip
 async def test_what_cannot_be_read_is_removed_whole(engine_apart: AsyncEngine, body: str) -> None:
     await arrived(engine_apart, told_by_stripe(body), days_ago=31)

@@ -3,9 +3,11 @@
 from dataclasses import replace
 from decimal import Decimal
 
+import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from billing.ledger.entry import call_key
+from billing.ledger.money import Currency, Money
 from billing.reconciliation.reconciliation import (
     Finding,
     FindingKind,
@@ -21,6 +23,7 @@ from tests.support.factories import (
     an_assistant,
     an_organization,
     as_api,
+    credit,
     credit_of,
     ended_call,
     register,
@@ -166,6 +169,33 @@ async def test_what_a_call_came_to_before_it_was_handed_on_says_nothing(
     await charge(engine, found)
     assert await review(engine, run, found.subject) == 0
     assert await outcomes(engine, run) == {found.subject: FindingOutcome.RECOVERED}
+
+
+async def test_a_call_that_its_wallet_cannot_pay_as_before_waits(engine: AsyncEngine) -> None:
+    """Its process looks once more. What is refused as before is not written down again."""
+    org_id = await an_organization(engine, 100)
+    found = missing_call(await an_assistant(engine, org_id), 3600)
+    await charge(engine, found)
+    run = await under_way(engine, found)
+    await hand_on(engine, run)
+    await charge(engine, found)
+    assert await review(engine, run, found.subject) == 0
+    assert await outcomes(engine, run) == {found.subject: FindingOutcome.WAITING}
+
+
+@pytest.mark.parametrize("amount", [None, Money(1, Currency.GBP)])
+async def test_a_call_that_its_wallet_can_pay_by_now_is_looked_at_until_it_has_paid(
+    engine: AsyncEngine, amount: Money | None
+) -> None:
+    """It has more money, or Vapi says that the call cost less."""
+    org_id = await an_organization(engine, 100)
+    found = replace(missing_call(await an_assistant(engine, org_id), 3600), amount=amount)
+    await charge(engine, found)
+    if amount is None:
+        await credit(engine, org_id, 10_000)
+    run = await under_way(engine, found)
+    await hand_on(engine, run)
+    assert await review(engine, run, found.subject) == 1
 
 
 async def test_what_is_open_at_the_last_look_waits(engine: AsyncEngine) -> None:
