@@ -97,8 +97,12 @@ async def test_a_body_that_does_not_come_in_time_is_answered_408(brief: Api, kin
         await slow.is_closed_with(408, "too_slow")
 
 
-async def test_who_is_refused_may_not_go_on_sending_for_ever(brief: Api) -> None:
-    async with client(brief, V1_UPLOAD.format(authorization="x", length=20)) as slow:
+async def test_who_is_refused_may_not_go_on_sending_for_ever(api: Api) -> None:
+    a_second = Bounds(head_seconds=1, body_seconds=1)
+    async with (
+        serving(api.engine, api.temporal, bounds=a_second) as short,
+        client(short, V1_UPLOAD.format(authorization="x", length=20)) as slow,
+    ):
         said = await slow.end()
     assert said.startswith(b"HTTP/1.1 401 ")
     assert b"408" not in said

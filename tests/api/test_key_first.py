@@ -25,7 +25,7 @@ async def answer_to_the_head_alone(api: Api, method: str, path: str, authorizati
         "Content-Type: application/json\r\nContent-Length: 20\r\n\r\n".encode()
     )
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             head = await reader.readuntil(b"\r\n")
     finally:
         writer.close()

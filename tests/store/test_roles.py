@@ -366,7 +366,7 @@ async def test_a_right_that_the_service_does_not_need_is_named(
     await run(owner, granted.format(**names))
     async with connected(owner, service) as served, served.connect() as connection:
         assert said in " ".join(await roles.excess(connection))
-    await run(owner, "REVOKE ALL ON PARAMETER session_replication_role FROM PUBLIC")
+    await run(owner, f"REVOKE ALL ON PARAMETER session_replication_role FROM {service.name}")
 
 
 async def test_an_adjustment_changes_once_and_forward_whoever_asks(

@@ -2,7 +2,7 @@
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from billing.alerts.alert import Alert
+from billing.alerts.alert import AlarmKind, Alert
 from store.alerts import alerts
 from tests.support.recharged_payers import Payer
 
@@ -15,4 +15,4 @@ async def told(engine: AsyncEngine, payer: Payer) -> list[Alert]:
     async with engine.connect() as connection:
         records = await alerts.page(connection, None, 1000)
     about = [one.alert for one in reversed(records) if one.alert.org_id == payer.org_id]
-    return [alert for alert in about if alert.key.startswith("recharge/")]
+    return [alert for alert in about if not alert.key.startswith(AlarmKind.BALANCE)]
