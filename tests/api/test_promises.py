@@ -33,6 +33,7 @@ from tests.support.fuzzing import (
     Caller,
     Size,
     fuzz,
+    is_plainly_written,
 )
 from tests.support.money_of_all_kinds import all_kinds
 from tests.support.reconciliation_runs import a_finding, a_run, record
@@ -132,6 +133,16 @@ async def test_whatever_is_sent_is_answered_as_promised(
     }
     owned = {one for one in told.let_in() if any(f"{{{id_}}}" in one for id_ in fuzzed.ids)}
     assert bool(owned) is (name != "stranger"), owned
+
+
+async def test_an_integer_with_a_point_fits_its_schema_and_is_refused(api: Api) -> None:
+    """So a walk that sends one is refused, and no promise is broken."""
+    body = {"org_id": unique("org"), "name": "Acme", "currency": "gbp", "debt_limit_minor": 80.0}
+    answer = await api.operator.post("/v1/organizations", json=body)
+    assert places(answer) == ["body.debt_limit_minor"]
+    assert not is_plainly_written(body)
+    assert not is_plainly_written({"lines": [{"minor": 80.0}]})
+    assert is_plainly_written({**body, "debt_limit_minor": 80, "rate": [0.5]})
 
 
 async def test_what_is_not_held_to_a_promise_is_there(api: Api) -> None:
