@@ -10,7 +10,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import crowd, gate, one_workflow_lane, reconciliation, webhooks
+from benchmarks import crowd, gate, one_workflow_lane, organizations, reconciliation, webhooks
 from benchmarks.one_workflow_lane import Lane
 from benchmarks.webhooks import WebhookFigures
 from devstack.stack import Stack
@@ -32,7 +32,7 @@ async def main(only: str | None, rounds: int, listed: int) -> None:
             tempfile.TemporaryDirectory(prefix="callwallet-bench-") as directory,
             console.status(f"{name} …"),
         ):
-            async with Stack(Path(directory)) as stack:
+            async with Stack(Path(directory), rules=organizations.RULES) as stack:
                 tables = await parts[name](stack)
         console.print(*tables)
 

@@ -7,6 +7,8 @@ import httpx
 from devstack.stack import Stack
 
 _HUGE_DEBT_LIMIT_MINOR = 100_000_000
+# One operator makes them all.
+RULES = {"DEBT_LIMIT_APPROVAL_MINOR": str(10_000 * _HUGE_DEBT_LIMIT_MINOR)}
 
 
 async def create(stack: Stack, count: int) -> list[str]:

@@ -46,6 +46,7 @@ class Stack:
 
     `ports` fixes any of postgres, temporal, temporal_ui, stripe, vapi, slack, twilio,
     worker_metrics and api. `parts` names what to start, for tests that do not need everything.
+    `rules` are settings beside those of the parts, as environment variables.
     `on_step(part, detail)` is called at every start, death and restart.
     """
 
@@ -55,9 +56,11 @@ class Stack:
         *,
         parts: Collection[str] = PARTS,
         ports: Mapping[str, int] | None = None,
+        rules: Mapping[str, str] | None = None,
         on_step: Note = silent,
     ) -> None:
         fixed = ports or {}
+        self._rules = dict(rules or {})
         self.state = state.resolve()
         self._names = [name for name in PARTS if name in parts]
         self._on_step = on_step
@@ -150,7 +153,7 @@ class Stack:
             found |= programs.provider_settings(self._ports) | self._credentials.providers()
         if "api" in self._names:
             found |= {"API_HOST": HOST, "API_PORT": str(self._ports["api"])}
-        return found
+        return found | self._rules
 
     def owner_settings(self) -> dict[str, str]:
         """Return what `callwallet setup` needs beside, which nothing else is told."""

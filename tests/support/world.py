@@ -36,6 +36,8 @@ CONNECTIONS = 32
 KILLED = ("api", "worker", "temporal", "postgres")
 # How long a sender tries again, and how long it may take until no work is left.
 PATIENCE_SECONDS = 480.0
+# One operator makes organisations that no story is to find short.
+ANY_LIMIT = {"DEBT_LIMIT_APPROVAL_MINOR": "1000000000"}
 WAITING = "SELECT count(*) FROM webhook_events WHERE status = 'waiting'"
 UNPROVEN = """
     SELECT count(*) FROM wallets WHERE balance_minor <> (
@@ -105,7 +107,7 @@ class Reports:
 
 @asynccontextmanager
 async def running_world(state: Path) -> AsyncIterator[World]:
-    async with Stack(state) as stack:
+    async with Stack(state, rules=ANY_LIMIT) as stack:
         engine = store_engine.connect(stack.postgres.url(), application_name="story", pool_size=3)
         temporal = await Client.connect(
             stack.temporal.address, namespace="billing", data_converter=DATA_CONVERTER

@@ -34,7 +34,13 @@ FIELDS = {
 @pytest.fixture
 async def all_told(worker: Client) -> None:
     """Nothing that other tests left in the outbox waits there any more."""
-    await worker.execute_workflow(DeliverAlerts.run, 0, **alert_requests.start_options())
+    await worker.execute_workflow(
+        DeliverAlerts.run,
+        0,
+        start_signal=alert_requests.AGAIN,
+        start_signal_args=["the test"],
+        **alert_requests.start_options(),
+    )
 
 
 async def test_a_whole_system_is_ok_and_ready(working_api: Api, all_told: None) -> None:
