@@ -224,7 +224,8 @@ async def test_an_address_that_is_taken_is_named_in_one_sentence(stack: Stack) -
         port = str(taken.getsockname()[1])
         status, said = await that_ends({**stack.settings(), "API_PORT": port}, "api")
     assert status == 1
-    assert f"API_HOST, API_PORT: it cannot listen at 127.0.0.1:{port}" in said.splitlines()[-1]
+    # Temporal's SDK may say more behind it, if it was asking when the process ended.
+    assert f"API_HOST, API_PORT: it cannot listen at 127.0.0.1:{port}" in said
     assert "Traceback" not in said
 
 
