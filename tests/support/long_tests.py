@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 LONG_TESTS = Path(__file__).parents[1] / "long_tests.txt"
-LONG_SECONDS = 1.5
+LONG_SECONDS = 1.0
 
 
 def name_of(node_id: str) -> str:
